@@ -1,0 +1,93 @@
+"""The command line: `geoseg COMMAND`. Commands load their libraries when they are called."""
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from geoseg import __version__
+from geoseg.errors import GeosegError
+from geoseg.io.gdal_environment import gdal_environment
+
+_COMMANDS = {
+    "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model with the labels of whole regions."),
+    "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
+    "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
+}
+"""By name: module, command, and what it does (said here so that --help loads no library)."""
+
+_INTERRUPTED = 130
+_BUG = 70
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is called: torch and Ray take seconds to load."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """The names of all commands."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # the same
+        """The command of that name, if there is one."""
+        if cmd_name not in _COMMANDS:
+            return None
+        # GDAL reads these when it loads, so they are set before any command's module is.
+        os.environ.update(gdal_environment())
+        module, name, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        # What the flag does is up to `main`, which knows of errors before and after the command too.
+        flag = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+        command.params.append(flag)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="geoseg")
+def cli() -> None:
+    """Maps from imagery: buildings, roads, vegetation and water from rasters of any size."""
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of what happened.
+
+    0 done; 1 finished but incomplete; 2 refused before work; 4 stopped by its surroundings; 70 a bug; 130
+    interrupted. Errors are one line, with a traceback only under --debug.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except GeosegError as error:
+        code = _say(f"error: {error}", error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        code = _say("stopped: the same command goes on where this one stopped", _INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  # the last door: what comes here is a bug, and says so
+        words = " ".join(str(error).split())
+        code = _say(f"error: a bug in geoseg ({type(error).__name__}: {words}); --debug shows where", _BUG)
+    sys.exit(code)
+
+
+def _say(line: str, code: int) -> int:
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    click.echo(line, err=True)
+    return code
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Units of work on Ray: actors that hold the model and do whole units; only addresses and reports travel."""
+
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from geoseg.errors import StoppedError
+from geoseg.io.gdal_environment import gdal_environment
+from geoseg.runner import ATTEMPTS, ItemT, Job, Report, Unit, attempt_unit
+
+_IN_FLIGHT = 2
+"""Units given to an actor at once: the next one is there when the last one ends."""
+
+_OBJECT_STORE_BYTES = 80 * 2**20
+"""Ray's least, nearly: nothing but addresses and reports goes through it."""
+
+
+class RayRunner:
+    """Runs units on Ray actors, in a local Ray by default.
+
+    Args:
+        workers: Actors.
+        threads: CPU threads of each.
+        gpu: Whether each actor has a GPU of its own.
+        address: A running cluster ("auto", HOST:PORT), or None for a Ray of this process's own.
+    """
+
+    def __init__(self, workers: int, threads: int, *, gpu: bool, address: str | None = None) -> None:
+        self._workers = workers
+        self._options: dict[str, Any] = {
+            "num_cpus": threads,
+            "num_gpus": 1 if gpu else 0,
+            # The process comes back for other units; whether its unit is tried again is the driver's to say.
+            "max_restarts": -1,
+            "max_task_retries": 0,
+        }
+        self._address = address
+
+    def __enter__(self) -> Self:
+        threads = str(self._options["num_cpus"])
+        # Set before the worker's libraries load; Ray would set the thread counts from num_cpus by itself.
+        environment = {**gdal_environment(), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        # Ray tunes itself to machines that it has for itself; a laptop's user wants its log only when it fails.
+        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+        local: dict[str, Any] = {}
+        if self._address is None:
+            local = {
+                "num_cpus": self._workers * self._options["num_cpus"],
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE_BYTES,
+            }
+        # ray.init takes SIGTERM for itself; who set it before decides what it means.
+        on_terminate = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(
+                address=self._address,
+                runtime_env={"env_vars": environment},
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                ignore_reinit_error=True,
+                **local,
+            )
+        except ConnectionError as error:
+            raise StoppedError(
+                f"no Ray cluster answers at {self._address}: start it with `ray start --head`, or leave out "
+                "--address for a local one"
+            ) from error
+        signal.signal(signal.SIGTERM, on_terminate)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ray.shutdown()
+
+    def run(self, job: Job[ItemT], units: Sequence[Unit[ItemT]]) -> Iterator[Report]:
+        """Do every unit, each up to `ATTEMPTS` times, and report it when it ends, in no fixed order.
+
+        A unit that fails, or whose process dies, goes to the end of the queue and to another actor if there is
+        one.
+
+        Raises:
+            OSError: A worker's disk is full.
+            GeosegError: The job cannot be opened (no model there, say).
+        """
+        actor_class = ray.remote(_Actor).options(**self._options)
+        actors: list[Any] = [actor_class.remote(job) for _ in range(min(self._workers, len(units)))]
+        try:
+            yield from _dispatch(actors, units)
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight(Generic[ItemT]):
+    """A unit on its way."""
+
+    actor: int
+    unit: Unit[ItemT]
+    attempt: int
+
+
+class _Actor:
+    """A worker process: opens the job once, then does units."""
+
+    def __init__(self, job: Job[Any]) -> None:
+        self._job = job
+        self._work: Callable[[Any], dict[str, Any]] | None = None
+
+    def run(self, unit: Unit[Any], attempt: int) -> Report:
+        if self._work is None:
+            self._work = self._job.open()
+        return attempt_unit(self._work, unit, attempt)
+
+
+def _dispatch(actors: Sequence[Any], units: Sequence[Unit[ItemT]]) -> Iterator[Report]:
+    waiting = deque(_Flight(-1, unit, 1) for unit in units)
+    flying: dict[Any, _Flight[ItemT]] = {}
+    while waiting or flying:
+        for index, actor in enumerate(actors):
+            while waiting and sum(flight.actor == index for flight in flying.values()) < _IN_FLIGHT:
+                flight = _take(waiting, index, len(actors))
+                reference = actor.run.remote(flight.unit, flight.attempt)
+                flying[reference] = _Flight(index, flight.unit, flight.attempt)
+        finished, _ = ray.wait(list(flying), num_returns=1)
+        for reference in finished:
+            flight = flying.pop(reference)
+            report = _result(reference, flight)
+            if report.error is not None and flight.attempt < ATTEMPTS:
+                waiting.append(_Flight(flight.actor, flight.unit, flight.attempt + 1))
+            else:
+                yield report
+
+
+def _take(waiting: deque[_Flight[ItemT]], index: int, actors: int) -> _Flight[ItemT]:
+    """The next unit for an actor: the first that it has not just failed, where there is another actor."""
+    for position, flight in enumerate(waiting):
+        if flight.actor != index or actors == 1:
+            del waiting[position]
+            return flight
+    return waiting.popleft()
+
+
+def _result(reference: Any, flight: _Flight[Any]) -> Report:  # noqa: ANN401  # Ray's references have no type
+    try:
+        report: Report = ray.get(reference)
+    except RayActorError as error:
+        # The unit may have been done, or not: doing it again leaves the same bytes.
+        return Report(flight.unit.key, f"its worker process died ({type(error).__name__})", {}, flight.attempt)
+    except RayTaskError as error:
+        raise error.cause from error
+    return report

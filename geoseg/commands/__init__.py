@@ -1,0 +1,1 @@
+"""The commands of geoseg, one a module."""

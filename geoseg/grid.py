@@ -1,0 +1,134 @@
+"""Pixels and the world: windows of pixels, and the grid that places them on the ground."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from affine import Affine
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import CRSError
+
+from geoseg.errors import SceneError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A half-open rectangle of pixels: rows [row, row + height), columns [col, col + width)."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"a window holds at least one pixel, got {self.height} x {self.width}")
+
+    @property
+    def row_stop(self) -> int:
+        """The first row below the window."""
+        return self.row + self.height
+
+    @property
+    def col_stop(self) -> int:
+        """The first column right of the window."""
+        return self.col + self.width
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    def intersection(self, other: "Window") -> "Window | None":
+        """The pixels in both windows, or None."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height, width = min(self.row_stop, other.row_stop) - row, min(self.col_stop, other.col_stop) - col
+        return Window(row, col, height, width) if height > 0 and width > 0 else None
+
+    def slices_in(self, outer: "Window") -> tuple[slice, slice]:
+        """Index of this window in an array (height, width) that holds `outer`."""
+        row, col = self.row - outer.row, self.col - outer.col
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The target pixel grid.
+
+    Attributes:
+        crs: The coordinate reference system, as an authority code ("EPSG:32640") or WKT.
+        transform: From (column, row) at pixel corners to CRS coordinates (x, y).
+        height: Rows.
+        width: Columns.
+    """
+
+    crs: str
+    transform: Affine
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"a grid holds at least one pixel, got {self.height} x {self.width}")
+
+    @property
+    def window(self) -> Window:
+        """All pixels of the grid."""
+        return Window(0, 0, self.height, self.width)
+
+    @property
+    def is_north_up(self) -> bool:
+        """Whether rows run due south and columns due east (no rotation, no shear, no mirroring)."""
+        t = self.transform
+        return bool(t.b == 0 and t.d == 0 and t.a > 0 and t.e < 0)
+
+    def ground_resolution_m(self) -> tuple[float, float]:
+        """Ground length of one pixel's (height, width) in metres, measured at the grid's centre.
+
+        Geodesic on the CRS's own ellipsoid (Karney 2013, as in GeographicLib), so that degrees, feet and
+        distorting projections (web mercator) all give metres on the ground.
+
+        Raises:
+            SceneError: The CRS cannot place the grid's centre on earth.
+        """
+        crs = parse_crs(self.crs)
+        geod = crs.get_geod() or Geod(ellps="WGS84")
+        to_lonlat = Transformer.from_crs(crs, crs.geodetic_crs or CRS.from_epsg(4326), always_xy=True)
+        row, col = self.height / 2, self.width / 2
+        corners = [(col, row - 0.5), (col, row + 0.5), (col - 0.5, row), (col + 0.5, row)]
+        points = [to_lonlat.transform(*(self.transform * corner)) for corner in corners]
+        if not all(math.isfinite(value) for point in points for value in point):
+            raise SceneError(
+                f"the raster's centre has no place on earth in {crs.name}: its CRS or geotransform is wrong; "
+                "check them, or name the right CRS with --assume-crs EPSG:N on a file without one"
+            )
+        height_m = geod.inv(*points[0], *points[1])[2]
+        width_m = geod.inv(*points[2], *points[3])[2]
+        return float(height_m), float(width_m)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {
+            "crs": self.crs,
+            "transform": list(self.transform)[:6],
+            "height": self.height,
+            "width": self.width,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The grid that `to_json` described."""
+        return cls(values["crs"], Affine(*values["transform"]), values["height"], values["width"])
+
+
+def parse_crs(text: str) -> CRS:
+    """A CRS from an authority code or WKT.
+
+    Raises:
+        SceneError: No such CRS.
+    """
+    try:
+        return CRS.from_user_input(text)
+    except CRSError as error:
+        raise SceneError(f"expected a CRS such as EPSG:32640, got {text!r}") from error

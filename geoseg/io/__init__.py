@@ -1,0 +1,1 @@
+"""The only doors to files: rasters in, mosaics and layers out."""

@@ -1,0 +1,278 @@
+"""The mosaic: a Zarr v3 group of class and confidence arrays, with overviews, that GIS tools can place.
+
+Layout (axes in brackets):
+
+    mosaic.zarr/0/classes [y, x]        uint8, 255 = nodata
+    mosaic.zarr/0/confidence [y, x]     uint8, probability of the winning class x 254, 255 = nodata
+    mosaic.zarr/0/probability [class, y, x]   likewise for every class, when asked for
+    mosaic.zarr/0/x, y, spatial_ref     pixel centres and CRS, as CF wants them
+    mosaic.zarr/1, 2, ...               overviews, each half the size: classes by majority, confidence by mean
+
+No array is sharded (GDAL before 3.13 cannot read shards), so a chunk is a file and has one writer.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+from zarr.codecs import ZstdCodec
+
+from geoseg.grid import Grid, Window, parse_crs
+from geoseg.io.ledger import file_sha256
+from geoseg.labels import NODATA_CLASS, LabelSet
+
+CHUNK_PX = 512
+"""Side of a chunk: what is read and written as one object."""
+
+PROBABILITY_SCALE = 254
+"""A probability p is stored as round(p x 254); 255 is nodata."""
+
+
+def _convention(name: str, uuid: str) -> dict[str, str]:
+    home = f"zarr-conventions/{name}"
+    return {
+        "uuid": uuid,
+        "schema_url": f"https://raw.githubusercontent.com/{home}/refs/tags/v0.1/schema.json",
+        "spec_url": f"https://github.com/{home}/blob/v0.1/README.md",
+        "name": name,
+    }
+
+
+# The GeoZarr conventions that the attributes below follow, by their permanent ids.
+_SPATIAL = _convention("spatial", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4")
+_PROJ = _convention("proj", "f17cb550-5864-4468-aeb7-f3180cfb622f")
+_MULTISCALES = _convention("multiscales", "d35379db-88df-4056-af3a-620245f8e347")
+
+
+@dataclass(frozen=True, slots=True)
+class Mosaic:
+    """The address of a mosaic.
+
+    Attributes:
+        path: The group's folder (mosaic.zarr).
+    """
+
+    path: Path
+
+    def create(self, grid: Grid, labels: LabelSet, *, probability: bool) -> None:
+        """Make the group and its empty arrays, all levels; workers only ever write chunks.
+
+        Made under another name and moved into place, so that a mosaic that exists is whole.
+
+        Args:
+            grid: Full-resolution pixels.
+            labels: Classes, kept as CF flag attributes.
+            probability: Whether to keep a probability for every class.
+        """
+        partial = self.path.with_name(f"{self.path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        root = zarr.open_group(partial, mode="w", zarr_format=3)
+        levels = level_grids(grid)
+        root.attrs.update(_root_attributes(levels))
+        for level, level_grid in enumerate(levels):
+            group = root.create_group(str(level))
+            _create_level(group, level_grid, labels, probability=probability and level == 0)
+        partial.rename(self.path)
+
+    def write(self, level: int, name: str, window: Window, values: NDArray[np.uint8]) -> None:
+        """Write whole chunks of one array; (row, column), or (class, row, column) for `probability`."""
+        array = self._array(level, name)
+        height, width = array.shape[-2:]
+        for start, stop, size in ((window.row, window.row_stop, height), (window.col, window.col_stop, width)):
+            if start % CHUNK_PX or (stop % CHUNK_PX and stop != size):
+                raise ValueError(f"{window} cuts a chunk of {CHUNK_PX} px: two writers would lose data")
+        array[(..., *window.slices_in(Window(0, 0, height, width)))] = values
+
+    def read(self, level: int, name: str, window: Window | None = None) -> NDArray[np.uint8]:
+        """A window (default: all) of one array."""
+        array = self._array(level, name)
+        if window is None:
+            return np.asarray(array[...])
+        return np.asarray(array[(..., *window.slices_in(Window(0, 0, *array.shape[-2:])))])
+
+    def chunk_hashes(self, level: int, names: tuple[str, ...], window: Window) -> dict[str, str | None]:
+        """sha256 of every stored chunk of a window of whole chunks, by path; None where nothing is stored."""
+        hashes: dict[str, str | None] = {}
+        for name in names:
+            for i in range(window.row // CHUNK_PX, -(-window.row_stop // CHUNK_PX)):
+                for j in range(window.col // CHUNK_PX, -(-window.col_stop // CHUNK_PX)):
+                    for key in self._chunk_keys(level, name, i, j):
+                        file = self.path / key
+                        hashes[key] = file_sha256(file) if file.exists() else None
+        return hashes
+
+    def level_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of each level, full resolution first."""
+        root = zarr.open_group(self.path, mode="r")
+        count = len(list(root.group_keys()))
+        shapes = (self._array(level, "classes").shape for level in range(count))
+        return tuple((height, width) for height, width in shapes)
+
+    def sweep(self) -> int:
+        """Remove what killed writers left behind; returns how many files."""
+        leftovers = list(self.path.rglob("*.partial"))
+        for file in leftovers:
+            file.unlink(missing_ok=True)
+        return len(leftovers)
+
+    def _chunk_keys(self, level: int, name: str, i: int, j: int) -> Iterator[str]:
+        shape = self._array(level, name).shape
+        if len(shape) == 2:
+            yield f"{level}/{name}/c/{i}/{j}"
+        else:
+            yield from (f"{level}/{name}/c/{channel}/{i}/{j}" for channel in range(shape[0]))
+
+    def _array(self, level: int, name: str) -> zarr.Array[Any]:
+        return zarr.open_array(self.path, path=f"{level}/{name}", mode="r+", zarr_format=3)
+
+
+def level_grids(grid: Grid) -> tuple[Grid, ...]:
+    """The grids of all levels: each half of the one before, down to one chunk."""
+    levels = [grid]
+    while max(levels[-1].height, levels[-1].width) > CHUNK_PX:
+        last = levels[-1]
+        levels.append(Grid(last.crs, last.transform * Affine.scale(2), -(-last.height // 2), -(-last.width // 2)))
+    return tuple(levels)
+
+
+def majority_of_four(classes_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The commonest class of each 2 x 2 pixels; among equals the first in raster order; nodata only alone.
+
+    Args:
+        classes_hw: (row, column), 255 = nodata; odd sides are continued with nodata.
+
+    Returns:
+        Half the size, rounded up.
+    """
+    quads = _quads(classes_hw)
+    counts = np.zeros(quads.shape, np.uint8)
+    for first in range(4):
+        counts[first] = (quads == quads[first]).sum(axis=0, dtype=np.uint8)
+        counts[first][quads[first] == NODATA_CLASS] = 0
+    winner = counts.argmax(axis=0)
+    return np.take_along_axis(quads, winner[None], axis=0)[0]
+
+
+def mean_of_four(confidence_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The mean of the valid among each 2 x 2 pixels, rounded to nearest; 255 where none is."""
+    quads = _quads(confidence_hw)
+    valid = quads != NODATA_CLASS
+    count = valid.sum(axis=0, dtype=np.uint16)
+    total = np.where(valid, quads, 0).sum(axis=0, dtype=np.uint16)
+    mean = (2 * total + count) // np.maximum(2 * count, 1)
+    return np.where(count > 0, mean, NODATA_CLASS).astype(np.uint8)
+
+
+def _quads(values_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = values_hw.shape
+    padded = np.pad(values_hw, ((0, height % 2), (0, width % 2)), constant_values=NODATA_CLASS)
+    return np.stack([padded[0::2, 0::2], padded[0::2, 1::2], padded[1::2, 0::2], padded[1::2, 1::2]])
+
+
+def _create_level(group: zarr.Group, grid: Grid, labels: LabelSet, *, probability: bool) -> None:
+    crs = parse_crs(grid.crs)
+    placed = {"grid_mapping": "spatial_ref", **_placing(grid, crs)}
+    shape, chunks = (grid.height, grid.width), (CHUNK_PX, CHUNK_PX)
+    flags = {"flag_values": list(range(len(labels))), "flag_meanings": " ".join(labels.names)}
+    scaled = {
+        "units": "1",
+        "comment": f"probability x {PROBABILITY_SCALE}, {NODATA_CLASS} = nodata",
+        "valid_range": [0, PROBABILITY_SCALE],
+    }
+    _create_array(group, "classes", shape, chunks, ("y", "x"), {"long_name": "class", **flags, **placed})
+    long_name = "probability of the winning class"
+    _create_array(group, "confidence", shape, chunks, ("y", "x"), {"long_name": long_name, **scaled, **placed})
+    if probability:
+        attributes = {"long_name": "probability of each class", **scaled, **flags, **placed}
+        _create_array(group, "probability", (len(labels), *shape), (1, *chunks), ("class", "y", "x"), attributes)
+    _create_coordinates(group, grid, crs)
+
+
+def _create_array(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dimensions: tuple[str, ...],
+    attributes: dict[str, Any],
+) -> None:
+    group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        dtype="uint8",
+        # Not the CF attribute _FillValue: with it xarray turns classes into floats.
+        fill_value=NODATA_CLASS,
+        compressors=ZstdCodec(level=3),
+        dimension_names=dimensions,
+        attributes=attributes,
+    )
+
+
+def _create_coordinates(group: zarr.Group, grid: Grid, crs: CRS) -> None:
+    """CF coordinates: pixel centres as x and y where rows and columns follow the axes, and the CRS."""
+    t = grid.transform
+    geotransform = " ".join(repr(float(value)) for value in (t.c, t.a, t.b, t.f, t.d, t.e))
+    attributes = {**crs.to_cf(), "spatial_ref": crs.to_wkt(), "GeoTransform": geotransform}
+    group.create_array("spatial_ref", shape=(), dtype="int32", attributes=attributes)[...] = 0
+    if t.b != 0 or t.d != 0:
+        return  # a rotated grid has no x per column; the GeoTransform above places it
+    x = t.c + t.a * (np.arange(grid.width) + 0.5)
+    y = t.f + t.e * (np.arange(grid.height) + 0.5)
+    # CF's own words for each axis ("longitude", "degrees_east"); pyproj gives them in x, y order.
+    axes = {axis["axis"]: dict(axis) for axis in crs.cs_to_cf()}
+    for name, values in (("x", x), ("y", y)):
+        group.create_array(
+            name,
+            shape=values.shape,
+            chunks=values.shape,
+            dtype="float64",
+            dimension_names=(name,),
+            attributes=axes.get(name.upper(), {}),
+        )[...] = values
+
+
+def _placing(grid: Grid, crs: CRS) -> dict[str, Any]:
+    """Attributes that place an array for GDAL (`_CRS`) and by the GeoZarr conventions (`proj:`, `spatial:`)."""
+    authority = crs.to_authority(min_confidence=100)
+    t = grid.transform
+    x = [(t * corner)[0] for corner in _corners(grid)]
+    y = [(t * corner)[1] for corner in _corners(grid)]
+    return {
+        "zarr_conventions": [_SPATIAL, _PROJ],
+        "_CRS": {"wkt": crs.to_wkt()},
+        **({"proj:code": ":".join(authority)} if authority else {"proj:wkt2": crs.to_wkt()}),
+        "spatial:dimensions": ["y", "x"],
+        "spatial:transform": [float(value) for value in tuple(t)[:6]],
+        "spatial:bbox": [min(x), min(y), max(x), max(y)],
+        "spatial:shape": [grid.height, grid.width],
+    }
+
+
+def _root_attributes(levels: tuple[Grid, ...]) -> dict[str, Any]:
+    placing = _placing(levels[0], parse_crs(levels[0].crs))
+    layout: list[dict[str, Any]] = [
+        {
+            "asset": str(level),
+            **({"derived_from": str(level - 1), "transform": {"scale": [2.0, 2.0]}} if level else {}),
+            "spatial:shape": [grid.height, grid.width],
+            "spatial:transform": [float(value) for value in tuple(grid.transform)[:6]],
+        }
+        for level, grid in enumerate(levels)
+    ]
+    return {
+        "zarr_conventions": [_MULTISCALES, _SPATIAL, _PROJ],
+        "multiscales": {"layout": layout, "resampling_method": "mode"},
+        **{key: value for key, value in placing.items() if key not in {"_CRS", "zarr_conventions"}},
+    }
+
+
+def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
+    return (0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height)

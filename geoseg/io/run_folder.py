@@ -1,0 +1,105 @@
+"""The RUN folder: where everything of a run lies, whose it is, and who is working on it."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import RunFolderError
+from geoseg.io.ledger import Ledger, write_json
+from geoseg.io.mosaic import Mosaic
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths of a run.
+
+    Attributes:
+        path: The folder that the user named.
+    """
+
+    path: Path
+
+    @property
+    def plan_file(self) -> Path:
+        """What the run was asked for."""
+        return self.path / "plan.json"
+
+    @property
+    def run_file(self) -> Path:
+        """What became of it."""
+        return self.path / "run.json"
+
+    @property
+    def mosaic(self) -> Mosaic:
+        """The raster result."""
+        return Mosaic(self.path / "mosaic.zarr")
+
+    @property
+    def layers(self) -> Path:
+        """Folder of the vector results."""
+        return self.path / "layers"
+
+    def ledger(self, stage: str) -> Ledger:
+        """The markers of a stage."""
+        return Ledger(self.path / "ledger" / stage)
+
+    def existing_plan(self) -> dict[str, Any] | None:
+        """The plan of the run that lies here, or None if the folder is new or empty.
+
+        Raises:
+            RunFolderError: The folder holds something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"-o expects a folder, got a file: {self.path}")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return None
+        if not self.plan_file.is_file():
+            raise RunFolderError(
+                f"{self.path} holds other files but no plan.json: expected a new or empty folder, or one that "
+                "geoseg map wrote; name another with -o"
+            )
+        try:
+            plan: dict[str, Any] = json.loads(self.plan_file.read_text())
+        except json.JSONDecodeError as error:
+            raise RunFolderError(f"{self.plan_file} is damaged ({error}): name another folder with -o") from error
+        return plan
+
+    def record(self) -> dict[str, Any] | None:
+        """What run.json says, or None if there is none yet."""
+        if not self.run_file.is_file():
+            return None
+        record: dict[str, Any] = json.loads(self.run_file.read_text())
+        return record
+
+    def write_plan(self, plan: Mapping[str, Any]) -> None:
+        """Write plan.json."""
+        write_json(self.plan_file, plan)
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        write_json(self.run_file, record)
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the folder against other processes on this machine.
+
+        Raises:
+            RunFolderError: Another process is working on it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunFolderError(f"cannot write to {self.path}: {error.strerror}; name another with -o") from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunFolderError(
+                    f"another process is working on {self.path}: wait for it, or name another folder with -o"
+                ) from error
+            yield

@@ -1,0 +1,270 @@
+"""Scenes: what a user's raster means to a model, decided once.
+
+Bands, ground resolution, stretch and which pixels hold data are settled by `describe_scene`, before any work;
+the small `SceneRef` that it gives then travels to wherever windows are read.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from affine import Affine
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.io import DatasetReader
+
+from geoseg.errors import SceneError
+from geoseg.grid import Grid, parse_crs
+from geoseg.imagery import Imagery
+from geoseg.io.drivers import open_raster
+from geoseg.io.raster import MaskRule, SceneReader, SceneRef
+from geoseg.io.resample import Axis
+
+KEEP_RATIO = 1.25
+"""A scene keeps its own pixels while its ground resolution is within this factor of the model's."""
+
+UPSAMPLE_LIMIT = 4.0
+"""Coarser scenes than this times the target are refused: there is nothing in them to see."""
+
+Resolution = Literal["model", "native", "finest"] | float
+
+
+@dataclass(frozen=True, slots=True)
+class PercentStretch:
+    """A stretch asked for as percentiles, still to be measured on the scene."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SceneOptions:
+    """What the user may say about how a scene is read.
+
+    Attributes:
+        bands: 1-based band numbers in the model's order, or None to go by colour interpretation.
+        stretch: Values that become the ends of the model's range, (low, high), or percentiles, or None.
+        resolution: "model", "native", "finest" (the same for one scene) or metres.
+        assume_crs: CRS for a file that has none.
+    """
+
+    bands: tuple[int, ...] | None = None
+    stretch: tuple[float, float] | PercentStretch | None = None
+    resolution: Resolution = "model"
+    assume_crs: str | None = None
+
+
+def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = None) -> SceneRef:
+    """Decide how a scene is read for a model.
+
+    Args:
+        path: A raster file.
+        imagery: What the model expects.
+        options: What the user says about it.
+
+    Raises:
+        SceneError: The file cannot be opened, has no place on earth, lacks bands, holds values that the model
+            does not know, or is too coarse.
+    """
+    options = options or SceneOptions()
+    with open_raster(path) as dataset:
+        source_grid, flip_yx = _source_grid(path, dataset, options.assume_crs)
+        bands, band_rule = _choose_bands(path, dataset, imagery, options.bands)
+        dtype = _check_dtype(path, dataset, bands, imagery, stretched=options.stretch is not None)
+        native = source_grid.ground_resolution_m()
+        scale_yx = _scale(path, native, imagery.ground_resolution_m, options.resolution)
+        axes = Axis(dataset.height, scale_yx[0]), Axis(dataset.width, scale_yx[1])
+        ref = SceneRef(
+            path=str(Path(path).resolve()),
+            fingerprint=_fingerprint(Path(path)),
+            bands=bands,
+            band_rule=band_rule,
+            dtype=dtype,
+            source_height=dataset.height,
+            source_width=dataset.width,
+            native_resolution_m=native,
+            grid=Grid(
+                source_grid.crs,
+                source_grid.transform * Affine.scale(scale_yx[1], scale_yx[0]),
+                axes[0].size,
+                axes[1].size,
+            ),
+            scale_yx=scale_yx,
+            flip_yx=flip_yx,
+            mask_rule=_mask_rule(dataset, bands),
+            stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
+            value_range=imagery.value_range,
+        )
+    return _with_stretch(ref, options.stretch)
+
+
+def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> tuple[Grid, tuple[bool, bool]]:
+    """The file's own pixels as a grid whose rows run south and columns east, and which axes that flips."""
+    if dataset.crs is None:
+        if dataset.gcps[0]:
+            raise SceneError(
+                f"{path} is placed by ground control points only: expected a geotransform and CRS; "
+                "warp it first, for example with gdalwarp"
+            )
+        if dataset.rpcs is not None:
+            raise SceneError(
+                f"{path} is placed by RPCs only: expected a geotransform and CRS; orthorectify it first with "
+                "a terrain model, for example with gdalwarp -rpc -to RPC_DEM=FILE"
+            )
+    if dataset.transform.is_identity:
+        raise SceneError(f"{path} has no geotransform: expected a georeferenced raster; georeference it first")
+    if dataset.crs is not None:
+        epsg = dataset.crs.to_epsg(confidence_threshold=100)
+        crs = f"EPSG:{epsg}" if epsg is not None else dataset.crs.to_wkt()
+    elif assume_crs is not None:
+        crs = assume_crs
+    else:
+        raise SceneError(
+            f"{path} has no CRS: expected a georeferenced raster; name its CRS with --assume-crs EPSG:N"
+        )
+    parse_crs(crs)
+    t = dataset.transform
+    if t.determinant == 0:
+        raise SceneError(
+            f"{path} has a geotransform that places all pixels on a line: {tuple(t)[:6]}; mend it first"
+        )
+    rotated = t.b != 0 or t.d != 0
+    flip_x = not rotated and t.a < 0
+    flip_y = t.determinant > 0 if rotated else t.e > 0
+    if flip_y:
+        t = t * Affine.translation(0, dataset.height) * Affine.scale(1, -1)
+    if flip_x:
+        t = t * Affine.translation(dataset.width, 0) * Affine.scale(-1, 1)
+    return Grid(crs, t, dataset.height, dataset.width), (flip_y, flip_x)
+
+
+def _choose_bands(
+    path: str, dataset: DatasetReader, imagery: Imagery, asked: tuple[int, ...] | None
+) -> tuple[tuple[int, ...], str]:
+    wanted = ", ".join(imagery.bands)
+    if asked is not None:
+        if len(asked) != len(imagery.bands):
+            raise SceneError(f"the model expects {len(imagery.bands)} bands ({wanted}), --bands names {len(asked)}")
+        missing = [band for band in asked if not 1 <= band <= dataset.count]
+        if missing:
+            raise SceneError(f"--bands names band {missing[0]}, {path} has bands 1 to {dataset.count}")
+        bands, rule = asked, "as asked"
+    else:
+        by_color = {color.name: number for number, color in reversed(list(enumerate(dataset.colorinterp, 1)))}
+        usable = [number for number, color in enumerate(dataset.colorinterp, 1) if color is not ColorInterp.alpha]
+        if all(name in by_color for name in imagery.bands):
+            bands, rule = tuple(by_color[name] for name in imagery.bands), "by colour interpretation"
+        elif len(usable) >= len(imagery.bands):
+            bands, rule = tuple(usable[: len(imagery.bands)]), "by order"
+        else:
+            raise SceneError(
+                f"the model expects {len(imagery.bands)} bands ({wanted}), {path} has {len(usable)}: "
+                "choose another model, or repeat a band with --bands, for example --bands 1,1,1"
+            )
+    if any(dataset.colorinterp[band - 1] is ColorInterp.palette for band in bands):
+        raise SceneError(
+            f"{path} holds palette indices, the model expects intensities ({wanted}): expand it first, "
+            "for example with gdal_translate -expand rgb"
+        )
+    return bands, rule
+
+
+def _check_dtype(
+    path: str, dataset: DatasetReader, bands: tuple[int, ...], imagery: Imagery, *, stretched: bool
+) -> str:
+    dtypes = {dataset.dtypes[band - 1] for band in bands}
+    if len(dtypes) > 1:
+        raise SceneError(f"expected bands of one data type, {path} has {', '.join(sorted(dtypes))}")
+    dtype = str(dtypes.pop())
+    if dtype.startswith("complex") or np.dtype(dtype).kind not in "uif":
+        raise SceneError(f"expected real numbers, {path} holds {dtype}: take its amplitude first")
+    if dtype != imagery.dtype and not stretched:
+        low, high = imagery.value_range
+        raise SceneError(
+            f"the model expects {imagery.dtype} values from {low:g} to {high:g}, {path} holds {dtype}: "
+            "name the values to map onto that range with --stretch LO,HI or 2%,98%"
+        )
+    return dtype
+
+
+def _scale(
+    path: str, native_yx: tuple[float, float], model_m: float, resolution: Resolution
+) -> tuple[float, float]:
+    """File pixels per grid pixel, along rows and columns."""
+    match resolution:
+        case "native" | "finest":
+            return 1.0, 1.0
+        case "model":
+            if all(1 / KEEP_RATIO <= native / model_m <= KEEP_RATIO for native in native_yx):
+                return 1.0, 1.0
+            target = model_m
+        case metres:
+            target = metres
+    if max(native_yx) > UPSAMPLE_LIMIT * target:
+        raise SceneError(
+            f"{path} has a ground resolution of {max(native_yx):.3g} m, too coarse for {target:g} m (at most "
+            f"{UPSAMPLE_LIMIT:g} times finer pixels are made up): use a model for such imagery, "
+            "or --resolution native to take its pixels as they are"
+        )
+    scale_y, scale_x = (1.0 if abs(target / native - 1) < 1e-6 else target / native for native in native_yx)
+    return scale_y, scale_x
+
+
+def _mask_rule(dataset: DatasetReader, bands: tuple[int, ...]) -> MaskRule:
+    flags = {flag for band in bands for flag in dataset.mask_flag_enums[band - 1]}
+    if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
+        return "dataset"
+    if MaskFlags.nodata not in flags:
+        return "all"
+    # Zero is a legal intensity: saturated red is (255, 0, 0). Other nodata values never are.
+    dark = all(dataset.nodatavals[band - 1] == 0 for band in bands)
+    return "any-band" if dark and np.dtype(dataset.dtypes[bands[0] - 1]).kind in "ui" else "every-band"
+
+
+def _with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | None) -> SceneRef:
+    """The scene with its stretch measured; without one, a sample of its values checked where that can fail."""
+    if asked is None:
+        if ref.every_value_is_legal:
+            return ref
+        reader = SceneReader(ref)
+        try:
+            reader.thumbnail(1024)
+        finally:
+            reader.close()
+        return ref
+    if not isinstance(asked, PercentStretch):
+        if not asked[0] < asked[1]:
+            raise SceneError(f"--stretch expects LO below HI, got {asked[0]:g},{asked[1]:g}")
+        return replace(ref, stretch=(asked,) * len(ref.bands))
+    reader = SceneReader(replace(ref, stretch=None, value_range=(-math.inf, math.inf)))
+    try:
+        image_chw, valid_hw = reader.thumbnail(1024)
+    finally:
+        reader.close()
+    if not valid_hw.any():
+        # Nothing to measure and nothing to stretch: a scene without data maps to empty layers.
+        return replace(ref, stretch=(ref.value_range,) * len(ref.bands))
+    limits = np.percentile(image_chw[:, valid_hw], [asked.low, asked.high], axis=1)
+    pairs = []
+    for number, (low, high) in zip(ref.bands, limits.T, strict=True):
+        if not low < high:
+            raise SceneError(
+                f"band {number} of {ref.path} holds {low:g} at both {asked.low:g}% and {asked.high:g}%: "
+                "there is nothing to stretch; name the values with --stretch LO,HI"
+            )
+        pairs.append((float(low), float(high)))
+    return replace(ref, stretch=tuple(pairs))
+
+
+def _fingerprint(file: Path) -> str:
+    """sha256 over size, first and last 64 KiB: cheap for any size, and a rewritten file does not pass."""
+    span = 65536
+    with file.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        digest = hashlib.sha256(f"{size}:".encode() + stream.read(span))
+        stream.seek(max(0, size - span))
+        digest.update(stream.read(span))
+    return digest.hexdigest()

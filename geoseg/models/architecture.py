@@ -1,0 +1,67 @@
+"""Which network a model is: a name and its arguments, and the network built from them."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from torch import nn
+
+from geoseg.errors import ModelError
+from geoseg.labels import NODATA_CLASS
+from geoseg.models.unet import ResNetUNet, UNet
+
+ArchitectureName = Literal["unet", "unet_resnet18", "unet_resnet34", "unet_resnet50"]
+"""The networks that can be built."""
+
+MAX_BANDS = 512
+"""More than any hyperspectral sensor has; a model package that says more is broken or hostile."""
+
+MAX_WIDTH = 4.0
+"""Sixteen times the parameters of the published networks; a package that says more is broken or hostile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network and its arguments.
+
+    Attributes:
+        name: The network.
+        bands: Input channels.
+        classes: Output channels.
+        width: Factor on every channel count.
+
+    Raises:
+        ModelError: The name is unknown, or an argument is out of its limits.
+    """
+
+    name: ArchitectureName
+    bands: int
+    classes: int
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        known = get_args(ArchitectureName)
+        if self.name not in known:
+            raise ModelError(f"expected an architecture out of {', '.join(known)}, got {self.name!r}")
+        if not 1 <= self.bands <= MAX_BANDS:
+            raise ModelError(f"expected 1 to {MAX_BANDS} bands, got {self.bands}")
+        if not 2 <= self.classes <= NODATA_CLASS:
+            raise ModelError(f"expected 2 to {NODATA_CLASS} classes, got {self.classes}")
+        if not 0 < self.width <= MAX_WIDTH:
+            raise ModelError(f"expected a width above 0 and up to {MAX_WIDTH}, got {self.width}")
+
+
+def build(architecture: Architecture) -> nn.Module:
+    """The network with freshly initialized weights, in training mode.
+
+    It takes normalized images, float32 (N, bands, H, W) of any size, and returns logits (N, classes, H, W).
+    """
+    bands, classes, width = architecture.bands, architecture.classes, architecture.width
+    match architecture.name:
+        case "unet":
+            return UNet(bands, classes, width)
+        case "unet_resnet18":
+            return ResNetUNet("resnet18", bands, classes, width)
+        case "unet_resnet34":
+            return ResNetUNet("resnet34", bands, classes, width)
+        case "unet_resnet50":
+            return ResNetUNet("resnet50", bands, classes, width)

@@ -1,0 +1,67 @@
+"""The pieces that the networks share: channel counts, double convolutions, and sizes that fit the stride."""
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """A layer's channel count in a network made thinner or wider.
+
+    The nearest multiple of 8 (what vectorized kernels and tensor cores like), and at least 8; the width
+    multiplier of MobileNets (Howard et al. 2017, section 3.3). A count that is a multiple of 8 stays as it
+    is at width 1.
+
+    Args:
+        channels: The count at width 1.
+        width: The factor.
+    """
+    return max(8, 8 * math.floor(channels * width / 8 + 0.5))
+
+
+def initialize_he(module: nn.Module) -> None:
+    """Initialize convolutions for ReLU, in place: normal, variance 2 / fan-out (He et al. 2015, section 2.2).
+
+    Biases start at zero, batch normalization as the identity: what torchvision does for its ResNets.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 convolutions that keep the size, each followed by batch normalization and ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+def pad_to_multiple(image_nchw: Tensor, stride_px: int) -> Tensor:
+    """Extend an image right and down until both sides are multiples of a stride.
+
+    The last row and column are repeated; mirroring would fail where an image is narrower than the padding.
+
+    Args:
+        image_nchw: Images, shape (N, C, H, W) with H, W >= 1.
+        stride_px: The stride.
+
+    Returns:
+        Images of shape (N, C, H + p, W + q), 0 <= p, q < `stride_px`.
+    """
+    bottom_px, right_px = -image_nchw.shape[-2] % stride_px, -image_nchw.shape[-1] % stride_px
+    if bottom_px == right_px == 0:
+        return image_nchw
+    return functional.pad(image_nchw, (0, right_px, 0, bottom_px), mode="replicate")

@@ -1,0 +1,182 @@
+"""The card of a model package: what a model is, what it expects, what it tells apart, and how well."""
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+
+from geoseg.imagery import Imagery
+from geoseg.labels import LabelClass, LabelSet
+from geoseg.models.architecture import Architecture
+
+FORMAT_VERSION: Literal[1] = 1
+"""The version of the package format that is written and read."""
+
+WeightsDtype = Literal["float16", "float32"]
+"""Number format of stored weights."""
+
+
+def _printable(text: str) -> str:
+    # A card's words reach terminals and pictures: no control characters, no line breaks.
+    if not text.isprintable():
+        raise ValueError("expected one line of printable characters")
+    return text
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(_printable)]
+"""One line of text."""
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+"""A name that is safe as the name of a folder."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+"""A number from 0 to 1."""
+
+
+class _Part(BaseModel):
+    """A part of the card: unknown keys are refused (in the dataclasses within, too), numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TileDefaults(_Part):
+    """How large a piece the network is given at once, unless the user says otherwise.
+
+    Attributes:
+        size_px: Side of a square tile.
+        overlap_px: What neighbouring tiles share.
+    """
+
+    size_px: Annotated[int, Field(ge=8, le=8192)]
+    overlap_px: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.overlap_px >= self.size_px:
+            raise ValueError(f"expected an overlap below the size of {self.size_px} px, got {self.overlap_px} px")
+        return self
+
+
+class SplitMetrics(_Part):
+    """Measured quality on one split of a data set.
+
+    Attributes:
+        miou: Mean of the classes' intersection over union.
+        iou: Intersection over union by class name; None where neither labels nor predictions have the class.
+        pixel_accuracy: Share of the labelled pixels that are right.
+        pixels: Labelled pixels that were compared.
+        regions: Names of the regions of the split.
+    """
+
+    miou: Fraction
+    iou: dict[str, Fraction | None]
+    pixel_accuracy: Fraction
+    pixels: Annotated[int, Field(ge=0)]
+    regions: tuple[Text, ...]
+
+
+class WeightsFile(_Part):
+    """What `weights.safetensors` must be.
+
+    Attributes:
+        sha256: Of the file, in hexadecimal.
+        bytes: Size of the file.
+        dtype: Number format of its tensors.
+    """
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(gt=0)]
+    dtype: WeightsDtype
+
+
+class CardDraft(_Part):
+    """A card before the weights are written: all that the author of a model says.
+
+    Attributes:
+        name: The model's name, a slug.
+        description: What it is for, in a line.
+        architecture: The network.
+        imagery: The pixels that it expects.
+        classes: What it tells apart, by class id.
+        tile: Defaults of `geoseg map`.
+        metrics: Measured quality by split ("train", "validation", "test").
+        training: How it was trained; free-form.
+        licence: Of the weights, as an SPDX identifier or in words.
+        attribution: Whose data and weights it stands on.
+    """
+
+    name: Slug
+    description: Text
+    architecture: Architecture
+    imagery: Imagery
+    classes: tuple[LabelClass, ...]
+    tile: TileDefaults
+    metrics: dict[Slug, SplitMetrics]
+    training: dict[str, JsonValue]
+    licence: Text
+    attribution: tuple[Text, ...]
+
+    @property
+    def labels(self) -> LabelSet:
+        """The classes as a set with ids."""
+        return LabelSet(self.classes)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        labels, bands = self.labels, self.imagery.bands
+        if len(labels) != self.architecture.classes:
+            raise ValueError(f"the network has {self.architecture.classes} classes, the card {len(labels)}")
+        if len(bands) != self.architecture.bands:
+            raise ValueError(f"the network has {self.architecture.bands} bands, the imagery {len(bands)}")
+        if not all(band and band.isprintable() for band in bands):
+            raise ValueError(f"expected printable band names, got {bands!r}")
+        dtype = np.dtype(self.imagery.dtype)
+        if dtype.kind not in "uif" or dtype.name != self.imagery.dtype:
+            raise ValueError(f"expected a data type such as uint8, uint16, float32, got {self.imagery.dtype!r}")
+        for split, metrics in self.metrics.items():
+            if set(metrics.iou) != set(labels.names):
+                raise ValueError(
+                    f"expected metrics.{split}.iou of {', '.join(labels.names)}, got {list(metrics.iou)}"
+                )
+        json.dumps(self.training, allow_nan=False)
+        return self
+
+
+class Card(CardDraft):
+    """The card of a package on disk.
+
+    Attributes:
+        format_version: Of the package format.
+        weights: What the weights file must be.
+    """
+
+    format_version: Literal[1]
+    weights: WeightsFile
+
+    @property
+    def identity(self) -> str:
+        """A sha256, in hexadecimal, of all that a map made with the model depends on.
+
+        It covers the weights, the architecture, the imagery and the classes; not the description, the
+        metrics, the licence, or the tile defaults (a run records the tiles it used).
+        """
+        matters = self.model_dump(mode="json", include={"architecture", "imagery", "classes"})
+        matters["weights"] = self.weights.sha256
+        canonical = json.dumps(matters, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The text of `card.json`."""
+        values = self.model_dump(mode="json")
+        versioned = {"format_version": values.pop("format_version"), **values}
+        return json.dumps(versioned, indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,115 @@
+"""U-Nets: the classic one (Ronneberger et al. 2015), and one whose encoder is a ResNet.
+
+Both take images of any size, and give logits of the same size.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from geoseg.models.blocks import DoubleConv, initialize_he, pad_to_multiple, scaled_channels
+from geoseg.models.resnet import ResNetEncoder, ResNetVariant
+
+
+class UNet(nn.Module):
+    """U-Net: Convolutional Networks for Biomedical Image Segmentation (Ronneberger et al. 2015, figure 1).
+
+    It deviates from the paper in two ways: convolutions are padded, so that the output has the input's size
+    and skips need no cropping, and each is followed by batch normalization (and so has no bias).
+
+    Args:
+        bands: Input channels.
+        classes: Output channels.
+        width: Factor on every channel count (see `scaled_channels`); 1 is the paper's 64 to 1024.
+    """
+
+    stride_px = 16
+
+    def __init__(self, bands: int, classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        channels = [scaled_channels(count, width) for count in (64, 128, 256, 512, 1024)]
+        self.down = nn.ModuleList(DoubleConv(before, after) for before, after in pairwise([bands, *channels]))
+        self.pool = nn.MaxPool2d(2)
+        deepest_first = channels[::-1]
+        steps = list(pairwise(deepest_first))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, fine, 2, stride=2) for deep, fine in steps)
+        self.merge = nn.ModuleList(DoubleConv(2 * fine, fine) for _, fine in steps)
+        self.head = nn.Conv2d(channels[0], classes, 1)
+        initialize_he(self)
+        _initialize_head(self.head)
+
+    def forward(self, image_nchw: Tensor) -> Tensor:
+        """Class logits of every pixel.
+
+        Args:
+            image_nchw: Normalized images, float32 of shape (N, bands, H, W), H, W >= 1.
+
+        Returns:
+            Logits, float32 of shape (N, classes, H, W).
+        """
+        height_px, width_px = image_nchw.shape[-2:]
+        features_nchw = self.down[0](pad_to_multiple(image_nchw, self.stride_px))
+        skips = []
+        for down in self.down[1:]:
+            skips.append(features_nchw)
+            features_nchw = down(self.pool(features_nchw))
+        for up, merge in zip(self.up, self.merge, strict=True):
+            features_nchw = merge(torch.cat([skips.pop(), up(features_nchw)], dim=1))
+        return self.head(features_nchw)[..., :height_px, :width_px]
+
+
+class ResNetUNet(nn.Module):
+    """A U-Net on a ResNet encoder, as segmentation_models.pytorch made it known (`smp.Unet`).
+
+    Five times: double the size (nearest neighbour), append the encoder's features of that stride (none at
+    full size), two convolutions. The channel counts, and so the number of parameters, are `smp.Unet`'s.
+
+    Args:
+        encoder: Depth of the encoder.
+        bands: Input channels.
+        classes: Output channels.
+        width: Factor on every channel count (see `scaled_channels`).
+    """
+
+    stride_px = 32
+
+    def __init__(self, encoder: ResNetVariant, bands: int, classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        self.encoder = ResNetEncoder(encoder, bands, width)
+        *skips, deepest = self.encoder.channels
+        outputs = [scaled_channels(count, width) for count in (256, 128, 64, 32, 16)]
+        inputs = [deepest, *outputs[:-1]]
+        self.decoder = nn.ModuleList(
+            DoubleConv(before + skip, after)
+            for before, skip, after in zip(inputs, [*skips[::-1], 0], outputs, strict=True)
+        )
+        self.head = nn.Conv2d(outputs[-1], classes, 3, padding=1)
+        initialize_he(self.decoder)
+        _initialize_head(self.head)
+
+    def forward(self, image_nchw: Tensor) -> Tensor:
+        """Class logits of every pixel.
+
+        Args:
+            image_nchw: Normalized images, float32 of shape (N, bands, H, W), H, W >= 1.
+
+        Returns:
+            Logits, float32 of shape (N, classes, H, W).
+        """
+        height_px, width_px = image_nchw.shape[-2:]
+        *skips, features_nchw = self.encoder(pad_to_multiple(image_nchw, self.stride_px))
+        for convolutions in self.decoder:
+            features_nchw = functional.interpolate(features_nchw, scale_factor=2, mode="nearest")
+            if skips:
+                features_nchw = torch.cat([features_nchw, skips.pop()], dim=1)
+            features_nchw = convolutions(features_nchw)
+        return self.head(features_nchw)[..., :height_px, :width_px]
+
+
+def _initialize_head(head: nn.Conv2d) -> None:
+    """Initialize a layer that no ReLU follows, in place (Glorot and Bengio 2010, equation 16)."""
+    nn.init.xavier_uniform_(head.weight)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)

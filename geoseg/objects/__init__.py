@@ -1,0 +1,1 @@
+"""Objects from class masks: connected components, joined across block borders."""

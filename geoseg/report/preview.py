@@ -1,0 +1,134 @@
+"""preview.png: the scene, its classes and the outlines side by side, with a legend and a scale bar."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pyogrio
+import shapely
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from geoseg.grid import Grid
+from geoseg.io.mosaic import Mosaic
+from geoseg.io.raster import SceneReader, SceneRef
+from geoseg.labels import NODATA_CLASS, LabelSet
+
+_PANEL_PX = 900
+"""Longest side of a panel's raster."""
+
+_PAPER = (1.0, 1.0, 1.0)
+
+
+def write_preview(path: Path, scene: SceneRef, mosaic: Mosaic, geopackage: Path, labels: LabelSet) -> None:
+    """Draw a finished run.
+
+    Args:
+        path: PNG to write; it appears whole or not at all.
+        scene: The scene.
+        mosaic: Its classes, with overviews.
+        geopackage: Its layers, in the grid's CRS.
+        labels: Names and colours.
+    """
+    grid = scene.grid
+    image_hwc = _picture(scene)
+    classes_hwc = _class_picture(mosaic, labels)
+    aspect = grid.height / grid.width
+    # Tall scenes get narrower panels, so that the figure keeps to about 2700 x 1000 px.
+    panel_in = 6.0 / max(1.0, aspect)
+    figure = Figure(figsize=(3 * panel_in + 0.4, panel_in * aspect + 1.0), dpi=150, layout="constrained")
+    panels = figure.subplots(1, 3)
+    extent = (0, grid.width, grid.height, 0)
+    for axes, title, picture in zip(
+        panels, ("image", "classes", "outlines"), (image_hwc, classes_hwc, image_hwc), strict=True
+    ):
+        axes.imshow(picture, extent=extent, interpolation="nearest" if title == "classes" else "antialiased")
+        axes.set_title(title, fontsize=11)
+        axes.set_axis_off()
+    for class_id, layer in labels.layers:
+        lines = _outlines(geopackage, layer, grid)
+        panels[2].add_collection(LineCollection(lines, colors=[labels.classes[class_id].color], linewidths=0.7))
+    panels[2].set_xlim(0, grid.width)
+    panels[2].set_ylim(grid.height, 0)
+    _scale_bar(panels[0], grid)
+    handles = [Patch(facecolor=label.color, edgecolor="0.3", label=label.name) for label in labels.classes]
+    handles.append(Patch(facecolor=_PAPER, edgecolor="0.3", label="no data"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=10)
+    partial = path.with_name(f".{path.name}.partial")
+    with mpl.rc_context({"svg.hashsalt": "geoseg"}):
+        figure.savefig(partial, format="png", metadata={"Software": None})
+    partial.replace(path)
+
+
+def _picture(scene: SceneRef) -> NDArray[np.float64]:
+    """The scene as (row, column, red-green-blue), 0 to 1: its first three bands, or its first in grey."""
+    reader = SceneReader(scene)
+    try:
+        image_chw, valid_hw = reader.thumbnail(_PANEL_PX)
+    finally:
+        reader.close()
+    shown_chw = image_chw[:3] if len(image_chw) >= 3 else np.repeat(image_chw[:1], 3, axis=0)
+    if valid_hw.any():
+        low, high = np.percentile(shown_chw[:, valid_hw], [1, 99])
+    else:
+        low, high = scene.value_range
+    shown_hwc = np.clip((shown_chw - low) / max(high - low, 1e-6), 0, 1).transpose(1, 2, 0).astype(np.float64)
+    shown_hwc[~valid_hw] = _PAPER
+    return shown_hwc
+
+
+def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.float64]:
+    """The classes in their colours (row, column, red-green-blue), from the finest overview that is small enough."""
+    shapes = mosaic.level_shapes()
+    small = [level for level, shape in enumerate(shapes) if max(shape) <= 2 * _PANEL_PX]
+    classes_hw = mosaic.read(small[0] if small else len(shapes) - 1, "classes")
+    colors = np.ones((NODATA_CLASS + 1, 3))
+    colors[: len(labels)] = np.array([label.rgb for label in labels.classes]) / 255
+    picture: NDArray[np.float64] = colors[classes_hw]
+    return picture
+
+
+def _outlines(geopackage: Path, layer: str, grid: Grid) -> list[NDArray[np.float64]]:
+    """All rings of a layer in the grid's pixel coordinates, each (vertex, x-y)."""
+    _, _, geometry, _ = pyogrio.raw.read(geopackage, layer=layer, columns=[])
+    polygons = shapely.from_wkb(geometry)
+    rings = shapely.get_rings(polygons)
+    # What is below a pixel of the panel cannot be seen and takes long to draw.
+    tolerance = max(grid.height, grid.width) / _PANEL_PX / 2
+    to_pixels = ~grid.transform
+    lines: list[NDArray[np.float64]] = []
+    for ring in rings:
+        xy = shapely.get_coordinates(ring)
+        pixels = np.column_stack(
+            (
+                to_pixels.a * xy[:, 0] + to_pixels.b * xy[:, 1] + to_pixels.c,
+                to_pixels.d * xy[:, 0] + to_pixels.e * xy[:, 1] + to_pixels.f,
+            )
+        )
+        if np.ptp(pixels, axis=0).max() > tolerance:
+            lines.append(pixels)
+    return lines
+
+
+def _scale_bar(axes: Axes, grid: Grid) -> None:
+    """A bar of a round ground length, about a quarter of the panel."""
+    metres_per_px = grid.ground_resolution_m()[1]
+    wanted_m = grid.width * metres_per_px / 4
+    magnitude = 10 ** math.floor(math.log10(wanted_m))
+    length_m = max(step * magnitude for step in (1, 2, 5) if step * magnitude <= wanted_m)
+    length_px = length_m / metres_per_px
+    height_px = max(grid.height, grid.width) / 90
+    x, y = grid.width * 0.04, grid.height - 3.2 * height_px
+    style: dict[str, Any] = {"transform": axes.transData, "clip_on": False}
+    pad = height_px
+    axes.add_patch(
+        Rectangle((x - pad, y - 4.2 * height_px), length_px + 2 * pad, 6.4 * height_px, color="white", alpha=0.8)
+    )
+    axes.add_patch(Rectangle((x, y), length_px, height_px, color="black", **style))
+    text = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
+    axes.text(x + length_px / 2, y - height_px / 2, text, ha="center", va="bottom", fontsize=9, color="black")

@@ -1,0 +1,174 @@
+"""The lattice of tiles that a network sees, and the blocks of work that own the mosaic's chunks.
+
+Two grids make tiling invisible. *Tiles* lie on a lattice anchored at the grid's pixel (0, 0), whatever the
+blocks are. A *block* is whole chunks with one owner, which evaluates every tile that touches it: no block
+waits for another, and no block's size, order or worker can change a pixel.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import GeosegError
+from geoseg.grid import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Square tiles at regular steps from the grid's origin.
+
+    Tile (i, j) is centred on the cell of `stride_px` x `stride_px` pixels at row i x stride, column j x stride,
+    and reaches `margin_px` beyond it on each side, over its neighbours or, at the grid's edges, over mirrored
+    pixels (the overlap-tile strategy of Ronneberger et al. 2015, section 2).
+
+    Attributes:
+        tile_px: Side of a tile.
+        overlap_px: Pixels that neighbouring tiles share; even, and at most half a tile.
+    """
+
+    tile_px: int
+    overlap_px: int
+
+    def __post_init__(self) -> None:
+        if self.tile_px < 1 or not 0 <= self.overlap_px <= self.tile_px // 2 or self.overlap_px % 2:
+            raise GeosegError(
+                f"expected a tile size and an even overlap of at most half of it, got --tile-size {self.tile_px} "
+                f"--tile-overlap {self.overlap_px}"
+            )
+
+    @property
+    def stride_px(self) -> int:
+        """Pixels from one tile to the next."""
+        return self.tile_px - self.overlap_px
+
+    @property
+    def margin_px(self) -> int:
+        """Pixels of a tile outside its cell, on each side."""
+        return self.overlap_px // 2
+
+    def count(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of tiles that a grid of height x width pixels needs."""
+        return math.ceil(height / self.stride_px), math.ceil(width / self.stride_px)
+
+    def touching(self, window: Window, height: int, width: int) -> Iterator["Tile"]:
+        """The lattice's tiles that touch a window of a height x width grid, in row-major order."""
+        tile_rows, tile_cols = self.count(height, width)
+        for i in self._indices(window.row, window.row_stop, tile_rows):
+            for j in self._indices(window.col, window.col_stop, tile_cols):
+                yield Tile(i, j, self.window(i, j))
+
+    def window(self, i: int, j: int) -> Window:
+        """Pixels that tile (i, j) sees; may reach beyond the grid on every side."""
+        row, col = i * self.stride_px - self.margin_px, j * self.stride_px - self.margin_px
+        return Window(row, col, self.tile_px, self.tile_px)
+
+    def _indices(self, start: int, stop: int, count: int) -> range:
+        # Tile k covers [k * stride - margin, (k + 1) * stride + margin).
+        first = (start - self.margin_px) // self.stride_px
+        last = (stop - 1 + self.margin_px) // self.stride_px
+        return range(max(first, 0), min(last, count - 1) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One network input: its place on the lattice and the pixels it sees, which may lie beyond the grid."""
+
+    i: int
+    j: int
+    window: Window
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Block:
+    """A unit of work: whole chunks of the mosaic, clipped at the grid's edges.
+
+    Attributes:
+        i: Block row.
+        j: Block column.
+        window: The pixels that the block's owner writes.
+    """
+
+    i: int
+    j: int
+    window: Window
+
+    @property
+    def key(self) -> str:
+        """Name of the block in the ledger."""
+        return f"{self.i:05d}-{self.j:05d}"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """All blocks of a grid, in row-major order.
+
+    Attributes:
+        height: Rows of the grid.
+        width: Columns of the grid.
+        lattice: The tiles.
+        chunk_px: Side of a chunk of the mosaic.
+        block_px: Side of a block, a multiple of `chunk_px`.
+    """
+
+    height: int
+    width: int
+    lattice: Lattice
+    chunk_px: int
+    block_px: int
+
+    def __post_init__(self) -> None:
+        if self.chunk_px < 1 or self.block_px < self.chunk_px or self.block_px % self.chunk_px:
+            raise GeosegError(
+                f"expected --block-size to be a multiple of the chunk size of {self.chunk_px} px, "
+                f"got {self.block_px}"
+            )
+
+    def __len__(self) -> int:
+        rows, cols = self.shape
+        return rows * cols
+
+    def __iter__(self) -> Iterator[Block]:
+        rows, cols = self.shape
+        return (self.block(i, j) for i in range(rows) for j in range(cols))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of blocks."""
+        return math.ceil(self.height / self.block_px), math.ceil(self.width / self.block_px)
+
+    def block(self, i: int, j: int) -> Block:
+        """The block at row i, column j."""
+        row, col = i * self.block_px, j * self.block_px
+        window = Window(row, col, min(self.block_px, self.height - row), min(self.block_px, self.width - col))
+        return Block(i, j, window)
+
+    def tiles(self, block: Block) -> tuple[Tile, ...]:
+        """Every tile that touches the block, in row-major order: what its owner evaluates."""
+        return tuple(self.lattice.touching(block.window, self.height, self.width))
+
+    @property
+    def tiles_needed(self) -> int:
+        """Distinct tiles of the grid."""
+        rows, cols = self.lattice.count(self.height, self.width)
+        return rows * cols
+
+    @property
+    def tiles_evaluated(self) -> int:
+        """Tiles over all blocks: those at block borders count once for each block that they touch."""
+        rows, cols = self.shape
+        first_col = sum(len({tile.i for tile in self.tiles(self.block(i, 0))}) for i in range(rows))
+        first_row = sum(len({tile.j for tile in self.tiles(self.block(0, j))}) for j in range(cols))
+        return first_col * first_row
+
+
+def mirrored(start: int, stop: int, size: int) -> NDArray[np.int64]:
+    """The pixels of an axis of `size` pixels that stand at positions [start, stop), mirrored beyond both ends.
+
+    The mirror lies on the outermost pixel's outer edge, so that pixel itself is repeated (numpy's "symmetric")
+    and an axis of one pixel works.
+    """
+    position = np.arange(start, stop) % (2 * size)
+    return np.where(position < size, position, 2 * size - 1 - position)

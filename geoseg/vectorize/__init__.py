@@ -1,0 +1,1 @@
+"""Features from objects: polygons, cleaned after the merge across borders."""

@@ -1,0 +1,108 @@
+"""Polygons of labelled pixels, in integer pixel coordinates: x = column, y = row, at pixel corners."""
+
+from itertools import chain
+
+import numpy as np
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.vectorize.rings import Rings
+
+
+def trace(labels_hw: NDArray[np.int32], window: Window) -> NDArray[np.object_]:
+    """Trace the outline of each component of a block.
+
+    The outlines are those of `rasterio.features.shapes` (GDAL's polygonize) with connectivity 4. They are
+    always valid: where an outline meets itself at a corner, it falls into a shell and holes.
+
+    Args:
+        labels_hw: 4-connected components, int32 (row, column), numbered 1 to n without a gap, 0 for none.
+        window: The block's place on the grid.
+
+    Returns:
+        shapely polygons (n,) in the grid's pixel coordinates; entry k belongs to label k + 1.
+
+    Raises:
+        ValueError: The labels are not 1 to n, or one of them is not 4-connected.
+    """
+    labels: list[int] = []
+    ring_counts: list[int] = []
+    ring_sizes: list[int] = []
+    points: list[tuple[float, float]] = []
+    shapes = rasterio.features.shapes(
+        labels_hw, mask=labels_hw > 0, connectivity=4, transform=Affine.translation(window.col, window.row)
+    )
+    for geometry, label in shapes:
+        rings = geometry["coordinates"]
+        labels.append(int(label))
+        ring_counts.append(len(rings))
+        for ring in rings:
+            # The last point of a ring repeats the first.
+            ring_sizes.append(len(ring) - 1)
+            points.extend(ring[:-1])
+    label_of_polygon = np.array(labels, np.int64)
+    order = np.argsort(label_of_polygon)
+    expected = np.arange(1, int(labels_hw.max(initial=0)) + 1)
+    if not np.array_equal(label_of_polygon[order], expected):
+        raise ValueError("expected 4-connected components numbered from 1 without a gap")
+    xy = np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
+    return Rings(xy, np.array(ring_sizes, np.int64), np.array(ring_counts, np.int64)).polygons()[order]
+
+
+def dissolve(
+    polygons: NDArray[np.object_], object_id: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Join the pieces of each object.
+
+    Objects of one piece pass through untouched. The others are united, which is exact at integer coordinates,
+    and lose the vertices that the borders of blocks left in the middle of straight lines, so that the result
+    is the polygon that tracing the whole raster gives, up to where its rings start and which way they run.
+
+    Args:
+        polygons: Pieces (m,) in pixel coordinates, in any order.
+        object_id: int64 (m,); pieces with the same id share edges and are one object.
+
+    Returns:
+        The ids in increasing order, int64 (n,), and the polygon of each, (n,).
+
+    Raises:
+        ValueError: The pieces of an object do not hang together.
+    """
+    ids, object_of_piece, piece_counts = np.unique(object_id, return_inverse=True, return_counts=True)
+    dissolved = np.empty(len(ids), object)
+    whole = piece_counts[object_of_piece] == 1
+    dissolved[object_of_piece[whole]] = polygons[whole]
+
+    several = np.flatnonzero(piece_counts > 1)
+    order = np.argsort(object_of_piece[~whole], kind="stable")
+    ends = np.cumsum(piece_counts[several])
+    # The last group is what lies behind the last end: nothing.
+    for i, group in zip(several, np.split(polygons[~whole][order], ends)[:-1], strict=True):
+        dissolved[i] = shapely.union_all(group)
+    torn = shapely.get_type_id(dissolved[several]) != shapely.GeometryType.POLYGON
+    if torn.any():
+        raise ValueError(f"the pieces of object {ids[several][torn][0]} do not share edges")
+    dissolved[several] = straighten(dissolved[several])
+    return ids, dissolved
+
+
+def straighten(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Remove the vertices in the middle of straight lines.
+
+    Args:
+        polygons: Polygons (n,) whose edges all run along rows and columns.
+
+    Returns:
+        The same polygons (n,) with a vertex at every corner and nowhere else.
+    """
+    rings = Rings.of(polygons)
+    step = rings.xy[rings.following] - rings.xy
+    # An edge turns where the one before runs along the other axis. `following` is a permutation, so that
+    # writing through it gives each vertex the edge that arrives there.
+    is_row = step[:, 1] == 0
+    arrives_in_row = np.empty_like(is_row)
+    arrives_in_row[rings.following] = is_row
+    return rings.keep(is_row != arrives_in_row).polygons()

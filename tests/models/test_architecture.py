@@ -1,0 +1,30 @@
+import math
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from geoseg.errors import ModelError
+from geoseg.models.architecture import Architecture, ArchitectureName, build
+
+
+@pytest.mark.parametrize("name", get_args(ArchitectureName))
+def test_every_name_builds_with_its_bands_and_classes(name: ArchitectureName) -> None:
+    network = build(Architecture(name, bands=7, classes=4, width=0.01)).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 7, 32, 32)).shape == (1, 4, 32, 32)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    unknown: Any = "deeplab"
+    with pytest.raises(ModelError, match=r"unet, unet_resnet18, .*'deeplab'"):
+        Architecture(unknown, bands=3, classes=2)
+
+
+@pytest.mark.parametrize(
+    ("bands", "classes", "width"),
+    [(0, 2, 1.0), (10**9, 2, 1.0), (3, 1, 1.0), (3, 256, 1.0), (3, 2, 0.0), (3, 2, 1e6), (3, 2, math.nan)],
+)
+def test_arguments_out_of_limits_are_refused(bands: int, classes: int, width: float) -> None:
+    with pytest.raises(ModelError, match="expected"):
+        Architecture("unet", bands, classes, width)

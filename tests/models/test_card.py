@@ -1,0 +1,104 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from geoseg.errors import ModelError
+from geoseg.models.card import Card, CardDraft, WeightsFile
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def card(draft: CardDraft) -> Card:
+    weights = WeightsFile(sha256="0" * 64, bytes=10, dtype="float16")
+    return Card(**dict(draft), format_version=1, weights=weights)
+
+
+def changed(card: Card, change: Change) -> str:
+    values = json.loads(card.to_json())
+    change(values)
+    return json.dumps(values)
+
+
+def test_a_card_survives_its_json(card: Card) -> None:
+    assert Card.model_validate_json(card.to_json(), strict=True) == card
+
+
+@pytest.mark.parametrize(
+    "part",
+    [[], ["architecture"], ["imagery"], ["classes", 0], ["tile"], ["metrics", "test"], ["weights"]],
+    ids=str,
+)
+def test_an_unknown_key_is_refused_in_every_part(card: Card, part: list[str | int]) -> None:
+    def add_key(values: Any) -> None:  # noqa: ANN401 - JSON
+        for step in part:
+            values = values[step]
+        values["surprise"] = 1
+
+    with pytest.raises(ValidationError, match="surprise"):
+        Card.model_validate_json(changed(card, add_key), strict=True)
+
+
+@pytest.mark.parametrize("key", sorted(Card.model_fields))
+def test_every_key_is_required(card: Card, key: str) -> None:
+    with pytest.raises(ValidationError, match=key):
+        Card.model_validate_json(changed(card, lambda values: values.pop(key)), strict=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v.update(format_version=2),
+        lambda v: v.update(name="../evil"),
+        lambda v: v.update(name="line\n"),
+        lambda v: v.update(description="two\nlines"),
+        lambda v: v.update(licence="\x1b[2J"),
+        lambda v: v["architecture"].update(bands=3),
+        lambda v: v["architecture"].update(classes=4),
+        lambda v: v["architecture"].update(width=1e6),
+        lambda v: v["architecture"].update(bands="4"),
+        lambda v: v["classes"].pop(),
+        lambda v: v["classes"][0].update(layer="../../etc/passwd"),
+        lambda v: v["classes"][0].update(name="road"),
+        lambda v: v["imagery"].update(dtype="U99"),
+        lambda v: v["imagery"].update(dtype="f8,f8"),
+        lambda v: v["imagery"].update(std=[1, 1, 1, 0]),
+        lambda v: v["imagery"].update(mean=[1, 1, 1]),
+        lambda v: v["imagery"].update(bands=["red", "green", "blue", "\x07"]),
+        lambda v: v["imagery"].update(ground_resolution_m=float("nan")),
+        lambda v: v["tile"].update(overlap_px=256),
+        lambda v: v["tile"].update(overlap_px=-1),
+        lambda v: v["tile"].update(size_px=10**9),
+        lambda v: v["metrics"]["test"].update(miou=1.5),
+        lambda v: v["metrics"]["test"]["iou"].pop("road"),
+        lambda v: v["metrics"].update({"a/b": v["metrics"]["test"]}),
+        lambda v: v.update(training={"loss": float("inf")}),
+        lambda v: v["weights"].update(sha256="0" * 63),
+        lambda v: v["weights"].update(dtype="int8"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(card: Card, change: Change) -> None:
+    with pytest.raises((ValidationError, ModelError)):
+        Card.model_validate_json(changed(card, change), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "matters"),
+    [
+        (lambda v: v["weights"].update(sha256="1" * 64), True),
+        (lambda v: v["architecture"].update(width=0.02), True),
+        (lambda v: v["imagery"].update(ground_resolution_m=0.3), True),
+        (lambda v: v["classes"][1].update(kind="thing"), True),
+        (lambda v: v["classes"].reverse(), True),
+        (lambda v: v.update(description="In other words."), False),
+        (lambda v: v.update(metrics={}), False),
+        (lambda v: v["imagery"].update(value_range=[0.0, 255.0]), False),
+    ],
+)
+def test_the_identity_is_of_what_a_map_depends_on(card: Card, change: Change, matters: bool) -> None:
+    other = Card.model_validate_json(changed(card, change), strict=True)
+    assert (other.identity != card.identity) is matters
+    assert len(other.identity) == 64
