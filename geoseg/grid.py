@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from affine import Affine
 from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 from geoseg.errors import SceneError
 
@@ -94,17 +94,25 @@ class Grid:
         """
         crs = parse_crs(self.crs)
         geod = crs.get_geod() or Geod(ellps="WGS84")
-        to_lonlat = Transformer.from_crs(crs, crs.geodetic_crs or CRS.from_epsg(4326), always_xy=True)
         row, col = self.height / 2, self.width / 2
         corners = [(col, row - 0.5), (col, row + 0.5), (col - 0.5, row), (col + 0.5, row)]
-        points = [to_lonlat.transform(*(self.transform * corner)) for corner in corners]
-        if not all(math.isfinite(value) for point in points for value in point):
+        try:
+            geodetic = crs.geodetic_crs or CRS.from_epsg(4326)
+            to_lonlat = Transformer.from_crs(crs, geodetic, always_xy=True)
+            # Some geographic CRSs count in grads, a geodesic in degrees.
+            degrees = math.degrees(geodetic.axis_info[0].unit_conversion_factor)
+            points = [
+                [degrees * angle for angle in to_lonlat.transform(*(self.transform @ corner))] for corner in corners
+            ]
+            height_m, width_m = geod.inv(*points[0], *points[1])[2], geod.inv(*points[2], *points[3])[2]
+        except ProjError:  # a CRS that knows no way to the earth, such as a building site's own
+            height_m = width_m = math.nan
+        # Latitudes beyond the poles (metres taken for degrees) give lengths that are not finite either.
+        if not (math.isfinite(height_m) and math.isfinite(width_m) and height_m > 0 and width_m > 0):
             raise SceneError(
                 f"the raster's centre has no place on earth in {crs.name}: its CRS or geotransform is wrong; "
                 "check them, or name the right CRS with --assume-crs EPSG:N on a file without one"
             )
-        height_m = geod.inv(*points[0], *points[1])[2]
-        width_m = geod.inv(*points[2], *points[3])[2]
         return float(height_m), float(width_m)
 
     def to_json(self) -> dict[str, Any]:

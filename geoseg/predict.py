@@ -16,7 +16,7 @@ from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.mosaic import PROBABILITY_SCALE
 from geoseg.labels import NODATA_CLASS
-from geoseg.tiling import Block, BlockPlan, Tile, mirrored
+from geoseg.tiling import Block, BlockPlan, Lattice, Tile, mirrored
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -165,6 +165,7 @@ def predict_block(
     block: Block,
     predictor: Predictor,
     classes: int,
+    weights: Callable[[Lattice], NDArray[np.float32]] = taper,
 ) -> BlockFields | None:
     """Predict one block from all tiles that touch it.
 
@@ -177,6 +178,7 @@ def predict_block(
         block: The block to predict.
         predictor: The network.
         classes: How many classes it tells apart.
+        weights: How the pixels of a tile count along each axis; positive everywhere.
 
     Returns:
         The block's fields, or None if it holds no data.
@@ -189,7 +191,7 @@ def predict_block(
     if not valid_hw.any():
         return None
     with_data = [tile for tile in tiles if seen.valid(tile.window).any()]
-    blend = BlockBlend(block.window, classes, taper(plan.lattice))
+    blend = BlockBlend(block.window, classes, weights(plan.lattice))
     for start in range(0, len(with_data), predictor.batch):
         group = with_data[start : start + predictor.batch]
         fields = predictor.probabilities([seen.normalized(tile.window) for tile in group])

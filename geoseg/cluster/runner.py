@@ -43,6 +43,8 @@ class RayRunner:
             "max_task_retries": 0,
         }
         self._address = address
+        self._actors: list[Any] = []
+        self._jobs = 0
 
     def __enter__(self) -> Self:
         threads = str(self._options["num_cpus"])
@@ -85,24 +87,38 @@ class RayRunner:
         """Do every unit, each up to `ATTEMPTS` times, and report it when it ends, in no fixed order.
 
         A unit that fails, or whose process dies, goes to the end of the queue and to another actor if there is
-        one.
+        one. The processes stay for the next job.
 
         Raises:
             OSError: A worker's disk is full.
             GeosegError: The job cannot be opened (no model there, say).
         """
-        actor_class = ray.remote(_Actor).options(**self._options)
-        actors: list[Any] = [actor_class.remote(job) for _ in range(min(self._workers, len(units)))]
-        try:
-            yield from _dispatch(actors, units)
-        finally:
-            for actor in actors:
-                ray.kill(actor)
+        while len(self._actors) < min(self._workers, len(units)):
+            self._actors.append(ray.remote(_Actor).options(**self._options).remote())
+        # The reference names the job: an actor that was restarted, or never had it, opens it again.
+        self._jobs += 1
+        reference = ray.put(job)
+        waiting = deque(_Flight(-1, unit, 1) for unit in units)
+        flying: dict[Any, _Flight[ItemT]] = {}
+        while waiting or flying:
+            for index, actor in enumerate(self._actors):
+                while waiting and sum(flight.actor == index for flight in flying.values()) < _IN_FLIGHT:
+                    flight = _take(waiting, index, len(self._actors))
+                    answer = actor.run.remote(self._jobs, reference, flight.unit, flight.attempt)
+                    flying[answer] = _Flight(index, flight.unit, flight.attempt)
+            finished, _ = ray.wait(list(flying), num_returns=1)
+            for answer in finished:
+                flight = flying.pop(answer)
+                report = _result(answer, flight)
+                if report.error is not None and flight.attempt < ATTEMPTS:
+                    waiting.append(_Flight(flight.actor, flight.unit, flight.attempt + 1))
+                else:
+                    yield report
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight(Generic[ItemT]):
-    """A unit on its way."""
+    """A unit on its way: the actor it is with (or was with last, -1 for none) and which attempt this is."""
 
     actor: int
     unit: Unit[ItemT]
@@ -110,35 +126,16 @@ class _Flight(Generic[ItemT]):
 
 
 class _Actor:
-    """A worker process: opens the job once, then does units."""
+    """A worker process: opens a job once, then does its units."""
 
-    def __init__(self, job: Job[Any]) -> None:
-        self._job = job
+    def __init__(self) -> None:
+        self._number = 0
         self._work: Callable[[Any], dict[str, Any]] | None = None
 
-    def run(self, unit: Unit[Any], attempt: int) -> Report:
-        if self._work is None:
-            self._work = self._job.open()
+    def run(self, number: int, job: Job[Any], unit: Unit[Any], attempt: int) -> Report:
+        if self._work is None or self._number != number:
+            self._work, self._number = job.open(), number
         return attempt_unit(self._work, unit, attempt)
-
-
-def _dispatch(actors: Sequence[Any], units: Sequence[Unit[ItemT]]) -> Iterator[Report]:
-    waiting = deque(_Flight(-1, unit, 1) for unit in units)
-    flying: dict[Any, _Flight[ItemT]] = {}
-    while waiting or flying:
-        for index, actor in enumerate(actors):
-            while waiting and sum(flight.actor == index for flight in flying.values()) < _IN_FLIGHT:
-                flight = _take(waiting, index, len(actors))
-                reference = actor.run.remote(flight.unit, flight.attempt)
-                flying[reference] = _Flight(index, flight.unit, flight.attempt)
-        finished, _ = ray.wait(list(flying), num_returns=1)
-        for reference in finished:
-            flight = flying.pop(reference)
-            report = _result(reference, flight)
-            if report.error is not None and flight.attempt < ATTEMPTS:
-                waiting.append(_Flight(flight.actor, flight.unit, flight.attempt + 1))
-            else:
-                yield report
 
 
 def _take(waiting: deque[_Flight[ItemT]], index: int, actors: int) -> _Flight[ItemT]:

@@ -4,12 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
+from torch import nn
 
 from geoseg.config import TrainConfig
 from geoseg.errors import ConfigError
 from geoseg.imagery import Imagery
 from geoseg.io.regions import read_region
-from geoseg.train.samples import LabelCoding, Source
+from geoseg.predict import Numerics, Predictor, choose_device
+from geoseg.train.scenes import LabelCoding, Source
+
+_GPU_BATCH = 8
+"""Tiles in one forward pass on a GPU; a CPU is busy with one."""
 
 data_root_option = click.option(
     "--data-root",
@@ -76,6 +82,24 @@ def imagery_of(
         std=std or described.std or (1.0,) * bands,
         ground_resolution_m=described.ground_resolution_m,
     )
+
+
+def predictor_of(network: nn.Module, device: str | None, threads: int | None) -> Predictor:
+    """A network on the device that was asked for, in float32.
+
+    Args:
+        network: Changed in place.
+        device: As `--device`.
+        threads: CPU threads; torch's own choice when not given.
+
+    Raises:
+        GeosegError: This machine does not have the device.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = choose_device(device)
+    batch = 1 if chosen == "cpu" else _GPU_BATCH
+    return Predictor(network, Numerics(chosen, "fp32", torch.get_num_threads(), batch))
 
 
 def figures_line(name: str, figures: dict[str, Any]) -> str:

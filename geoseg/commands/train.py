@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -25,16 +24,19 @@ from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError
 from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
+from geoseg.labels import NODATA_CLASS
 from geoseg.models.architecture import Architecture, build
 from geoseg.models.card import CardDraft, SplitMetrics, TileDefaults
 from geoseg.models.package import save_package
+from geoseg.predict import choose_device
 from geoseg.train.augment import Augmentation
 from geoseg.train.checkpoint import Progress, load_best
-from geoseg.train.device import choose_device, place
+from geoseg.train.device import place
 from geoseg.train.fit import Recipe, fit
 from geoseg.train.metrics import Confusion
 from geoseg.train.progress import training_progress
-from geoseg.train.samples import CropSampler, LabelledScene, Source, open_scenes, refuse_overlap
+from geoseg.train.samples import CropSampler
+from geoseg.train.scenes import LabelledScene, Source, open_scenes, refuse_overlap
 from geoseg.train.score import TileShape, cores, evenly, score
 
 _VALIDATION_TILES = 72
@@ -55,15 +57,15 @@ _VALIDATION_TILES = 72
 @data_root_option
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint, in MODEL.training.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the configuration's.")
-@click.option("--device", "device_name", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of the model.")
+@click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the model. [all cores]")
 def train(
     config_file: Path,
     output: Path,
     data_root: Path | None,
     resume: bool,
     seed: int | None,
-    device_name: str,
+    device: str | None,
     threads: int | None,
 ) -> None:
     """Train a model on regions of labelled scenes and write it as a package.
@@ -73,13 +75,13 @@ def train(
     """
     config = load_train_config(config_file)
     folder = _training_folder(output, resume)
-    device = choose_device(device_name)
+    chosen = choose_device(device)
     sources = sources_of(config, data_folder(data_root))
     if threads is not None:
         torch.set_num_threads(threads)
     seed = config.training.seed if seed is None else seed
 
-    imagery, progress, seconds = _fit(config, sources, seed, device, folder, resume)
+    imagery, progress = _fit(config, sources, seed, torch.device(chosen), folder, resume)
 
     network = build(_architecture(config))
     load_best(folder, network, torch.device("cpu"))
@@ -87,15 +89,14 @@ def train(
         "geoseg": version("geoseg"),
         "recipe": {**config.training.model_dump(mode="json"), "seed": seed},
         "iteration": progress.best_iteration,
-        "seconds": round(seconds),
-        "device": device.type,
+        "device": chosen.partition(":")[0],
         "torch": torch.__version__,
         "data": [source.model_dump(mode="json") for source in config.data],
     }
     # Measured on the weights as they were written, so the figures are those that a user gets.
     save_package(output, _draft(config, imagery, training, {}), network)
     evaluations = [
-        evaluate_package(output, config_file, split, data_root, device)
+        evaluate_package(output, config_file, split, data_root, device, threads)
         for split in ("val", "test")
         if any(source.split == split for source in sources)
     ]
@@ -123,9 +124,8 @@ def _training_folder(output: Path, resume: bool) -> Path:
 
 def _fit(
     config: TrainConfig, sources: tuple[Source, ...], seed: int, device: torch.device, folder: Path, resume: bool
-) -> tuple[Imagery, Progress, float]:
-    """Train; returns the imagery with its statistics, how it went, and how long it took in seconds."""
-    began = time.monotonic()
+) -> tuple[Imagery, Progress]:
+    """Train; returns the imagery with its statistics, and how it went."""
     coding, settings = coding_of(config), config.training
     augmentation = Augmentation(**settings.augmentation.model_dump())
     plain = Augmentation(flips=False, rotations=False, color_jitter=0)
@@ -156,14 +156,19 @@ def _fit(
                 resume,
                 report,
             )
-    return imagery, progress, time.monotonic() - began
+    return imagery, progress
 
 
 def _validator(
     scenes: tuple[LabelledScene, ...], classes: int, device: torch.device
 ) -> Callable[[nn.Module], Confusion]:
+    """Count hits on the same tiles of the validation regions every time."""
     shape = TileShape()
     windows = evenly([(scene, core) for scene in scenes for core in cores(scene, shape)], _VALIDATION_TILES)
+    if not any((scene.labels(core) != NODATA_CLASS).any() for scene, core in windows):
+        raise ConfigError(
+            "expected labelled pixels in the regions of split val, found none: nothing could be chosen"
+        )
 
     def validate(network: nn.Module) -> Confusion:
         return score(network, windows, shape, classes, device)

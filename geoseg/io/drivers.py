@@ -31,11 +31,18 @@ def open_raster(path: str) -> DatasetReader:
     if path.startswith("/vsi") or "://" in path or path.lstrip().startswith("<"):
         raise SceneError(f"expected the path of a raster file on this machine, got {path!r}")
     file = Path(path)
-    if not file.exists():
-        raise SceneError(f"no such file: {path}; expected a raster ({', '.join(RASTER_DRIVERS)})")
-    if not file.is_file():
-        raise SceneError(f"expected a raster file, got a folder: {path}")
-    if file.stat().st_size == 0:
+    try:
+        if not file.exists():
+            raise SceneError(f"no such file: {path}; expected a raster ({', '.join(RASTER_DRIVERS)})")
+        if not file.is_file():
+            raise SceneError(f"expected a raster file, got a folder: {path}")
+        with file.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise SceneError(
+            f"{path} cannot be read ({error.strerror}): expected a raster file that this user may read"
+        ) from error
+    if not head:
         raise SceneError(f"{path} is empty (0 bytes): expected a raster; copy or download it again")
     try:
         with warnings.catch_warnings():
@@ -45,13 +52,11 @@ def open_raster(path: str) -> DatasetReader:
     except RasterioIOError as error:
         raise SceneError(
             f"{path} cannot be opened as a raster: expected one of {', '.join(RASTER_DRIVERS)}, "
-            f"got {_what(file)}; convert it, for example with gdal_translate -of COG"
+            f"got {_what(head)}; convert it, for example with gdal_translate -of COG"
         ) from error
 
 
-def _what(file: Path) -> str:
-    with file.open("rb") as stream:
-        head = stream.read(64)
+def _what(head: bytes) -> str:
     if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
         return "a TIFF whose directory cannot be read (cut short or damaged?)"
     if head.lstrip()[:1] == b"<":

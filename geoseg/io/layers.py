@@ -3,7 +3,6 @@
 Both are written whole beside their target and then moved over it, and the same features give the same bytes.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,7 +97,7 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str) ->
         )
         # GDAL does not report a disk that fills up when it closes the file.
         with written.open("rb") as file:
-            file.seek(-len(_GEOJSON_END), os.SEEK_END)
+            file.seek(max(0, written.stat().st_size - len(_GEOJSON_END)))
             whole = file.read() == _GEOJSON_END
         if not whole:
             raise _not_written(path, "the end of the file is missing")

@@ -138,7 +138,7 @@ def level_grids(grid: Grid) -> tuple[Grid, ...]:
     levels = [grid]
     while max(levels[-1].height, levels[-1].width) > CHUNK_PX:
         last = levels[-1]
-        levels.append(Grid(last.crs, last.transform * Affine.scale(2), -(-last.height // 2), -(-last.width // 2)))
+        levels.append(Grid(last.crs, last.transform @ Affine.scale(2), -(-last.height // 2), -(-last.width // 2)))
     return tuple(levels)
 
 
@@ -243,8 +243,8 @@ def _placing(grid: Grid, crs: CRS) -> dict[str, Any]:
     """Attributes that place an array for GDAL (`_CRS`) and by the GeoZarr conventions (`proj:`, `spatial:`)."""
     authority = crs.to_authority(min_confidence=100)
     t = grid.transform
-    x = [(t * corner)[0] for corner in _corners(grid)]
-    y = [(t * corner)[1] for corner in _corners(grid)]
+    x = [(t @ corner)[0] for corner in _corners(grid)]
+    y = [(t @ corner)[1] for corner in _corners(grid)]
     return {
         "zarr_conventions": [_SPATIAL, _PROJ],
         "_CRS": {"wkt": crs.to_wkt()},

@@ -4,6 +4,8 @@ What a scene means was decided once (`geoseg.io.scene`); a `SceneRef` carries it
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -121,7 +123,9 @@ class SceneReader:
 
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
         """valid_hw of a window; reads no pixels where the file keeps a mask."""
-        if self.ref.mask_rule == "all" and not np.issubdtype(np.dtype(self.ref.dtype), np.floating):
+        if np.issubdtype(np.dtype(self.ref.dtype), np.floating):
+            return self.read(window)[1]  # any value may be NaN, whatever the mask says
+        if self.ref.mask_rule == "all":
             return np.ones(window.shape, np.bool_)
         if self.ref.mask_rule == "dataset" and self.ref.scale_yx == (1.0, 1.0):
             return self._oriented(self._mask(self._flipped(window)))
@@ -144,15 +148,9 @@ class SceneReader:
         self, window: RasterioWindow, shape: tuple[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         ref = self.ref
-        try:
+        with _damage_named(ref.path, window):
             raw_chw = self._dataset.read(list(ref.bands), window=window, out_shape=(len(ref.bands), *shape))
-            valid_hw = self._mask(window, shape)
-        except RasterioIOError as error:
-            raise SceneError(
-                f"{ref.path} cannot be read in rows {window.row_off} to {window.row_off + window.height}, "
-                f"columns {window.col_off} to {window.col_off + window.width}: "
-                "the file is cut short or damaged; copy or download it again"
-            ) from error
+        valid_hw = self._mask(window, shape)
         raw_chw, valid_hw = self._oriented(raw_chw), self._oriented(valid_hw)
         if np.issubdtype(raw_chw.dtype, np.floating):
             valid_hw = valid_hw & np.isfinite(raw_chw).all(axis=0)
@@ -169,15 +167,16 @@ class SceneReader:
 
     def _mask(self, window: RasterioWindow, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         shape = shape or (int(window.height), int(window.width))
-        match self.ref.mask_rule:
-            case "all":
-                return np.ones(shape, np.bool_)
-            case "dataset":
-                return self._dataset.dataset_mask(window=window, out_shape=shape) > 0
-            case "any-band" | "every-band" as rule:
-                bands = list(self.ref.bands)
-                masks_chw = self._dataset.read_masks(bands, window=window, out_shape=(len(bands), *shape)) > 0
-                return masks_chw.any(axis=0) if rule == "any-band" else masks_chw.all(axis=0)
+        with _damage_named(self.ref.path, window):
+            match self.ref.mask_rule:
+                case "all":
+                    return np.ones(shape, np.bool_)
+                case "dataset":
+                    return self._dataset.dataset_mask(window=window, out_shape=shape) > 0
+                case "any-band" | "every-band" as rule:
+                    bands = list(self.ref.bands)
+                    masks_chw = self._dataset.read_masks(bands, window=window, out_shape=(len(bands), *shape)) > 0
+                    return masks_chw.any(axis=0) if rule == "any-band" else masks_chw.all(axis=0)
 
     def _check_range(self, image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_]) -> None:
         if self.ref.every_value_is_legal:
@@ -234,7 +233,7 @@ class ClassReader:
             )
         with open_raster(scene.path) as image:
             corners = [(0, 0), (image.width, 0), (0, image.height), (image.width, image.height)]
-            apart = [math.dist(~image.transform * (self._dataset.transform * corner), corner) for corner in corners]
+            apart = [math.dist(~image.transform @ (self._dataset.transform @ corner), corner) for corner in corners]
         if max(apart) > 0.5:
             raise SceneError(
                 f"labels must lie on the pixels of their scene: {path} lies {max(apart):.1f} px away from "
@@ -257,7 +256,21 @@ class ClassReader:
             width,
             height,
         )
-        ids_hw = self._dataset.read(1, window=source).astype(np.int32)
-        ids_hw[self._dataset.read_masks(1, window=source) == 0] = -1
+        with _damage_named(self._dataset.name, source):
+            ids_hw = self._dataset.read(1, window=source).astype(np.int32)
+            ids_hw[self._dataset.read_masks(1, window=source) == 0] = -1
         ids_hw = ids_hw[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
         return np.ascontiguousarray(ids_hw[np.ix_(rows - row, cols - col)])
+
+
+@contextmanager
+def _damage_named(path: str, window: RasterioWindow) -> Iterator[None]:
+    """Say in words where a file cannot be read."""
+    try:
+        yield
+    except RasterioIOError as error:
+        raise SceneError(
+            f"{path} cannot be read in rows {window.row_off} to {window.row_off + window.height}, "
+            f"columns {window.col_off} to {window.col_off + window.width}: "
+            "the file is cut short or damaged; copy or download it again"
+        ) from error

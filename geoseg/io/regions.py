@@ -13,7 +13,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.features import rasterize
-from shapely.geometry.base import BaseGeometry
+from shapely.affinity import affine_transform
 
 from geoseg.errors import ConfigError
 from geoseg.grid import Grid, Window, parse_crs
@@ -32,7 +32,7 @@ class Region:
     """
 
     crs: str
-    geometry: BaseGeometry
+    geometry: shapely.Geometry
 
 
 def read_region(path: Path, where: Mapping[str, Any]) -> Region:
@@ -69,7 +69,7 @@ def read_region(path: Path, where: Mapping[str, Any]) -> Region:
     return Region(crs, shapely.union_all([shapely.make_valid(polygon) for polygon in polygons]))
 
 
-def region_on_grid(region: Region | None, grid: Grid) -> BaseGeometry:
+def region_on_grid(region: Region | None, grid: Grid) -> shapely.Geometry:
     """The part of a grid that a region covers, in pixel coordinates (x = column, y = row).
 
     Args:
@@ -91,12 +91,12 @@ def region_on_grid(region: Region | None, grid: Grid) -> BaseGeometry:
         geometry = shapely.transform(
             geometry, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
         )
-    to_pixels = ~grid.transform
-    pixels = shapely.transform(geometry, lambda points: np.column_stack(to_pixels * (points[:, 0], points[:, 1])))
+    t = ~grid.transform
+    pixels = affine_transform(geometry, [t.a, t.b, t.d, t.e, t.c, t.f])
     return shapely.intersection(shapely.make_valid(pixels), everything)
 
 
-def region_mask(pixels: BaseGeometry, window: Window) -> NDArray[np.bool_]:
+def region_mask(pixels: shapely.Geometry, window: Window) -> NDArray[np.bool_]:
     """Which pixels of a window have their centre in a region.
 
     Args:

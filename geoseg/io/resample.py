@@ -89,7 +89,8 @@ def resample(
     """Weighted means of the valid source pixels.
 
     Args:
-        image_chw: Source pixels, float32, of exactly the rows and columns that the taps name.
+        image_chw: Source pixels, float32, of exactly the rows and columns that the taps name; zero where they
+            are invalid.
         valid_hw: True where the source holds data.
         rows: Weights along the rows.
         cols: Weights along the columns.

@@ -12,6 +12,8 @@ from geoseg.errors import RunFolderError
 from geoseg.io.ledger import Ledger, write_json
 from geoseg.io.mosaic import Mosaic
 
+_LOCK = ".lock"
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -55,7 +57,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"-o expects a folder, got a file: {self.path}")
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if not self.path.exists() or all(map(_comes_before_the_plan, self.path.iterdir())):
             return None
         if not self.plan_file.is_file():
             raise RunFolderError(
@@ -63,9 +65,11 @@ class RunFolder:
                 "geoseg map wrote; name another with -o"
             )
         try:
-            plan: dict[str, Any] = json.loads(self.plan_file.read_text())
-        except json.JSONDecodeError as error:
+            plan = json.loads(self.plan_file.read_text())
+        except ValueError as error:  # no JSON, or no text at all
             raise RunFolderError(f"{self.plan_file} is damaged ({error}): name another folder with -o") from error
+        if not isinstance(plan, dict):
+            raise RunFolderError(f"{self.plan_file} is damaged (no JSON object): name another folder with -o")
         return plan
 
     def record(self) -> dict[str, Any] | None:
@@ -92,7 +96,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            lock = (self.path / _LOCK).open("w")
         except OSError as error:
             raise RunFolderError(f"cannot write to {self.path}: {error.strerror}; name another with -o") from error
         with lock:
@@ -103,3 +107,8 @@ class RunFolder:
                     f"another process is working on {self.path}: wait for it, or name another folder with -o"
                 ) from error
             yield
+
+
+def _comes_before_the_plan(file: Path) -> bool:
+    """Whether a run that was killed while it started may have left this file in its new folder."""
+    return file.name == _LOCK or (file.name.startswith(".plan.json.") and file.name.endswith(".partial"))

@@ -87,7 +87,7 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             native_resolution_m=native,
             grid=Grid(
                 source_grid.crs,
-                source_grid.transform * Affine.scale(scale_yx[1], scale_yx[0]),
+                source_grid.transform @ Affine.scale(scale_yx[1], scale_yx[0]),
                 axes[0].size,
                 axes[1].size,
             ),
@@ -134,9 +134,9 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> t
     flip_x = not rotated and t.a < 0
     flip_y = t.determinant > 0 if rotated else t.e > 0
     if flip_y:
-        t = t * Affine.translation(0, dataset.height) * Affine.scale(1, -1)
+        t = t @ Affine.translation(0, dataset.height) @ Affine.scale(1, -1)
     if flip_x:
-        t = t * Affine.translation(dataset.width, 0) * Affine.scale(-1, 1)
+        t = t @ Affine.translation(dataset.width, 0) @ Affine.scale(-1, 1)
     return Grid(crs, t, dataset.height, dataset.width), (flip_y, flip_x)
 
 
@@ -159,14 +159,16 @@ def _choose_bands(
         elif len(usable) >= len(imagery.bands):
             bands, rule = tuple(usable[: len(imagery.bands)]), "by order"
         else:
-            raise SceneError(
-                f"the model expects {len(imagery.bands)} bands ({wanted}), {path} has {len(usable)}: "
-                "choose another model, or repeat a band with --bands, for example --bands 1,1,1"
-            )
+            bands, rule = tuple(usable), "too few"
     if any(dataset.colorinterp[band - 1] is ColorInterp.palette for band in bands):
         raise SceneError(
             f"{path} holds palette indices, the model expects intensities ({wanted}): expand it first, "
             "for example with gdal_translate -expand rgb"
+        )
+    if len(bands) < len(imagery.bands):
+        raise SceneError(
+            f"the model expects {len(imagery.bands)} bands ({wanted}), {path} has {len(bands)}: "
+            "choose another model, or repeat a band with --bands, for example --bands 1,1,1"
         )
     return bands, rule
 

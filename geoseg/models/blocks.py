@@ -26,7 +26,8 @@ def initialize_he(module: nn.Module) -> None:
     Biases start at zero, batch normalization as the identity: what torchvision does for its ResNets.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not layer.weight.is_meta:
+            # (Random numbers for tensors without storage would make torch load its compiler, which takes seconds.)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

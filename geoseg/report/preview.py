@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
+from geoseg.errors import SceneError
 from geoseg.grid import Grid
 from geoseg.io.mosaic import Mosaic
 from geoseg.io.raster import SceneReader, SceneRef
@@ -36,7 +37,11 @@ def write_preview(path: Path, scene: SceneRef, mosaic: Mosaic, geopackage: Path,
         labels: Names and colours.
     """
     grid = scene.grid
-    image_hwc = _picture(scene)
+    try:
+        image_hwc, image_title = _picture(scene), "image"
+    except SceneError:
+        # A damaged scene still has a result where it could be read, and the run says which blocks failed.
+        image_hwc, image_title = np.ones((1, 1, 3)), "image (cannot be read as a whole)"
     classes_hwc = _class_picture(mosaic, labels)
     aspect = grid.height / grid.width
     # Tall scenes get narrower panels, so that the figure keeps to about 2700 x 1000 px.
@@ -45,7 +50,7 @@ def write_preview(path: Path, scene: SceneRef, mosaic: Mosaic, geopackage: Path,
     panels = figure.subplots(1, 3)
     extent = (0, grid.width, grid.height, 0)
     for axes, title, picture in zip(
-        panels, ("image", "classes", "outlines"), (image_hwc, classes_hwc, image_hwc), strict=True
+        panels, (image_title, "classes", "outlines"), (image_hwc, classes_hwc, image_hwc), strict=True
     ):
         axes.imshow(picture, extent=extent, interpolation="nearest" if title == "classes" else "antialiased")
         axes.set_title(title, fontsize=11)

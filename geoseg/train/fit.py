@@ -3,8 +3,8 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from geoseg.errors import GeosegError
+from geoseg.errors import ConfigError, GeosegError
 from geoseg.train.checkpoint import Progress, load_checkpoint, save_best, save_checkpoint
 from geoseg.train.losses import segmentation_loss
 from geoseg.train.metrics import Confusion
@@ -115,7 +115,7 @@ def fit(
 
     Raises:
         GeosegError: The loss is not finite; names the iteration.
-        ConfigError: The checkpoint belongs to another run.
+        ConfigError: The checkpoint belongs to another run, or validation finds no labels.
     """
     optimizer = _optimizer(model, recipe)
     progress = load_checkpoint(folder, fingerprint, model, optimizer, device) if resume else None
@@ -123,40 +123,29 @@ def fit(
     log = _Log(folder / "log.csv", class_names, progress.iteration)
     began = time.monotonic()
     losses: list[float] = []
-    batches = _batches(make_batch, progress.iteration, recipe.iterations)
     model.train()
+    batches = prefetch(make_batch, progress.iteration, recipe.iterations, _AHEAD)
     for iteration, batch in enumerate(batches, progress.iteration):
         lr = poly_lr(recipe.lr, iteration, recipe.iterations)
         for group in optimizer.param_groups:
             group["lr"] = lr
         losses.append(_step(model, optimizer, batch, recipe, device, iteration + 1))
-        done = iteration + 1
-        confusion = None
-        if done % recipe.validate_every == 0 or done == recipe.iterations:
+        step = Step(iteration + 1, recipe.iterations, lr, losses[-1], None, time.monotonic() - began)
+        if step.iteration % recipe.validate_every == 0 or step.iteration == recipe.iterations:
             confusion = validate(model)
+            step = replace(step, validation=confusion, seconds=time.monotonic() - began)
             miou = confusion.miou()
-            if miou is not None and miou > progress.best_miou:
-                progress = Progress(done, done, miou)
+            progress = replace(progress, iteration=step.iteration)
+            if miou is None:
+                raise ConfigError("expected labelled pixels with data in the validation regions, found none")
+            if miou > progress.best_miou:
+                progress = replace(progress, best_iteration=step.iteration, best_miou=miou)
                 save_best(folder, model)
-            progress = Progress(done, progress.best_iteration, progress.best_miou)
-            log.row(done, lr, float(np.mean(losses)), confusion, time.monotonic() - began)
+            log.row(step, float(np.mean(losses)), confusion)
             losses.clear()
             save_checkpoint(folder, fingerprint, progress, model, optimizer)
-        report(
-            Step(
-                done,
-                recipe.iterations,
-                lr,
-                losses[-1] if losses else log.last_loss,
-                confusion,
-                time.monotonic() - began,
-            )
-        )
+        report(step)
     return progress
-
-
-def _batches(make_batch: Callable[[int], Batch], start: int, stop: int) -> Iterator[Batch]:
-    return prefetch(make_batch, start, stop, _AHEAD)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -201,7 +190,6 @@ class _Log:
 
     def __init__(self, path: Path, class_names: tuple[str, ...], start: int) -> None:
         self._path = path
-        self.last_loss = math.nan
         header = ["iteration", "lr", "loss", "val_miou", *(f"val_iou_{name}" for name in class_names), "seconds"]
         rows: list[list[str]] = []
         if start and path.exists():
@@ -210,10 +198,10 @@ class _Log:
         with path.open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream).writerows([header, *rows])
 
-    def row(self, iteration: int, lr: float, loss: float, confusion: Confusion, seconds: float) -> None:
-        """Append a validation; an IoU that does not exist is left empty."""
-        self.last_loss = loss
+    def row(self, step: Step, mean_loss: float, confusion: Confusion) -> None:
+        """Append a validation, with the mean loss since the last one; an IoU that does not exist is empty."""
         values = [confusion.miou(), *confusion.iou()]
         cells = ["" if value is None else f"{value:.4f}" for value in values]
+        row = [step.iteration, f"{step.lr:.6g}", f"{mean_loss:.5f}", *cells, f"{step.seconds:.1f}"]
         with self._path.open("a", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow([iteration, f"{lr:.6g}", f"{loss:.5f}", *cells, f"{seconds:.1f}"])
+            csv.writer(stream).writerow(row)

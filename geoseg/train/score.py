@@ -1,7 +1,8 @@
 """Predict labelled regions tile by tile and count hits."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import shapely
@@ -11,7 +12,9 @@ from torch import nn
 from geoseg.grid import Window
 from geoseg.labels import NODATA_CLASS
 from geoseg.train.metrics import Confusion
-from geoseg.train.samples import LabelledScene
+from geoseg.train.scenes import LabelledScene
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,11 @@ def cores(scene: LabelledScene, shape: TileShape) -> Iterator[Window]:
                 yield Window(row, col, core_px, core_px)
 
 
-def evenly(windows: list[tuple[LabelledScene, Window]], count: int) -> list[tuple[LabelledScene, Window]]:
-    """At most `count` of the windows, spread evenly over the list; the same ones every time."""
-    if len(windows) <= count:
-        return windows
-    return [windows[i * len(windows) // count] for i in range(count)]
+def evenly(items: Sequence[_Item], count: int) -> list[_Item]:
+    """At most `count` of the items, spread evenly over the list; the same ones every time."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def score(

@@ -39,15 +39,12 @@ def assemble(objects: PixelObjects, grid: Grid, *, min_area_m2: float = 0, toler
     """
     if not 0 <= min_area_m2 < math.inf:
         raise ValueError(f"expected a least area of 0 m2 or more, got {min_area_m2}")
-    polygons = objects.polygons
-    geometry = _place(polygons, grid)
+    kept = np.ones(len(objects), bool)
+    if min_area_m2 > 0:
+        kept = geodesic_area_m2(_place(objects.polygons, grid), grid.crs) >= min_area_m2
+    pixel_m = math.sqrt(math.prod(grid.ground_resolution_m()))
+    geometry = _place(simplify(objects.polygons[kept], tolerance_m / pixel_m), grid)
     area_m2 = geodesic_area_m2(geometry, grid.crs)
-    kept = area_m2 >= min_area_m2
-    polygons, geometry, area_m2 = polygons[kept], geometry[kept], area_m2[kept]
-    if tolerance_m != 0:
-        simplified = simplify(polygons, tolerance_m / math.sqrt(math.prod(grid.ground_resolution_m())))
-        geometry = _place(simplified, grid)
-        area_m2 = geodesic_area_m2(geometry, grid.crs)
     order = np.argsort(objects.id[kept], kind="stable")
     confidence = objects.confidence_sum[kept] / (objects.pixels[kept] * 254)
     return Features(

@@ -1,5 +1,6 @@
 """Polygons of labelled pixels, in integer pixel coordinates: x = column, y = row, at pixel corners."""
 
+from array import array
 from itertools import chain
 
 import numpy as np
@@ -31,7 +32,8 @@ def trace(labels_hw: NDArray[np.int32], window: Window) -> NDArray[np.object_]:
     labels: list[int] = []
     ring_counts: list[int] = []
     ring_sizes: list[int] = []
-    points: list[tuple[float, float]] = []
+    # Flat, at 16 bytes a vertex: a tuple of two floats takes eight times that.
+    coordinates = array("d")
     shapes = rasterio.features.shapes(
         labels_hw, mask=labels_hw > 0, connectivity=4, transform=Affine.translation(window.col, window.row)
     )
@@ -42,13 +44,13 @@ def trace(labels_hw: NDArray[np.int32], window: Window) -> NDArray[np.object_]:
         for ring in rings:
             # The last point of a ring repeats the first.
             ring_sizes.append(len(ring) - 1)
-            points.extend(ring[:-1])
+            coordinates.extend(chain.from_iterable(ring[:-1]))
     label_of_polygon = np.array(labels, np.int64)
     order = np.argsort(label_of_polygon)
     expected = np.arange(1, int(labels_hw.max(initial=0)) + 1)
     if not np.array_equal(label_of_polygon[order], expected):
         raise ValueError("expected 4-connected components numbered from 1 without a gap")
-    xy = np.fromiter(chain.from_iterable(points), np.float64, 2 * len(points)).reshape(-1, 2)
+    xy = np.array(coordinates).reshape(-1, 2)
     return Rings(xy, np.array(ring_sizes, np.int64), np.array(ring_counts, np.int64)).polygons()[order]
 
 

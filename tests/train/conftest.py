@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
-from geoseg.train.samples import Source
+from geoseg.train.scenes import Source
 
 WriteScene = Callable[..., Source]
 

@@ -36,11 +36,10 @@ def test_an_error_is_raised_in_its_place() -> None:
             raise BrokenSceneError(number)
         return number
 
-    seen = []
+    items = prefetch(make, 0, 10, 2)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(BrokenSceneError, match="3"):
-        for item in prefetch(make, 0, 10, 2):
-            seen.append(item)  # noqa: PERF402 - the items before the error are wanted
-    assert seen == [0, 1, 2]
+        next(items)
     assert prefetching() == 0
 
 

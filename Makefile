@@ -1,0 +1,49 @@
+# make demo   maps the bundled scene         make test   lint and tests
+# TORCH_INDEX=URL takes torch from another package index (see README: the CPU build is much smaller).
+
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := $(shell grep '^torch==' constraints.txt)
+# Builds in isolation (our own wheel's among them) keep to the pinned versions too.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.runtime
+	$(BIN)/geoseg map geoseg/bundled/demo/dubai.tif -o demo-run
+	@echo
+	@echo "Open demo-run/preview.png, or drag demo-run/layers/geoseg.gpkg into QGIS."
+	@echo "The scene's place on earth is approximate (about 1 km)."
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/bin/python:
+	@for candidate in python3 python3.13 python3.12 python3.11; do \
+	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+	    $$candidate -m venv $(VENV) && exit 0 || exit 1; \
+	  fi; \
+	done; \
+	echo "geoseg needs Python 3.11, 3.12 or 3.13; found $$(python3 --version 2>&1 || echo none): install one of them" >&2; \
+	exit 1
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints.txt
+ifdef TORCH_INDEX
+	$(BIN)/pip install --quiet --no-deps --index-url $(TORCH_INDEX) $(TORCH)
+endif
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo-run build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

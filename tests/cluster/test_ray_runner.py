@@ -1,0 +1,121 @@
+"""Units on Ray actors: the same reports as the for loop, whatever dies on the way."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from geoseg.cluster.runner import RayRunner
+from geoseg.errors import ModelError, SceneError
+from geoseg.runner import ATTEMPTS, LocalRunner, Unit
+
+
+@pytest.fixture(scope="session")
+def ray_runner() -> Iterator[RayRunner]:
+    """A local Ray with two workers, for all tests that need one."""
+    with RayRunner(2, 1, gpu=False) as runner:
+        yield runner
+
+
+@dataclass(frozen=True)
+class Square:
+    """Squares numbers; some numbers fail, some kill their process, once or always."""
+
+    folder: str
+    failing: frozenset[int] = frozenset()
+    deadly: frozenset[int] = frozenset()
+    deadly_once: frozenset[int] = frozenset()
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        def work(number: int) -> dict[str, Any]:
+            if number in self.failing:
+                raise SceneError(f"{number} fails")
+            first = Path(self.folder) / str(number)
+            seen = first.exists()
+            first.touch()
+            if number in self.deadly or (number in self.deadly_once and not seen):
+                os._exit(1)
+            return {"square": number**2}
+
+        return work
+
+
+@dataclass(frozen=True)
+class Unopenable:
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        raise ModelError("there is no model here")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Tells what a worker process looks like from inside."""
+
+    disguised: str
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        def work(_number: int) -> dict[str, Any]:
+            try:
+                with rasterio.open(self.disguised):
+                    opened = True
+            except rasterio.errors.RasterioIOError:
+                opened = False
+            return {"opened": opened, "threads": torch.get_num_threads(), "pid": os.getpid()}
+
+        return work
+
+
+def units(count: int) -> list[Unit[int]]:
+    return [Unit(f"unit-{number}", number) for number in range(count)]
+
+
+def test_reports_are_those_of_the_for_loop(ray_runner: RayRunner, tmp_path: Path) -> None:
+    job = Square(str(tmp_path), failing=frozenset({3, 8}))
+    reports = {report.key: report for report in ray_runner.run(job, units(20))}
+    assert reports == {report.key: report for report in LocalRunner().run(job, units(20))}
+    assert reports["unit-3"].attempts == ATTEMPTS
+
+
+def test_a_unit_whose_process_dies_is_done_again(ray_runner: RayRunner, tmp_path: Path) -> None:
+    job = Square(str(tmp_path), deadly_once=frozenset({2, 5}))
+    reports = list(ray_runner.run(job, units(8)))
+    assert len(reports) == 8
+    assert {report.key: report.result.get("square") for report in reports} == {
+        f"unit-{number}": number**2 for number in range(8)
+    }
+
+
+def test_a_unit_that_always_kills_its_process_is_named(ray_runner: RayRunner, tmp_path: Path) -> None:
+    reports = {
+        report.key: report for report in ray_runner.run(Square(str(tmp_path), deadly=frozenset({0})), units(1))
+    }
+    error = reports["unit-0"].error
+    assert error is not None
+    assert "process died" in error
+    assert reports["unit-0"].attempts == ATTEMPTS
+
+
+def test_a_job_that_cannot_be_opened_stops_with_its_own_error(ray_runner: RayRunner) -> None:
+    with pytest.raises(ModelError, match="there is no model here"):
+        list(ray_runner.run(Unopenable(), units(3)))
+
+
+def test_workers_skip_drivers_and_run_their_own_threads(ray_runner: RayRunner, tmp_path: Path) -> None:
+    image = tmp_path / "secret.tif"
+    with rasterio.open(image, "w", driver="GTiff", height=2, width=2, count=1, dtype="uint8") as file:
+        file.write(np.ones((1, 2, 2), np.uint8))
+    disguised = tmp_path / "scene.tif"
+    disguised.write_text(
+        '<VRTDataset rasterXSize="2" rasterYSize="2"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{image}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        "</VRTDataset>"
+    )
+    reports = list(ray_runner.run(Surroundings(str(disguised)), units(8)))
+    assert not any(report.result["opened"] for report in reports)
+    assert {report.result["threads"] for report in reports} == {1}
+    assert os.getpid() not in {report.result["pid"] for report in reports}

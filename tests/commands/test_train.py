@@ -1,0 +1,194 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from geoseg.commands.evaluate import evaluate
+from geoseg.commands.train import train
+from geoseg.errors import ConfigError
+from geoseg.models.package import load_package
+
+WriteRaster = Callable[..., Path]
+
+
+def rectangle(col: int, row: int, col_stop: int, row_stop: int, **properties: str) -> dict[str, Any]:
+    """Pixels of the rasters of `write_raster` as a GeoJSON feature in their CRS."""
+    west, east, north, south = 320000 + col, 320000 + col_stop, 2770000 - row, 2770000 - row_stop
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "properties": properties,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+
+
+@pytest.fixture(scope="module")
+def data(write_raster: WriteRaster) -> Path:
+    """A data root: bright squares on dark ground, split into three regions; and its configuration."""
+    rng = np.random.default_rng(0)
+    light_hw = rng.random((12, 24)).repeat(8, 0).repeat(8, 1) < 0.4
+    image_chw = np.where(light_hw, 200, 60) + rng.normal(0, 8, (3, 96, 192))
+    image = write_raster(image_chw.astype(np.uint8))
+    labels = write_raster(np.where(light_hw, 1, 2).astype(np.uint8)[None], nodata=0)
+    root = image.parent
+    labels.rename(root / "labels.tif")
+    regions = [
+        rectangle(0, 0, 96, 96, split="train"),
+        rectangle(96, 0, 144, 96, split="val"),
+        rectangle(144, 0, 192, 96, split="test"),
+    ]
+    crs = {"type": "name", "properties": {"name": "EPSG:32640"}}
+    (root / "splits.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": regions}))
+    sources = [
+        {
+            "image": image.name,
+            "labels": "labels.tif",
+            "split": split,
+            "region": {"file": "splits.geojson", "where": {"split": split}},
+        }
+        for split in ("train", "val", "test")
+    ]
+    config = {
+        "kind": "train",
+        "name": "squares",
+        "description": "bright squares",
+        "licence": "CC0-1.0",
+        "attribution": "nobody",
+        "architecture": {"name": "unet", "width": 0.0625},
+        "imagery": {
+            "bands": ["red", "green", "blue"],
+            "dtype": "uint8",
+            "value_range": [0, 255],
+            "ground_resolution_m": 1,
+        },
+        "classes": [
+            {"name": "square", "layer": "squares", "kind": "thing", "color": "#ffffff"},
+            {"name": "ground", "layer": None, "kind": "stuff", "color": "#000000"},
+        ],
+        "label_values": {1: "square", 2: "ground"},
+        "data": sources,
+        "training": {
+            "crop_px": 32,
+            "batch": 2,
+            "iterations": 12,
+            "validate_every": 6,
+            "lr": 0.01,
+            "augmentation": {"color_jitter": 0.1},
+        },
+    }
+    (root / "train.yaml").write_text(yaml.safe_dump(config))
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    model = tmp_path_factory.mktemp("trained") / "model"
+    return model, run_train(data, model)
+
+
+def run_train(data: Path, model: Path, *options: str) -> Result:
+    arguments = ["--config", str(data / "train.yaml"), "-o", str(model), "--data-root", str(data)]
+    return CliRunner().invoke(train, [*arguments, "--device", "cpu", *options], catch_exceptions=False)
+
+
+def run_evaluate(data: Path, model: Path, *options: str) -> Result:
+    arguments = [str(model), "--data", str(data / "train.yaml"), "--data-root", str(data), "--device", "cpu"]
+    return CliRunner().invoke(evaluate, [*arguments, *options], catch_exceptions=False)
+
+
+def test_training_ends_with_a_package_and_the_next_command(trained: tuple[Path, Result]) -> None:
+    model, result = trained
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == f"next: geoseg map SCENE --model {model} -o RUN"
+    card = load_package(model).card
+    assert card.name == "squares"
+    assert list(card.metrics) == ["val", "test"]
+    assert card.metrics["test"].pixels == 96 * 48
+    assert card.training["iteration"] in {6, 12}
+    # Statistics come from the training region: 40 % at 200, the rest at 60.
+    assert card.imagery.mean == pytest.approx((116,) * 3, abs=12)
+
+
+def test_it_learned_what_the_squares_are(trained: tuple[Path, Result]) -> None:
+    assert load_package(trained[0]).card.metrics["test"].miou > 0.5
+
+
+def test_the_log_has_the_validations(trained: tuple[Path, Result]) -> None:
+    with (trained[0].parent / "model.training" / "log.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["iteration"] for row in rows] == ["6", "12"]
+
+
+def test_progress_is_json_lines_on_stderr(trained: tuple[Path, Result]) -> None:
+    events = [json.loads(line) for line in trained[1].stderr.splitlines()]
+    steps = [event for event in events if event["event"] == "train"]
+    assert [step["iteration"] for step in steps] == [1, 6, 12]
+    assert set(steps[1]["val_iou"]) == {"square", "ground"}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_evaluate_finds_the_figures_of_the_card(data: Path, trained: tuple[Path, Result], split: str) -> None:
+    document = json.loads(run_evaluate(data, trained[0], "--split", split, "--json").stdout)
+    metrics = load_package(trained[0]).card.metrics[split]
+    assert document["miou"] == metrics.miou
+    assert document["iou"] == metrics.iou
+    assert document["accuracy"] == metrics.pixel_accuracy
+    assert tuple(region["name"] for region in document["regions"]) == metrics.regions
+
+
+def test_evaluate_speaks_to_people_without_json(data: Path, trained: tuple[Path, Result]) -> None:
+    lines = run_evaluate(data, trained[0]).stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["scene", "all of test"]
+    assert "mIoU" in lines[1]
+
+
+def test_the_same_seed_gives_the_same_weights(data: Path, trained: tuple[Path, Result], tmp_path: Path) -> None:
+    run_train(data, tmp_path / "again")
+    run_train(data, tmp_path / "other", "--seed", "1")
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (trained[0], tmp_path / "again")]
+    assert weights[0] == weights[1]
+    assert (tmp_path / "other" / "weights.safetensors").read_bytes() != weights[0]
+
+
+def test_an_output_in_use_is_refused_and_left_alone(data: Path, trained: tuple[Path, Result]) -> None:
+    before = (trained[0] / "card.json").read_bytes()
+    with pytest.raises(ConfigError, match="continue with --resume"):
+        run_train(data, trained[0])
+    assert (trained[0] / "card.json").read_bytes() == before
+
+
+def test_a_finished_run_resumes_to_the_same_package(data: Path, trained: tuple[Path, Result]) -> None:
+    before = (trained[0] / "weights.safetensors").read_bytes()
+    assert run_train(data, trained[0], "--resume").exit_code == 0
+    assert (trained[0] / "weights.safetensors").read_bytes() == before
+
+
+def test_a_missing_data_root_or_file_is_refused(data: Path, tmp_path: Path) -> None:
+    arguments = ["--config", str(data / "train.yaml"), "-o", str(tmp_path / "model")]
+    runner = CliRunner(env={"GEOSEG_DATA": ""})
+    with pytest.raises(ConfigError, match="--data-root DIR or set GEOSEG_DATA"):
+        runner.invoke(train, arguments, catch_exceptions=False)
+    with pytest.raises(ConfigError, match=r"data\.0\.image: expected a file"):
+        runner.invoke(train, [*arguments, "--data-root", str(tmp_path)], catch_exceptions=False)
+    assert not (tmp_path / "model").exists()
+
+
+def test_splits_that_overlap_are_refused(data: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((data / "train.yaml").read_text())
+    config["data"][2]["region"]["where"] = {"split": "train"}
+    path = tmp_path / "leaky.yaml"
+    path.write_text(yaml.safe_dump(config))
+    arguments = ["--config", str(path), "-o", str(tmp_path / "model"), "--data-root", str(data)]
+    with pytest.raises(ConfigError, match="train and test to be apart"):
+        CliRunner().invoke(train, arguments, catch_exceptions=False)
+
+
+def test_evaluate_refuses_a_model_of_other_classes(data: Path, tiny_model: Path) -> None:
+    with pytest.raises(ConfigError, match="expected the model's classes building, road, other"):
+        run_evaluate(data, tiny_model)

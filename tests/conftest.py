@@ -1,0 +1,122 @@
+"""What every test may use: a steady Hypothesis, and small rasters on disk."""
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from hypothesis import settings
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+
+from geoseg.imagery import Imagery
+from geoseg.labels import LabelClass, LabelSet
+from geoseg.models.architecture import Architecture, build
+from geoseg.models.package import CardDraft, TileDefaults, save_package
+
+WriteRaster = Callable[..., Path]
+
+# The same examples in every run: a test that fails does so for what changed. No deadline: machines differ.
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("explore", deadline=None, max_examples=500)
+settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def rgb() -> Imagery:
+    """Red, green and blue bytes at 1 m, normalized to themselves."""
+    return Imagery(("red", "green", "blue"), "uint8", (0, 255), (0.0,) * 3, (1.0,) * 3, 1.0)
+
+
+@pytest.fixture(scope="session")
+def labels() -> LabelSet:
+    """Three classes, two of them with a layer."""
+    return LabelSet(
+        (
+            LabelClass("building", "buildings", "thing", "#aa0000"),
+            LabelClass("road", "roads", "stuff", "#777777"),
+            LabelClass("other", None, "stuff", "#000000"),
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def write_raster(tmp_path_factory: pytest.TempPathFactory) -> WriteRaster:
+    """Write image_chw to a raster of its own, by default a GeoTIFF at 1 m in UTM zone 40N.
+
+    Takes `name`, `crs`, `transform`, `colorinterp`, and further creation options of rasterio; `mask_hw` (True
+    where there is data) becomes an internal mask, or with `sidecar` an external one (.msk).
+    """
+    folder = tmp_path_factory.mktemp("rasters")
+    numbers = itertools.count()
+
+    def write(
+        image_chw: NDArray[Any],
+        name: str = "scene.tif",
+        *,
+        crs: str | None = "EPSG:32640",
+        transform: Affine | None = Affine(1, 0, 320000, 0, -1, 2770000),  # noqa: B008  # a frozen value
+        colorinterp: Sequence[ColorInterp] | None = None,
+        mask_hw: NDArray[np.bool_] | None = None,
+        sidecar: bool = False,
+        **options: Any,  # noqa: ANN401  # rasterio's own
+    ) -> Path:
+        path = folder / str(next(numbers)) / name
+        path.parent.mkdir()
+        count, height, width = image_chw.shape
+        profile = {"driver": "GTiff", "dtype": image_chw.dtype, "crs": crs, **options}
+        if transform is not None:
+            profile["transform"] = transform
+        with (
+            warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not sidecar),
+            rasterio.open(path, "w", count=count, height=height, width=width, **profile) as dataset,
+        ):
+            if colorinterp is not None:
+                dataset.colorinterp = colorinterp
+            dataset.write(image_chw)
+            if mask_hw is not None:
+                dataset.write_mask(mask_hw)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, rgb: Imagery, labels: LabelSet) -> Path:
+    """A model package small enough to map scenes in a blink; its classes mean nothing, but vary."""
+    torch.manual_seed(7)
+    architecture = Architecture("unet_resnet18", len(rgb.bands), len(labels), 0.125)
+    network = build(architecture)
+    draft = CardDraft(
+        name="tiny",
+        description="for tests",
+        architecture=architecture,
+        imagery=replace(rgb, mean=(128.0,) * 3, std=(50.0,) * 3),
+        classes=labels.classes,
+        tile=TileDefaults(size_px=64, overlap_px=16),
+        metrics={},
+        training={},
+        licence="CC0-1.0",
+        attribution=("nobody",),
+    )
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_package(folder, draft, network)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def patchwork_scene(write_raster: WriteRaster) -> Path:
+    """A scene of 540 x 600 px of coloured patches, with an irregular footprint."""
+    rng = np.random.default_rng(3)
+    patches_chw = rng.integers(0, 256, (3, 6, 6)).repeat(100, axis=1).repeat(100, axis=2)[:, :540, :600]
+    rows, cols = np.mgrid[:540, :600]
+    return write_raster(patches_chw.astype(np.uint8), mask_hw=(rows + cols > 160) & (rows + cols < 980), tiled=True)

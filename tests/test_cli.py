@@ -1,0 +1,264 @@
+"""The command line as a user meets it: exit codes, errors in one line, and whole runs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from geoseg import cli
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit code of a command in this process."""
+    monkeypatch.setattr(sys, "argv", ["geoseg", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    code = left.value.code
+    return 0 if code is None else int(code)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "geoseg.cli", *map(str, arguments)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every byte that must not depend on workers and interruptions, by relative path."""
+    kept = [folder / "classes.tif", *(folder / "layers").iterdir()]
+    kept += [file for file in (folder / "mosaic.zarr").rglob("*") if file.is_file()]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in kept}
+
+
+@pytest.fixture
+def scene(write_raster: object) -> Path:
+    assert callable(write_raster)
+    path = write_raster(np.full((3, 40, 50), 100, np.uint8))
+    assert isinstance(path, Path)
+    return path
+
+
+BAD_SCENES = {
+    "missing": "no such file",
+    "text": "a text file",
+    "empty": "is empty (0 bytes)",
+    "folder": "got a folder",
+    "complex": "holds complex64",
+    "two-bands": "expects 3 bands (red, green, blue)",
+    "uint16": "--stretch LO,HI",
+    "no-crs": "--assume-crs EPSG:N",
+    "coarse": "--resolution native",
+    "vrt": "an XML document",
+}
+
+
+def bad_scene(kind: str, folder: Path, write_raster: object) -> Path:
+    assert callable(write_raster)
+    image_chw = np.ones((3, 20, 20), np.uint8)
+    path = folder / "scene.tif"
+    match kind:
+        case "text":
+            path.write_text("not a raster")
+        case "empty":
+            path.touch()
+        case "folder":
+            path.mkdir()
+        case "vrt":
+            path.write_text('<VRTDataset rasterXSize="2" rasterYSize="2"/>')
+        case "complex":
+            path = write_raster(image_chw.astype(np.complex64))
+        case "two-bands":
+            path = write_raster(image_chw[:2])
+        case "uint16":
+            path = write_raster(image_chw.astype(np.uint16))
+        case "no-crs":
+            path = write_raster(image_chw, crs=None)
+        case "coarse":
+            path = write_raster(image_chw, transform=Affine(10, 0, 320000, 0, -10, 2770000))
+    return path
+
+
+@pytest.mark.parametrize("kind", BAD_SCENES)
+def test_bad_scenes_are_refused_in_one_line_before_any_work(
+    kind: str,
+    tmp_path: Path,
+    write_raster: object,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, output = bad_scene(kind, tmp_path, write_raster), tmp_path / "run"
+    assert run(monkeypatch, "map", path, "-o", output, "--model", tiny_model) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("error: ")
+    assert BAD_SCENES[kind] in said[0]
+    assert str(path) in said[0]
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "nosuch"], "no model is named 'nosuch'"),
+        (["--model", "./nosuch"], "expected a model package"),
+        (["--bands", "1,2"], "--bands names 2"),
+        (["--bands", "1,2,9"], "names band 9"),
+        (["--assume-crs", "EPSG:0", "--device", "cuda:77"], "--device cuda:77"),
+        (["--device", "tpu"], "expected --device cpu, cuda or cuda:N"),
+        (["--precision", "fp16", "--device", "cpu"], "--precision fp16 needs a CUDA device"),
+        (["--tile-overlap", "33"], "even overlap"),
+        (["--block-size", "700"], "multiple of the chunk size"),
+        (["--memory", "1000"], "--memory 1000 holds 0 worker"),
+        (["--stretch", "9,3"], "LO below HI"),
+        (["--resolution", "coarse"], "model, native, finest or metres"),
+        (["--local", "--workers", "2"], "--local is one worker"),
+        (["--no-such-flag"], "No such option"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    scene: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "run"
+    assert run(monkeypatch, "map", scene, "-o", output, "--model", tiny_model, *arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    assert not output.exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(
+    tmp_path: Path,
+    scene: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    assert run(monkeypatch, "map", scene, "-o", tmp_path, "--model", tiny_model, "--local") == 2
+    assert "holds other files but no plan.json" in capsys.readouterr().err
+    assert thesis.read_text() == "years of work"
+    assert list(tmp_path.iterdir()) == [thesis]
+
+
+def test_the_folder_of_another_run_is_left_alone(
+    tmp_path: Path,
+    scene: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "run"
+    map_it = ["map", scene, "-o", output, "--model", tiny_model, "--local"]
+    assert run(monkeypatch, *map_it) == 0
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert run(monkeypatch, *map_it, "--tile-size", "128") == 2
+    assert "tile_px was 64, is 128" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    assert run(monkeypatch, *map_it) == 0
+    assert "nothing left to do" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_model: Path
+) -> None:
+    gone = tmp_path / "gone.tif"
+    assert run(monkeypatch, "map", gone, "-o", tmp_path / "run", "--model", tiny_model, "--debug") == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "error: no such file" in said
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    tmp_path: Path,
+    scene: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "run"
+    assert run(monkeypatch, "map", scene, "-o", output, "--model", tiny_model, "--dry-run") == 0
+    plan = capsys.readouterr().out
+    for word in (
+        "40 x 50 px",
+        "scene 1 m, model 1 m, grid 1 m",
+        "1 of 1024 px",
+        "1.00 times",
+        "MiB each",
+        "run.json",
+    ):
+        assert word in plan
+    assert not output.exists()
+
+
+def test_help_lists_every_command() -> None:
+    said = subprocess.run(command("--help"), check=True, capture_output=True, text=True).stdout
+    for name in ("map", "train", "evaluate"):
+        assert re.search(rf"^  {name} ", said, re.MULTILINE)
+
+
+def test_workers_change_no_byte(tmp_path: Path, patchwork_scene: Path, tiny_model: Path) -> None:
+    ways: dict[str, list[object]] = {"loop": ["--local"], "one": ["--workers", 1], "two": ["--workers", 2]}
+    for name, options in ways.items():
+        done = subprocess.run(
+            command(
+                "map", patchwork_scene, "-o", tmp_path / name, "--model", tiny_model, "--block-size", 512, *options
+            ),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        assert {event["stage"] for event in events} == {"mosaic", "overviews", "objects"}
+    assert contents(tmp_path / "one") == contents(tmp_path / "loop")
+    assert contents(tmp_path / "two") == contents(tmp_path / "loop")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_resumably(
+    tmp_path: Path, patchwork_scene: Path, tiny_model: Path, number: signal.Signals
+) -> None:
+    output = tmp_path / "run"
+    # Small tiles with much overlap: plenty of work to be interrupted in.
+    slow = [
+        "--local",
+        "--block-size",
+        512,
+        "--tile-size",
+        32,
+        "--tile-overlap",
+        16,
+        "--min-area",
+        0,
+        "--simplify",
+        0,
+    ]
+    map_it = command("map", patchwork_scene, "-o", output, "--model", tiny_model, *slow)
+    process = subprocess.Popen(
+        map_it, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
+    while not list(output.glob("ledger/mosaic/*.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said
+    assert json.loads((output / "run.json").read_text())["status"] == "stopped"
+    assert subprocess.run(map_it, check=False, capture_output=True).returncode == 0
+    assert json.loads((output / "run.json").read_text())["status"] == "complete"

@@ -1,0 +1,160 @@
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from geoseg.config import TrainConfig, load_train_config
+from geoseg.errors import ConfigError
+from geoseg.labels import NODATA_CLASS
+
+ROOT = Path(__file__).parents[1]
+
+VALID: dict[str, Any] = {
+    "kind": "train",
+    "name": "small",
+    "description": "two classes",
+    "licence": "CC0-1.0",
+    "attribution": "nobody",
+    "architecture": {"name": "unet", "width": 0.25},
+    "imagery": {"bands": ["red"], "dtype": "uint8", "value_range": [0, 255], "ground_resolution_m": 1},
+    "classes": [
+        {"name": "building", "layer": "buildings", "kind": "thing", "color": "#aa0000"},
+        {"name": "other", "layer": None, "kind": "stuff", "color": "#000000"},
+    ],
+    "label_values": {1: "building", 2: "other", 7: "other"},
+    "ignore_values": [0],
+    "data": [
+        {"image": "a.tif", "labels": "a_label.tif", "split": "train"},
+        {"image": "b.tif", "labels": "b_label.tif", "split": "val"},
+    ],
+    "training": {"iterations": 10, "validate_every": 5},
+}
+
+
+def load(tmp_path: Path, values: object) -> TrainConfig:
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return load_train_config(path)
+
+
+def changed(*keys: str | int, value: object) -> dict[str, Any]:
+    """The valid configuration with one value set."""
+    values = deepcopy(VALID)
+    section: Any = values
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    return values
+
+
+def without(*keys: str | int) -> dict[str, Any]:
+    values = deepcopy(VALID)
+    section: Any = values
+    for key in keys[:-1]:
+        section = section[key]
+    del section[keys[-1]]
+    return values
+
+
+def test_a_valid_file_becomes_frozen_values(tmp_path: Path) -> None:
+    config = load(tmp_path, VALID)
+    assert config.label_set().names == ("building", "other")
+    assert config.label_ids() == {0: NODATA_CLASS, 1: 0, 2: 1, 7: 1}
+    with pytest.raises(ValidationError, match="frozen"):
+        config.training.__setattr__("lr", 1)
+
+
+def test_every_training_config_of_the_project_is_valid() -> None:
+    paths = sorted((ROOT / "configs").glob("train_*.yaml"))
+    assert paths
+    for path in paths:
+        config = load_train_config(path)
+        files = [file for source in config.data for file in (source.image, source.labels)]
+        files += [source.region.file for source in config.data if source.region is not None]
+        # No config names a place on one machine.
+        assert not any(Path(file).is_absolute() or ".." in Path(file).parts for file in files)
+
+
+def test_the_bundled_model_is_trained_as_its_data_set_says() -> None:
+    config = load_train_config(ROOT / "configs" / "train_mbrsc.yaml")
+    assert config.label_set().names == ("building", "road", "vegetation", "water", "other")
+    assert config.label_ids() == {0: NODATA_CLASS, 1: 0, 2: 1, 3: 2, 4: 3, 5: 4}
+    splits = {(Path(source.image).name, source.split) for source in config.data}
+    assert splits == {
+        ("t78_image.tif", "train"),
+        ("t4_image.tif", "train"),
+        ("t13_image.tif", "val"),
+        ("t2_image.tif", "val"),
+        ("t78_image.tif", "test"),
+    }
+    assert all(source.region is not None for source in config.data if "t78" in source.image)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (changed("training", "lr", value="fast"), r"training\.lr: expected a valid number.*got 'fast'"),
+        (changed("training", "lr", value=-1), r"training\.lr: expected greater than 0, got -1"),
+        (changed("training", "lr", value=float("nan")), r"training\.lr: expected .*got nan"),
+        (
+            changed("training", "optimizer", value="adam"),
+            r"training\.optimizer: expected 'adamw' or 'sgd', got 'adam'",
+        ),
+        (changed("training", "learning_rate", value=1), r"training\.learning_rate: unknown key"),
+        (changed("colour", value=1), "colour: unknown key"),
+        (changed("kind", value="map"), "kind: expected 'train', got 'map'"),
+        (without("imagery", "bands"), r"imagery\.bands: expected a value, the key is missing"),
+        (changed("imagery", "mean", value=[1]), "imagery: give both mean and std"),
+        (changed("imagery", "value_range", value=[255, 0]), r"imagery: expected a value_range \[low, high\]"),
+        (changed("imagery", "bands", value=["red", "red"]), "imagery: band names must differ"),
+        (changed("classes", 0, "color", value="red"), r"classes\.0: color must be #rrggbb.*got 'red'"),
+        (changed("classes", 0, "name", value="../x"), r"classes\.0: class name must be.*got '\.\./x'"),
+        (changed("label_values", value={1: "building", 2: "house"}), r"label_values\.2: .*got 'house'"),
+        (changed("label_values", value={1: "building"}), "label_values: no label value stands for other"),
+        (changed("ignore_values", value=[1]), "ignore_values: 1 is in label_values too"),
+        (changed("data", 0, "split", value="dev"), r"data\.0\.split: expected 'train', 'val' or 'test', got 'dev'"),
+        (changed("data", 1, "split", value="test"), "data: no entry has split: val"),
+        (changed("data", 0, "split", value="val"), "data: no entry has split: train"),
+        (changed("data", value=[]), "data: .*"),
+        (changed("training", "loss", value={"cross_entropy": 0, "dice": 0}), r"training\.loss: .*nothing would be"),
+        (
+            changed("training", "crop_px", value=8),
+            r"training\.crop_px: expected greater than or equal to 32, got 8",
+        ),
+        ([], "expected a mapping of keys to values, got list"),
+        (None, "expected a mapping of keys to values, got NoneType"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_came(tmp_path: Path, values: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, values)
+    assert "\n" not in str(caught.value)
+    assert "train.yaml" in str(caught.value)
+
+
+def test_further_problems_are_counted(tmp_path: Path) -> None:
+    values = changed("training", "lr", value=0)
+    values["training"]["batch"] = 0
+    with pytest.raises(ConfigError, match=r"\(and 1 more\)"):
+        load(tmp_path, values)
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: !!python/object/apply:os.system ['true']", "\tx", "a: b: c"])
+def test_what_is_no_plain_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="expected YAML"):
+        load_train_config(path)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_train_config(tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="directory"):
+        load_train_config(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"name: \xe9")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_train_config(tmp_path / "latin.yaml")
