@@ -1,9 +1,8 @@
 """Pixels and the world: windows of pixels, and the grid that places them on the ground."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from affine import Affine
 from pyproj import CRS, Geod, Transformer
@@ -77,12 +76,6 @@ class Grid:
         """All pixels of the grid."""
         return Window(0, 0, self.height, self.width)
 
-    @property
-    def is_north_up(self) -> bool:
-        """Whether rows run due south and columns due east (no rotation, no shear, no mirroring)."""
-        t = self.transform
-        return bool(t.b == 0 and t.d == 0 and t.a > 0 and t.e < 0)
-
     def ground_resolution_m(self) -> tuple[float, float]:
         """Ground length of one pixel's (height, width) in metres, measured at the grid's centre.
 
@@ -116,18 +109,13 @@ class Grid:
         return float(height_m), float(width_m)
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """A JSON object."""
         return {
             "crs": self.crs,
             "transform": list(self.transform)[:6],
             "height": self.height,
             "width": self.width,
         }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The grid that `to_json` described."""
-        return cls(values["crs"], Affine(*values["transform"]), values["height"], values["width"])
 
 
 def parse_crs(text: str) -> CRS:

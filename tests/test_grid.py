@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -44,23 +43,6 @@ def test_nothing_is_without_pixels(shape: tuple[int, int]) -> None:
         Window(0, 0, *shape)
     with pytest.raises(ValueError, match="at least one pixel"):
         Grid("EPSG:32640", Affine.identity(), *shape)
-
-
-@given(
-    st.tuples(*[st.floats(-1e7, 1e7)] * 6),
-    st.integers(1, 10**6),
-    st.integers(1, 10**6),
-    st.sampled_from(["EPSG:32640", parse_crs("EPSG:2263").to_wkt()]),
-)
-def test_a_grid_survives_json(values: tuple[float, ...], height: int, width: int, crs: str) -> None:
-    grid = Grid(crs, Affine(*values), height, width)
-    assert Grid.from_json(json.loads(json.dumps(grid.to_json()))) == grid
-
-
-def test_north_up_means_south_and_east() -> None:
-    assert Grid("EPSG:32640", Affine(1, 0, 5, 0, -1, 5), 2, 2).is_north_up
-    for turned in (Affine(1, 0, 0, 0, 1, 0), Affine(-1, 0, 0, 0, -1, 0), Affine(1, 0.1, 0, 0, -1, 0)):
-        assert not Grid("EPSG:32640", turned, 2, 2).is_north_up
 
 
 def test_the_ground_resolution_of_degrees_is_an_arc_of_the_ellipsoid() -> None:

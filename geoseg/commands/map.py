@@ -25,7 +25,7 @@ from geoseg.plan import (
 from geoseg.predict import Numerics, Precision, choose_device, choose_precision
 from geoseg.runner import LocalRunner, Runner
 
-DEFAULT_MODEL = "default"
+DEFAULT_MODEL = "mbrsc"
 """The bundled model."""
 
 _GPU_BATCH = 8

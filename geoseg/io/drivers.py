@@ -54,6 +54,11 @@ def open_raster(path: str) -> DatasetReader:
             f"{path} cannot be opened as a raster: expected one of {', '.join(RASTER_DRIVERS)}, "
             f"got {_what(head)}; convert it, for example with gdal_translate -of COG"
         ) from error
+    except UnicodeDecodeError as error:  # rasterio reads the CRS and its name while it opens
+        raise SceneError(
+            f"{path} names its CRS in bytes that are not UTF-8: expected a raster with a readable CRS; name it "
+            "anew, for example with gdal_translate -a_srs EPSG:N"
+        ) from error
 
 
 def _what(head: bytes) -> str:

@@ -4,14 +4,15 @@ What a scene means was decided once (`geoseg.io.scene`); a `SceneRef` carries it
 """
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.errors import RasterioIOError
+from rasterio.errors import NodataShadowWarning, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import SceneError
@@ -41,6 +42,8 @@ class SceneRef:
         flip_yx: Whether the grid runs against the file's rows and columns (south-up and mirrored files).
         mask_rule: Which pixels hold data: all, those of the file's mask or alpha, or those where any or every
             band differs from the nodata value.
+        alpha_band: Band whose zeros are no data besides those of the rule (GDAL's mask forgets alpha where there
+            is a nodata value), or None.
         stretch: Per band, the values that become the ends of `value_range`, or None.
         value_range: Least and greatest value that the model knows.
     """
@@ -57,23 +60,13 @@ class SceneRef:
     scale_yx: tuple[float, float]
     flip_yx: tuple[bool, bool]
     mask_rule: MaskRule
+    alpha_band: int | None
     stretch: Stretch | None
     value_range: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` reads back."""
+        """A JSON object, for plan.json and its hash."""
         return {**asdict(self), "grid": self.grid.to_json()}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """The reference that `to_json` described."""
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        if fields["stretch"] is not None:
-            fields["stretch"] = tuple((low, high) for low, high in fields["stretch"])
-        fields["grid"] = Grid.from_json(values["grid"])
-        return cls(**fields)
 
     @property
     def every_value_is_legal(self) -> bool:
@@ -167,16 +160,24 @@ class SceneReader:
 
     def _mask(self, window: RasterioWindow, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         shape = shape or (int(window.height), int(window.width))
-        with _damage_named(self.ref.path, window):
-            match self.ref.mask_rule:
-                case "all":
-                    return np.ones(shape, np.bool_)
-                case "dataset":
-                    return self._dataset.dataset_mask(window=window, out_shape=shape) > 0
-                case "any-band" | "every-band" as rule:
-                    bands = list(self.ref.bands)
-                    masks_chw = self._dataset.read_masks(bands, window=window, out_shape=(len(bands), *shape)) > 0
-                    return masks_chw.any(axis=0) if rule == "any-band" else masks_chw.all(axis=0)
+        with _damage_named(self.ref.path, window), warnings.catch_warnings():
+            # The alpha band that GDAL forgets beside a nodata value is read below.
+            warnings.simplefilter("ignore", NodataShadowWarning)
+            valid_hw = self._mask_by_rule(window, shape)
+            if self.ref.alpha_band is not None:
+                valid_hw &= self._dataset.read(self.ref.alpha_band, window=window, out_shape=shape) > 0
+        return valid_hw
+
+    def _mask_by_rule(self, window: RasterioWindow, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        match self.ref.mask_rule:
+            case "all":
+                return np.ones(shape, np.bool_)
+            case "dataset":
+                return np.asarray(self._dataset.dataset_mask(window=window, out_shape=shape) > 0)
+            case "any-band" | "every-band" as rule:
+                bands = list(self.ref.bands)
+                masks_chw = self._dataset.read_masks(bands, window=window, out_shape=(len(bands), *shape)) > 0
+                return np.asarray(masks_chw.any(axis=0) if rule == "any-band" else masks_chw.all(axis=0))
 
     def _check_range(self, image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_]) -> None:
         if self.ref.every_value_is_legal:

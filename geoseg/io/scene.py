@@ -93,7 +93,8 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             ),
             scale_yx=scale_yx,
             flip_yx=flip_yx,
-            mask_rule=_mask_rule(dataset, bands),
+            mask_rule=(rule := _mask_rule(dataset, bands)),
+            alpha_band=_alpha_band(dataset) if rule in {"any-band", "every-band"} else None,
             stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
             value_range=imagery.value_range,
         )
@@ -223,6 +224,11 @@ def _mask_rule(dataset: DatasetReader, bands: tuple[int, ...]) -> MaskRule:
     # Zero is a legal intensity: saturated red is (255, 0, 0). Other nodata values never are.
     dark = all(dataset.nodatavals[band - 1] == 0 for band in bands)
     return "any-band" if dark and np.dtype(dataset.dtypes[bands[0] - 1]).kind in "ui" else "every-band"
+
+
+def _alpha_band(dataset: DatasetReader) -> int | None:
+    numbers = [number for number, color in enumerate(dataset.colorinterp, 1) if color is ColorInterp.alpha]
+    return numbers[0] if numbers else None
 
 
 def _with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | None) -> SceneRef:
