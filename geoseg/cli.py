@@ -40,8 +40,9 @@ class _LazyGroup(click.Group):
         module, name, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), name)
         # What the flag does is up to `main`, which knows of errors before and after the command too.
-        flag = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
-        command.params.append(flag)
+        if not any(parameter.name == "debug" for parameter in command.params):
+            flag = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+            command.params.append(flag)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

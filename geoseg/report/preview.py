@@ -44,9 +44,10 @@ def write_preview(path: Path, scene: SceneRef, mosaic: Mosaic, geopackage: Path,
         image_hwc, image_title = np.ones((1, 1, 3)), "image (cannot be read as a whole)"
     classes_hwc = _class_picture(mosaic, labels)
     aspect = grid.height / grid.width
-    # Tall scenes get narrower panels, so that the figure keeps to about 2700 x 1000 px.
-    panel_in = 6.0 / max(1.0, aspect)
-    figure = Figure(figsize=(3 * panel_in + 0.4, panel_in * aspect + 1.0), dpi=150, layout="constrained")
+    # Tall scenes get narrower panels, so that the figure keeps to about 2700 x 1050 px; slivers get some room.
+    width_in = max(6.0 / max(1.0, aspect), 1.5)
+    height_in = max(min(6.0, 6.0 * aspect), 0.5)
+    figure = Figure(figsize=(3 * width_in + 0.4, height_in + 1.0), dpi=150, layout="constrained")
     panels = figure.subplots(1, 3)
     extent = (0, grid.width, grid.height, 0)
     for axes, title, picture in zip(

@@ -1,0 +1,106 @@
+"""What is decided before a run: blocks, workers, memory, and what makes two runs the same."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoseg.errors import GeosegError
+from geoseg.io.scene import SceneOptions, describe_scene
+from geoseg.models.package import LoadedModel, load_package
+from geoseg.plan import LayerOptions, RunPlan, TileOptions, choose_workers, lay_blocks, worker_bytes
+from geoseg.predict import Numerics, choose_device, choose_precision
+
+CPU = Numerics("cpu", "fp32", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> LoadedModel:
+    return load_package(tiny_model)
+
+
+@pytest.fixture
+def plan(model: LoadedModel, tiny_model: Path, patchwork_scene: Path) -> RunPlan:
+    ref = describe_scene(str(patchwork_scene), model.imagery, SceneOptions())
+    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions())
+    return RunPlan(
+        scene=ref,
+        model_path=str(tiny_model),
+        model_name=model.card.name,
+        model_identity=model.identity,
+        labels=model.labels,
+        imagery=model.imagery,
+        blocks=blocks,
+        probability=False,
+        layers=LayerOptions(20, 1),
+        numerics=CPU,
+        workers=2,
+        worker_bytes=worker_bytes(model, blocks, 1),
+        warnings=(),
+    )
+
+
+def test_the_hash_is_of_what_the_mosaic_depends_on(plan: RunPlan) -> None:
+    same = [
+        replace(plan, workers=7),
+        replace(plan, layers=LayerOptions(0, 0)),
+        replace(plan, numerics=replace(CPU, threads=8)),
+        replace(plan, scene=replace(plan.scene, path="/elsewhere/" + Path(plan.scene.path).name)),
+    ]
+    other = [
+        replace(plan, probability=True),
+        replace(plan, model_identity="0" * 64),
+        replace(plan, blocks=replace(plan.blocks, block_px=512)),
+        replace(plan, scene=replace(plan.scene, fingerprint="0" * 64)),
+        replace(plan, scene=replace(plan.scene, bands=(3, 2, 1))),
+        replace(plan, scene=replace(plan.scene, stretch=((0.0, 9.0),) * 3)),
+    ]
+    assert {one.plan_hash for one in same} == {plan.plan_hash}
+    assert len({plan.plan_hash, *(one.plan_hash for one in other)}) == 1 + len(other)
+
+
+@given(st.integers(1, 40000), st.integers(1, 40000))
+def test_blocks_are_whole_chunks_whatever_the_scene(height: int, width: int) -> None:
+    # The model matters for its tile defaults only.
+    blocks = lay_blocks(height, width, _FakeModel(), TileOptions(tile_px=512, overlap_px=128))  # type: ignore[arg-type]  # stands for a package
+    assert blocks.block_px % blocks.chunk_px == 0
+    assert blocks.tiles_evaluated >= blocks.tiles_needed >= 1
+
+
+class _FakeModel:
+    """Nothing is asked of it when tiles are named."""
+
+
+@given(st.integers(1, 2**34), st.integers(0, 2**36))
+def test_workers_fit_into_the_memory_that_is_named(bytes_each: int, memory: int) -> None:
+    if memory < bytes_each:
+        with pytest.raises(GeosegError, match="holds 0 worker"):
+            choose_workers(None, CPU, bytes_each, memory)
+    else:
+        workers = choose_workers(None, CPU, bytes_each, memory)
+        assert workers >= 1
+        assert workers * bytes_each <= memory
+
+
+def test_more_workers_than_memory_are_refused() -> None:
+    with pytest.raises(GeosegError, match="holds 2 worker"):
+        choose_workers(3, CPU, 100, 299)
+    assert choose_workers(2, CPU, 100, 299) == 2
+
+
+def test_more_tiles_probabilities_and_batches_take_more_memory(model: LoadedModel) -> None:
+    small = lay_blocks(9000, 9000, model, TileOptions(block_px=1024))
+    large = lay_blocks(9000, 9000, model, TileOptions(block_px=2048))
+    assert worker_bytes(model, small, 1) < worker_bytes(model, large, 1) < worker_bytes(model, large, 8)
+
+
+def test_devices_and_precisions_are_those_asked_for_or_refused() -> None:
+    assert choose_device("cpu") == "cpu"
+    assert choose_precision("bf16", "cpu") == "bf16"
+    assert choose_precision(None, "cpu") in {"fp32", "bf16"}
+    with pytest.raises(GeosegError, match="expected --device"):
+        choose_device("gpu")
+    with pytest.raises(GeosegError, match="needs a CUDA device"):
+        choose_precision("fp16", "cpu")
