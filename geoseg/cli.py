@@ -1,5 +1,6 @@
 """The command line: `geoseg COMMAND`. Commands load their libraries when they are called."""
 
+import difflib
 import importlib
 import os
 import signal
@@ -14,8 +15,11 @@ from geoseg.errors import GeosegError
 from geoseg.io.gdal_environment import gdal_environment
 
 _COMMANDS = {
+    "doctor": ("geoseg.commands.doctor", "doctor", "Check this installation and machine, with a small run."),
     "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model with the labels of whole regions."),
+    "inspect": ("geoseg.commands.inspect", "inspect", "Say what a scene, a model or a run is."),
     "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
+    "models": ("geoseg.commands.models", "models", "List the models that have a name."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
 }
 """By name: module, command, and what it does (said here so that --help loads no library)."""
@@ -45,6 +49,16 @@ class _LazyGroup(click.Group):
             command.params.append(flag)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for; a misspelt one is refused with the nearest right one."""
+        if args[0] not in _COMMANDS:
+            nearest = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            ctx.fail(f"no command is named {args[0]!r}; commands: {', '.join(self.list_commands(ctx))}{hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         with formatter.section("Commands"):
@@ -66,9 +80,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = cli.main(standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = error.exit_code
+    except click.ClickException as error:
+        code = _say(f"error: {_words(error)}", error.exit_code)
     except GeosegError as error:
         code = _say(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -77,6 +93,13 @@ def main() -> None:
         words = " ".join(str(error).split())
         code = _say(f"error: a bug in geoseg ({type(error).__name__}: {words}); --debug shows where", _BUG)
     sys.exit(code)
+
+
+def _words(error: click.ClickException) -> str:
+    """What click has to say, in one line, with where to read on."""
+    words = " ".join(error.format_message().split()).rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return words if context is None else f"{words} (see {context.command_path} --help)"
 
 
 def _say(line: str, code: int) -> int:

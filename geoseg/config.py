@@ -1,10 +1,18 @@
 """Configuration files: YAML in, checked and frozen values out, with errors that name the key."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from geoseg.errors import ConfigError
 from geoseg.labels import NODATA_CLASS, LabelClass, LabelSet
@@ -12,6 +20,13 @@ from geoseg.labels import NODATA_CLASS, LabelClass, LabelSet
 Split = Literal["train", "val", "test"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+_YAML_CHARS = 2**20
+_YAML_VALUE_CHARS = 10_000
+_YAML_VALUES = 100_000
+_YAML_DEPTH = 32
+"""Bounds on a configuration, each far beyond what one needs: a line for each of ten thousand scenes fits."""
 
 
 class _Section(BaseModel):
@@ -24,12 +39,32 @@ class ArchitectureConfig(_Section):
     """The network to train.
 
     Attributes:
-        name: "unet" (Ronneberger et al. 2015) or a U-Net with a ResNet encoder.
+        name: "unet" (Ronneberger et al. 2015), a U-Net with a ResNet encoder, or DeepLabV3+ (Chen et al. 2018).
         width: Factor on the number of channels everywhere; 1 is the published size.
+        output_stride: Of DeepLabV3+: input pixels per pixel of its deepest features.
+        separable: Of DeepLabV3+: whether the 3x3 convolutions after the encoder are depthwise separable.
     """
 
-    name: Literal["unet", "unet_resnet18", "unet_resnet34", "unet_resnet50"]
+    name: Literal[
+        "unet",
+        "unet_resnet18",
+        "unet_resnet34",
+        "unet_resnet50",
+        "unet_resnet101",
+        "deeplabv3plus_resnet18",
+        "deeplabv3plus_resnet34",
+        "deeplabv3plus_resnet50",
+        "deeplabv3plus_resnet101",
+    ]
     width: Positive = 1.0
+    output_stride: Literal[8, 16] = 16
+    separable: bool = False
+
+    @model_serializer(mode="wrap")
+    def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Later arguments are left out at their defaults: the fingerprints of older runs stay as they are.
+        later = {"output_stride": 16, "separable": False}
+        return {key: value for key, value in dump(self).items() if key not in later or value != later[key]}
 
 
 class ImageryConfig(_Section):
@@ -247,11 +282,11 @@ def load_train_config(path: Path) -> TrainConfig:
             names the key, what was expected and what came.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: expected a readable YAML file: {reason}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError: a date or number that is none, too much of it
         raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
@@ -259,6 +294,56 @@ def load_train_config(path: Path) -> TrainConfig:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_explain(error)}") from error
+
+
+def load_yaml(text: str) -> Any:  # noqa: ANN401  # whatever the text says; a model checks it
+    """Plain data from YAML (`yaml.safe_load`), with bounds on what a short text can become.
+
+    Aliases let a text of a few lines stand for billions of values ("billion laughs"), so the values are counted
+    with aliases written out, before anything is built.
+
+    Raises:
+        ValueError: The text is too long, nested too deeply, or stands for too many or too long values.
+        yaml.YAMLError: It is no YAML.
+    """
+    if len(text) > _YAML_CHARS:
+        raise ValueError(f"at most {_YAML_CHARS} characters, got {len(text)}")
+    count = _Count()
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        count.add(event)
+    return yaml.safe_load(text)
+
+
+class _Count:
+    """Counts the values that a YAML text stands for, event by event, with aliases written out."""
+
+    def __init__(self) -> None:
+        self._values = 0
+        # For each collection that is open its anchor and what was counted before it; for each anchor its values.
+        self._opened: list[tuple[str | None, int]] = []
+        self._anchored: dict[str | None, int] = {}
+
+    def add(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.AliasEvent():
+                if event.anchor not in self._anchored:
+                    raise ValueError(f"alias *{event.anchor} names no finished value")
+                self._values += self._anchored[event.anchor]
+            case yaml.ScalarEvent():
+                if len(event.value) > _YAML_VALUE_CHARS:
+                    raise ValueError(f"at most {_YAML_VALUE_CHARS} characters a value, got {len(event.value)}")
+                self._values += 1
+                self._anchored[event.anchor] = 1
+            case yaml.CollectionStartEvent():
+                self._opened.append((event.anchor, self._values))
+                self._values += 1
+            case yaml.CollectionEndEvent():
+                anchor, before = self._opened.pop()
+                self._anchored[anchor] = self._values - before
+        if len(self._opened) > _YAML_DEPTH:
+            raise ValueError(f"at most {_YAML_DEPTH} levels of nesting")
+        if self._values > _YAML_VALUES:
+            raise ValueError(f"at most {_YAML_VALUES} values, aliases written out")
 
 
 def _explain(error: ValidationError) -> str:

@@ -57,7 +57,8 @@ class Imagery:
         """
         mean_c = np.asarray(self.mean, np.float32)[:, None, None]
         std_c = np.asarray(self.std, np.float32)[:, None, None]
-        normalized_chw = (image_chw - mean_c) / std_c
+        normalized_chw = image_chw - mean_c
+        normalized_chw /= std_c
         # Not a product with the mask: what lies under nodata may be NaN.
         normalized_chw[:, ~valid_hw] = 0
         return normalized_chw

@@ -6,7 +6,8 @@ nothing is left to do.
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from geoseg.errors import GeosegError, RunFolderError, StoppedError
 from geoseg.io.cog import write_class_cog
 from geoseg.io.layers import Features, write_geojson, write_geopackage
 from geoseg.io.ledger import canonical_hash, file_sha256
+from geoseg.io.record import RECORD_VERSION, RunRecord
 from geoseg.io.run_folder import RunFolder
 from geoseg.plan import RunPlan
 from geoseg.progress import stage_progress
@@ -30,8 +32,6 @@ from geoseg.tiling import Block
 from geoseg.vectorize.features import assemble
 from geoseg.vectorize.pieces import BlockPieces, merge
 from geoseg.work import PredictBlocks, ReduceBlocks, TraceBlocks, level_windows, pieces_file
-
-RECORD_VERSION = 1
 
 _WHOLE = "all"
 """Key of the marker of a stage that is one unit."""
@@ -80,20 +80,28 @@ def map_scene(plan: RunPlan, run: RunFolder, runner: Runner, argv: Sequence[str]
         StoppedError: The disk is full; the same command goes on where this one stopped.
     """
     outcome = Outcome()
-    _keep_plan(plan, run)
-    run.write_record(_record(plan, run, outcome, argv))
+    with _full_disk_named(run.path):
+        _keep_plan(plan, run)
+        run.write_record(_record(plan, run, outcome, argv))
+        try:
+            _Story(plan, run, runner, outcome).tell()
+            outcome.status = "incomplete" if outcome.quarantined else "complete"
+        finally:
+            if outcome.status == "running":
+                outcome.status = "stopped"
+            run.write_record(_record(plan, run, outcome, argv))
+    return outcome
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Say in words that the disk is full, wherever that was noticed: the last record may not fit either."""
     try:
-        _Story(plan, run, runner, outcome).tell()
-        outcome.status = "incomplete" if outcome.quarantined else "complete"
+        yield
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise StoppedError(f"the disk of {run.path} is full: make room, then run the same command again") from error
-    finally:
-        if outcome.status == "running":
-            outcome.status = "stopped"
-        run.write_record(_record(plan, run, outcome, argv))
-    return outcome
+        raise StoppedError(f"the disk of {path} is full: make room, then run the same command again") from error
 
 
 class _Story:
@@ -276,36 +284,39 @@ def _record(plan: RunPlan, run: RunFolder, outcome: Outcome, argv: Sequence[str]
     ledger = run.ledger("mosaic")
     done = ledger.done()
     skipped = sum(not ledger.record(key)["valid_px"] for key in done)
-    return {
-        "version": RECORD_VERSION,
-        "status": outcome.status,
-        "plan_hash": plan.plan_hash,
-        "argv": list(argv),
-        "inputs": [{"path": plan.scene.path, "fingerprint": plan.scene.fingerprint}],
-        "model": {"name": plan.model_name, "path": plan.model_path, "identity": plan.model_identity},
-        "grid": plan.scene.grid.to_json(),
-        "classes": list(plan.labels.names),
-        "layers": plan.layers_content,
-        "blocks": {
-            "total": len(plan.blocks),
-            "done": len(done),
-            "skipped": skipped,
-            "quarantined": [{"block": key, "error": error} for key, error in outcome.quarantined.items()],
-        },
-        "stages": outcome.stages,
-        "outputs": outcome.outputs,
-        "warnings": list(plan.warnings),
-        "versions": {
-            "geoseg": geoseg.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "rasterio": rasterio.__version__,
-            "gdal": rasterio.__gdal_version__,
-            "zarr": zarr.__version__,
-        },
-        "machine": {
-            "system": platform.platform(),
-            "workers": plan.workers,
-            "numerics": plan.numerics.fingerprint(),
-        },
-    }
+    record = RunRecord.model_validate(
+        {
+            "version": RECORD_VERSION,
+            "status": outcome.status,
+            "plan_hash": plan.plan_hash,
+            "argv": list(argv),
+            "inputs": [{"path": plan.scene.path, "fingerprint": plan.scene.fingerprint}],
+            "model": {"name": plan.model_name, "path": plan.model_path, "identity": plan.model_identity},
+            "grid": plan.scene.grid.to_json(),
+            "classes": list(plan.labels.names),
+            "layers": plan.layers_content,
+            "blocks": {
+                "total": len(plan.blocks),
+                "done": len(done),
+                "skipped": skipped,
+                "quarantined": [{"block": key, "error": error} for key, error in outcome.quarantined.items()],
+            },
+            "stages": outcome.stages,
+            "outputs": outcome.outputs,
+            "warnings": list(plan.warnings),
+            "versions": {
+                "geoseg": geoseg.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "rasterio": rasterio.__version__,
+                "gdal": rasterio.__gdal_version__,
+                "zarr": zarr.__version__,
+            },
+            "machine": {
+                "system": platform.platform(),
+                "workers": plan.workers,
+                "numerics": plan.numerics.fingerprint(),
+            },
+        }
+    )
+    return record.to_json()

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.grid import parse_crs
 from geoseg.imagery import Imagery
@@ -196,7 +198,7 @@ def worker_bytes(model: LoadedModel, blocks: BlockPlan, batch: int) -> int:
 
 
 def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memory: int | None) -> int:
-    """How many workers: as asked, else what cores (or the GPU) and memory allow.
+    """How many workers: as asked, else what cores (or CUDA devices) and memory allow.
 
     Args:
         asked: --workers.
@@ -220,8 +222,14 @@ def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memor
         )
     if asked is not None:
         return asked
-    cores = 1 if numerics.device != "cpu" else max(1, len(os.sched_getaffinity(0)) // numerics.threads)
-    return max(1, min(cores, fitting))
+    match numerics.device:
+        case "cpu":
+            places = max(1, len(os.sched_getaffinity(0)) // numerics.threads)
+        case "cuda":
+            places = torch.cuda.device_count()
+        case _:
+            places = 1
+    return max(1, min(places, fitting))
 
 
 def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Path) -> None:

@@ -47,14 +47,14 @@ class Numerics:
 
 
 def choose_device(asked: str | None) -> str:
-    """The device asked for, else the first CUDA device, else the CPU.
+    """The device asked for, else CUDA ("cuda": a device for each worker), else the CPU.
 
     Raises:
         GeosegError: A device that this machine does not have; nothing else is taken in its place.
     """
     cuda = torch.cuda.is_available()
     if asked is None:
-        return "cuda:0" if cuda else "cpu"
+        return "cuda" if cuda else "cpu"
     name, _, number = asked.partition(":")
     if asked == "cpu" or (name == "cuda" and cuda and (not number or number.isdigit())):
         if number and int(number) >= torch.cuda.device_count():
@@ -213,13 +213,14 @@ def quantise(probability_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_], 
     return BlockFields(
         np.where(valid_hw, winner_hw, nodata),
         np.where(valid_hw, _scaled(highest_hw), nodata),
-        np.where(valid_hw, _scaled(probability_chw), nodata),
+        # A class at a time: temporaries of all classes would be the largest arrays of a worker.
+        np.stack([np.where(valid_hw, _scaled(band_hw), nodata) for band_hw in probability_chw]),
         tiles,
     )
 
 
-def _scaled(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(np.clip(probability, 0, 1) * np.float32(PROBABILITY_SCALE)).astype(np.uint8)
+def _scaled(probability_hw: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(np.clip(probability_hw, 0, 1) * np.float32(PROBABILITY_SCALE)).astype(np.uint8)
 
 
 class _Mirror:

@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from affine import Affine
 
+import geoseg
 from geoseg import cli
+from geoseg.io.record import published_schema
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -120,6 +123,9 @@ def test_bad_scenes_are_refused_in_one_line_before_any_work(
         (["--resolution", "coarse"], "model, native, finest or metres"),
         (["--local", "--workers", "2"], "--local is one worker"),
         (["--no-such-flag"], "No such option"),
+        (["--worker", "2"], "Did you mean '--workers'?"),
+        (["--simplify", "nan"], "expected a simplification from 0, got nan"),
+        (["--min-area", "inf"], "expected a minimum area from 0, got inf"),
     ],
 )
 def test_bad_options_are_refused_before_any_work(
@@ -135,7 +141,8 @@ def test_bad_options_are_refused_before_any_work(
     assert run(monkeypatch, "map", scene, "-o", output, "--model", tiny_model, *arguments) == 2
     said = capsys.readouterr().err
     assert words in said
-    assert "Traceback" not in said
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
     assert not output.exists()
 
 
@@ -207,8 +214,103 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
 
 def test_help_lists_every_command() -> None:
     said = subprocess.run(command("--help"), check=True, capture_output=True, text=True).stdout
-    for name in ("map", "train", "evaluate"):
+    for name in ("doctor", "evaluate", "inspect", "map", "models", "train"):
         assert re.search(rf"^  {name} ", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_load_no_library(flag: str) -> None:
+    code = (
+        "import sys\n"
+        "from geoseg import cli\n"
+        f"sys.argv = ['geoseg', '{flag}']\n"
+        "try: cli.main()\n"
+        "except SystemExit as left: assert not left.code\n"
+        "print(*(name for name in sys.modules if '.' not in name))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded = said.splitlines()[-1].split()
+    assert "click" in loaded
+    heavy = {"torch", "ray", "rasterio", "numpy", "zarr", "pydantic", "scipy", "shapely", "pyproj", "matplotlib"}
+    assert not heavy & set(loaded)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    said = subprocess.run(command("--version"), check=True, capture_output=True, text=True).stdout
+    assert said.split() == ["geoseg,", "version", geoseg.__version__]
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "words"),
+    [
+        ("mpa", "no command is named 'mpa'"),
+        ("mpa", "did you mean map?"),
+        ("modles", "did you mean models?"),
+        ("inspct", "did you mean inspect?"),
+        ("zzz", "commands: doctor, evaluate, inspect, map, models, train (see geoseg --help)"),
+    ],
+)
+def test_misspelt_commands_get_the_nearest_one(
+    misspelt: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, misspelt) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_misspelt_model_gets_the_nearest_one(
+    tmp_path: Path,
+    scene: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GEOSEG_MODEL_PATH", str(tiny_model.parent))
+    assert run(monkeypatch, "map", scene, "-o", tmp_path / "run", "--model", "tinny") == 2
+    assert "did you mean tiny?" in capsys.readouterr().err
+
+
+def test_json_is_the_record_and_nothing_else_on_stdout(
+    tmp_path: Path,
+    scene: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "run"
+    map_it = ["map", scene, "-o", output, "--model", tiny_model, "--local", "--json"]
+    assert run(monkeypatch, *map_it, "--dry-run") == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["blocks"] == 1
+    assert run(monkeypatch, *map_it) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((output / "run.json").read_text())
+    assert printed["plan_hash"] == planned["plan_hash"]
+    jsonschema.validate(printed, published_schema())
+    assert run(monkeypatch, *map_it) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == printed
+    assert "nothing left to do" in said.err
+
+
+def test_json_of_an_incomplete_run_comes_with_exit_code_1(
+    tmp_path: Path,
+    write_raster: object,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert callable(write_raster)
+    scene = write_raster(np.full((3, 1100, 300), 80, np.uint8), tiled=True, interleave="pixel")
+    os.truncate(scene, 300_000)
+    map_it = ["map", scene, "-o", tmp_path / "run", "--model", tiny_model, "--local", "--block-size", 512, "--json"]
+    assert run(monkeypatch, *map_it) == 1
+    said = capsys.readouterr()
+    failed = json.loads(said.out)["blocks"]["quarantined"]
+    assert failed
+    assert all(f"failed   block {block['block']}: " in said.err for block in failed)
 
 
 def test_workers_change_no_byte(tmp_path: Path, patchwork_scene: Path, tiny_model: Path) -> None:

@@ -1,4 +1,6 @@
+import tracemalloc
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +160,49 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"name: \xe9")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_train_config(tmp_path / "latin.yaml")
+
+
+# Hostile text
+
+LAUGHS = "a: &a [ha, ha, ha, ha, ha, ha, ha, ha, ha]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{below}'] * 9)}]\n" for below, name in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LAUGHS, "at most 100000 values, aliases written out"),
+        ("a: &a [*a]", "alias .a names no finished value"),
+        ("a: *b", "alias .b names no finished value"),
+        ("[" * 5000, "at most 32 levels of nesting"),
+        ("a: " + "9" * 20000, "at most 10000 characters a value"),
+        ("a: " + "9" * 5000, "expected YAML"),
+        ("a: 2024-13-45", "month must be in 1..12"),
+        ("# " + "x" * 2**20, "at most 1048576 characters"),
+        ("a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
+    ],
+    ids=["laughs", "cycle", "dangling", "nested", "long", "number", "date", "large", "object"],
+)
+def test_yaml_that_would_grow_or_run_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=words) as refused:
+            load_train_config(path)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(str(refused.value).splitlines()) == 1
+    assert peak_bytes < 50 * 2**20
+
+
+def test_anchors_that_stay_small_are_welcome(tmp_path: Path) -> None:
+    first, second = yaml.safe_dump(VALID).split("- image: b.tif")
+    text = first.replace("- image: a.tif", "- &first\n  image: a.tif") + "- <<: *first\n  split: val\n"
+    path = tmp_path / "train.yaml"
+    path.write_text(text + second.split("split: val\n")[1])
+    config = load_train_config(path)
+    assert [source.image for source in config.data] == ["a.tif", "a.tif"]
+    assert [source.split for source in config.data] == ["train", "val"]

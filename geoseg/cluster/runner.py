@@ -3,8 +3,10 @@
 import logging
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self
@@ -29,59 +31,75 @@ class RayRunner:
     Args:
         workers: Actors.
         threads: CPU threads of each.
-        gpu: Whether each actor has a GPU of its own.
+        gpu: Whether each actor has a GPU of its own (which it then sees as the only one).
         address: A running cluster ("auto", HOST:PORT), or None for a Ray of this process's own.
+        trust_vrt: Whether workers may read a .vrt that the user vouches for.
     """
 
-    def __init__(self, workers: int, threads: int, *, gpu: bool, address: str | None = None) -> None:
+    def __init__(
+        self, workers: int, threads: int, *, gpu: bool, address: str | None = None, trust_vrt: bool = False
+    ) -> None:
         self._workers = workers
+        self._threads = threads
+        self._trust_vrt = trust_vrt
+        self._address = address
         self._options: dict[str, Any] = {
             "num_cpus": threads,
             "num_gpus": 1 if gpu else 0,
             # The process comes back for other units; whether its unit is tried again is the driver's to say.
             "max_restarts": -1,
             "max_task_retries": 0,
+            "runtime_env": {"env_vars": self._environment()},
         }
-        self._address = address
         self._actors: list[Any] = []
         self._jobs = 0
+        self._started_ray = False
+
+    def _environment(self) -> dict[str, str]:
+        """Set before a worker's libraries load; Ray would set the thread counts from num_cpus by itself."""
+        return {
+            **gdal_environment(trust_vrt=self._trust_vrt),
+            "OMP_NUM_THREADS": str(self._threads),
+            "MKL_NUM_THREADS": str(self._threads),
+            # An actor that Ray gives no GPU may still have been told which one to use (--device cuda:1).
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
 
     def __enter__(self) -> Self:
-        threads = str(self._options["num_cpus"])
-        # Set before the worker's libraries load; Ray would set the thread counts from num_cpus by itself.
-        environment = {**gdal_environment(), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        # Ray tunes itself to machines that it has for itself; a laptop's user wants its log only when it fails.
-        os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+        if ray.is_initialized():  # a caller's own, from Python: used, and left running
+            return self
+        # Nothing leaves the machine unasked.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         local: dict[str, Any] = {}
         if self._address is None:
             local = {
-                "num_cpus": self._workers * self._options["num_cpus"],
+                "num_cpus": self._workers * self._threads,
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
             }
-        # ray.init takes SIGTERM for itself; who set it before decides what it means.
-        on_terminate = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(
-                address=self._address,
-                runtime_env={"env_vars": environment},
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                ignore_reinit_error=True,
-                **local,
-            )
+            with _sigterm_kept():
+                # Not None as address: that would join whatever cluster RAY_ADDRESS names.
+                ray.init(
+                    address=self._address or "local", logging_level=logging.ERROR, log_to_driver=False, **local
+                )
         except ConnectionError as error:
             raise StoppedError(
                 f"no Ray cluster answers at {self._address}: start it with `ray start --head`, or leave out "
                 "--address for a local one"
             ) from error
-        signal.signal(signal.SIGTERM, on_terminate)
+        self._started_ray = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ray.shutdown()
+        if self._started_ray:
+            ray.shutdown()
+        else:
+            for actor in self._actors:
+                ray.kill(actor)
+        self._actors.clear()
 
     def run(self, job: Job[ItemT], units: Sequence[Unit[ItemT]]) -> Iterator[Report]:
         """Do every unit, each up to `ATTEMPTS` times, and report it when it ends, in no fixed order.
@@ -136,6 +154,15 @@ class _Actor:
         if self._work is None or self._number != number:
             self._work, self._number = job.open(), number
         return attempt_unit(self._work, unit, attempt)
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """ray.init takes SIGTERM for itself; who set it before decides what it means."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():  # elsewhere neither Ray nor we may set it
+        signal.signal(signal.SIGTERM, before)
 
 
 def _take(waiting: deque[_Flight[ItemT]], index: int, actors: int) -> _Flight[ItemT]:

@@ -1,25 +1,13 @@
 """`geoseg evaluate`: a model package against the labels of a split."""
 
 import json
-import os
 from pathlib import Path
 
 import click
 
-from geoseg.commands.labelled_data import (
-    coding_of,
-    data_folder,
-    data_root_option,
-    figures_line,
-    predictor_of,
-    sources_of,
-)
-from geoseg.config import load_train_config
-from geoseg.errors import ConfigError
-from geoseg.evaluate import Evaluation
-from geoseg.evaluate import evaluate as evaluate_model
-from geoseg.models.package import find_model, load_package
-from geoseg.tiling import Lattice
+from geoseg.catalog import model_folder
+from geoseg.commands.labelled_data import data_root_option, figures_line
+from geoseg.labelled_data import evaluate_package
 
 
 @click.command("evaluate")
@@ -56,8 +44,7 @@ def evaluate(
     Classes are those that `geoseg map` gives these pixels. Figures are pooled over the split's regions, and
     given for each region.
     """
-    search = [Path(folder) for folder in os.environ.get("GEOSEG_MODEL_PATH", "").split(os.pathsep) if folder]
-    folder = find_model(model, search)
+    folder = model_folder(model)
     evaluation = evaluate_package(folder, config_file, split, data_root, device, threads)
     figures = evaluation.to_json()
     if as_json:
@@ -66,45 +53,3 @@ def evaluate(
     for region in figures["regions"]:
         click.echo(figures_line(region["name"], region))
     click.echo(figures_line(f"all of {split}", figures))
-
-
-def evaluate_package(
-    folder: Path,
-    config_file: Path,
-    split: str,
-    data_root: Path | None,
-    device: str | None,
-    threads: int | None,
-) -> Evaluation:
-    """Judge a package on disk on a split.
-
-    Args:
-        folder: The package.
-        config_file: Lists the scenes, labels and regions.
-        split: The regions to judge on.
-        data_root: Where the configuration's paths start.
-        device: As `--device`.
-        threads: CPU threads; all cores when not given.
-
-    Raises:
-        ConfigError: The configuration is wrong, or its classes are not the model's.
-        ModelError: The package cannot be used.
-        SceneError: A raster cannot be opened or used.
-    """
-    config = load_train_config(config_file)
-    sources = sources_of(config, data_folder(data_root))
-    model = load_package(folder)
-    if config.label_set().names != model.labels.names:
-        raise ConfigError(
-            f"{config_file}: expected the model's classes {', '.join(model.labels.names)}, "
-            f"got {', '.join(config.label_set().names)}"
-        )
-    return evaluate_model(
-        predictor_of(model.build(), device, threads),
-        model.imagery,
-        model.labels,
-        Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
-        sources,
-        coding_of(config),
-        split,
-    )

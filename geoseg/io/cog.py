@@ -1,16 +1,25 @@
 """The class mosaic as a Cloud Optimized GeoTIFF, for tools that do not read Zarr."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
 from rasterio.shutil import copy
 from rasterio.windows import Window as RasterioWindow
 
+from geoseg.errors import StoppedError
 from geoseg.grid import Grid, Window
 from geoseg.io.mosaic import Mosaic
 from geoseg.labels import NODATA_CLASS, LabelSet
+
+_SPARE_BYTES = 256 * 2**10
+"""More than GDAL writes at once."""
 
 _STRIP_PX = 2048
 """Rows in memory at once; whole chunks, so that each is decoded once."""
@@ -25,6 +34,10 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
         grid: Its grid.
         labels: Names and colours of the classes.
         run_id: The run's plan hash, kept as a tag.
+
+    Raises:
+        StoppedError: GDAL could not write the whole file, or there was so little room that it may not have been.
+        OSError: The mosaic cannot be read.
     """
     profile = {
         "driver": "GTiff",
@@ -44,26 +57,43 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
     }
     with TemporaryDirectory(prefix=".classes.", suffix=".partial", dir=path.parent) as folder:
         plain, cog = Path(folder) / "plain.tif", Path(folder) / path.name
-        with rasterio.open(plain, "w", **profile) as file:
-            for row in range(0, grid.height, _STRIP_PX):
-                window = Window(row, 0, min(_STRIP_PX, grid.height - row), grid.width)
-                target = RasterioWindow(0, row, window.width, window.height)
-                file.write(mosaic.read(0, "classes", window), 1, window=target)
-            file.write_colormap(1, {i: (*label.rgb, 255) for i, label in enumerate(labels.classes)})
-            file.colorinterp = [ColorInterp.palette]
-            file.set_band_description(1, "class")
-            file.update_tags(GEOSEG_RUN=run_id)
-            file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(labels.names)})
-        copy(
-            plain,
-            cog,
-            driver="COG",
-            compress="DEFLATE",
-            level=6,
-            blocksize=512,
-            overview_resampling="MODE",
-            # The overviews of a single column are as wide as it is, which validators take for a fault.
-            overviews="AUTO" if grid.width > 1 else "NONE",
-            bigtiff="IF_SAFER",
-        )
+        with _written_whole(path):
+            with rasterio.open(plain, "w", **profile) as file:
+                for row in range(0, grid.height, _STRIP_PX):
+                    window = Window(row, 0, min(_STRIP_PX, grid.height - row), grid.width)
+                    target = RasterioWindow(0, row, window.width, window.height)
+                    file.write(mosaic.read(0, "classes", window), 1, window=target)
+                file.write_colormap(1, {i: (*label.rgb, 255) for i, label in enumerate(labels.classes)})
+                file.colorinterp = [ColorInterp.palette]
+                file.set_band_description(1, "class")
+                file.update_tags(GEOSEG_RUN=run_id)
+                file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(labels.names)})
+            copy(
+                plain,
+                cog,
+                driver="COG",
+                compress="DEFLATE",
+                level=6,
+                blocksize=512,
+                overview_resampling="MODE",
+                # The overviews of a single column are as wide as it is, which validators take for a fault.
+                overviews="AUTO" if grid.width > 1 else "NONE",
+                bigtiff="IF_SAFER",
+            )
+        # GDAL does not tell when closing a file fails for want of room. What it removed since then are overviews,
+        # which are smaller than the plain file: with this much room left, nothing can have been lost.
+        if shutil.disk_usage(folder).free < plain.stat().st_size + _SPARE_BYTES:
+            raise StoppedError(f"the disk of {path} is nearly full: make room, then run the same command again")
         cog.replace(path)
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[None]:
+    """GDAL's own errors carry no number that says what is wrong; on a path of ours it is the storage."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        raise StoppedError(
+            f"expected to write {path} whole, got: {error}; make room or choose another folder, then run the same "
+            "command again"
+        ) from error

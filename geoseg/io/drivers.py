@@ -7,26 +7,44 @@ may answer, and `geoseg.io.gdal_environment` keeps the others from being registe
 
 import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
+import numpy as np
+from rasterio.enums import Interleaving
 from rasterio.env import ensure_env
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
+from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 
 RASTER_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
 """Drivers that may open a user's raster."""
+
+_BLOCK_BYTES = GDAL_CACHE_MIB * 2**20
+"""A block (tile or strip) is decoded whole: larger ones would not fit the cache, and be decoded again each time."""
+
+_HUGE_BYTES = 64 * 2**30
+_HUGE_RATIO = 2000
+"""Pixels of more bytes than the one are believed only if the file holds one byte for this many: imagery does not
+compress so far (deflate ends at 1032), and forged headers and all but empty files are told apart by nothing."""
 
 # rasterio.open takes one driver; its DatasetReader takes several, but does not register them by itself.
 _open_with_drivers: Callable[..., DatasetReader] = ensure_env(DatasetReader)
 
 
-def open_raster(path: str) -> DatasetReader:
-    """Open a local raster with a driver from the allow-list.
+def open_raster(path: str, *, trust_vrt: bool = False) -> DatasetReader:
+    """Open a local raster with a driver from the allow-list; reads its header, no pixels.
+
+    Args:
+        path: A file.
+        trust_vrt: Whether a file named .vrt may be one; its sources must still be rasters that this function
+            opens, no VRTs among them.
 
     Raises:
-        SceneError: No such file, not a file, empty, or in no format of the allow-list.
+        SceneError: No such file, not a file, empty, in no format of the allow-list, of a size that it cannot
+            hold, in blocks too large to decode, or with parts in files of other names or formats.
     """
     if path.startswith("/vsi") or "://" in path or path.lstrip().startswith("<"):
         raise SceneError(f"expected the path of a raster file on this machine, got {path!r}")
@@ -44,14 +62,30 @@ def open_raster(path: str) -> DatasetReader:
         ) from error
     if not head:
         raise SceneError(f"{path} is empty (0 bytes): expected a raster; copy or download it again")
+    _check_sidecars(path)
+    is_vrt = trust_vrt and file.suffix.lower() == ".vrt"
+    dataset = _open(path, head, ("VRT",) if is_vrt else RASTER_DRIVERS)
+    try:
+        _check_overviews(path, dataset)
+        sources = [source for source in dataset.files if source != path] if is_vrt else []
+        for source in sources:
+            open_raster(source).close()
+        _check_size(path, dataset, file.stat().st_size + sum(Path(source).stat().st_size for source in sources))
+    except SceneError:
+        dataset.close()
+        raise
+    return dataset
+
+
+def _open(path: str, head: bytes, drivers: tuple[str, ...]) -> DatasetReader:
     try:
         with warnings.catch_warnings():
             # A file without georeference is refused in words, with the way out, by whoever needs one.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return _open_with_drivers(path, driver=list(RASTER_DRIVERS))
+            return _open_with_drivers(path, driver=list(drivers))
     except RasterioIOError as error:
         raise SceneError(
-            f"{path} cannot be opened as a raster: expected one of {', '.join(RASTER_DRIVERS)}, "
+            f"{path} cannot be opened as a raster: expected one of {', '.join(drivers)}, "
             f"got {_what(head)}; convert it, for example with gdal_translate -of COG"
         ) from error
     except UnicodeDecodeError as error:  # rasterio reads the CRS and its name while it opens
@@ -61,11 +95,64 @@ def open_raster(path: str) -> DatasetReader:
         ) from error
 
 
+def _check_sidecars(path: str) -> None:
+    """Masks and overviews beside a file are opened by GDAL itself, as whatever they are: look at them first."""
+    for letters in (*product("oO", "vV", "rR"), *product("mM", "sS", "kK")):
+        sidecar = f"{path}.{''.join(letters)}"
+        if Path(sidecar).exists():
+            try:
+                open_raster(sidecar).close()
+            except SceneError as error:
+                raise SceneError(f"the file beside {path} is not a raster to trust: {error}") from error
+
+
+def _check_overviews(path: str, dataset: DatasetReader) -> None:
+    """A tag may name any file, or address, as the raster's overviews."""
+    elsewhere = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
+    if elsewhere is not None:
+        raise SceneError(
+            f"{path} names another file for its overviews ({elsewhere!r}): expected a raster that stands "
+            "for itself; copy it, for example with gdal_translate -of COG"
+        )
+
+
+def _check_size(path: str, dataset: DatasetReader, file_bytes: int) -> None:
+    """Refuse what cannot be read in bounded memory, and headers that declare what the file cannot hold."""
+    pixel_bytes = [_bytes_of(dtype) for dtype in dataset.dtypes]
+    declared = dataset.height * dataset.width * sum(pixel_bytes)
+    if declared > _HUGE_BYTES and declared > _HUGE_RATIO * file_bytes:
+        raise SceneError(
+            f"{path} declares {dataset.height} x {dataset.width} px of {dataset.count} band(s), {_size(declared)}, "
+            f"in a file of {_size(file_bytes)}: expected a raster that holds its pixels; cut it to where it has "
+            "data, for example with gdal_translate -srcwin"
+        )
+    together = dataset.interleaving is Interleaving.pixel
+    for (rows, cols), bytes_each in zip(dataset.block_shapes, pixel_bytes, strict=True):
+        block = rows * cols * (sum(pixel_bytes) if together else bytes_each)
+        if block > _BLOCK_BYTES:
+            raise SceneError(
+                f"{path} keeps its pixels in blocks of {rows} x {cols} px, {_size(block)} each: expected at most "
+                f"{_size(_BLOCK_BYTES)}; tile it, for example with gdal_translate -of COG"
+            )
+
+
+def _bytes_of(dtype: str) -> int:
+    # GDAL's complex integers have no name in numpy.
+    return 4 if dtype == "complex_int16" else np.dtype(dtype).itemsize
+
+
+def _size(count: int) -> str:
+    for unit, power in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)):
+        if count >= 10**power:
+            return f"{count / 10**power:.3g} {unit}"
+    return f"{count} bytes"
+
+
 def _what(head: bytes) -> str:
     if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
         return "a TIFF whose directory cannot be read (cut short or damaged?)"
     if head.lstrip()[:1] == b"<":
-        return "an XML document (a VRT and the like are not opened)"
+        return "an XML document (a VRT is read with --trust-vrt if it is named .vrt; nothing else of the kind is)"
     if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head):
         return "a text file"
     return f"something else (first bytes {head[:8].hex(' ')})"

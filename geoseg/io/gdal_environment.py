@@ -24,9 +24,14 @@ TopoJSON, TSX, USGSDEM, VDV, VFK, VICAR, VRT, WAsP, WCS, WEBP, WFS, WMS, WMTS, X
 """
 
 
-def gdal_environment() -> dict[str, str]:
-    """Environment variables that GDAL must find when it loads, here and in every worker process."""
-    skipped = ",".join(name.strip() for name in " ".join(_SKIPPED.split()).split(","))
+def gdal_environment(*, trust_vrt: bool = False) -> dict[str, str]:
+    """Environment variables that GDAL must find when it loads, here and in every worker process.
+
+    Args:
+        trust_vrt: Whether the user vouches for a .vrt, so that the driver for it is there.
+    """
+    names = [name.strip() for name in " ".join(_SKIPPED.split()).split(",")]
+    skipped = ",".join(name for name in names if not (trust_vrt and name == "VRT"))
     return {
         "GDAL_SKIP": skipped,
         "OGR_SKIP": skipped,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NodataShadowWarning, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
@@ -19,6 +20,14 @@ from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.io.drivers import open_raster
 from geoseg.io.resample import Axis, resample
+from geoseg.io.slant import Between, Slant, sample
+
+_READ_PX = 2**21
+"""A resampled window of more source pixels than this is read in parts: a grid ten times coarser than its file
+would else ask for a hundred times its own pixels at once. The parts are exactly those of the whole."""
+
+_STRIPS = 64
+"""A damaged file is seen in this many parts, and those that cannot be read are left out of the picture."""
 
 MaskRule = Literal["all", "dataset", "any-band", "every-band"]
 Stretch = tuple[tuple[float, float], ...]
@@ -27,6 +36,9 @@ Stretch = tuple[tuple[float, float], ...]
 @dataclass(frozen=True, slots=True)
 class SceneRef:
     """The address of a scene and all that was decided about reading it.
+
+    The order of a pixel's way: the file's own rows and columns, turned where `flip_yx` says so, reduced or
+    refined along them by `scale_yx`, and for a rotated or sheared file laid on a north-up grid by `slant`.
 
     Attributes:
         path: Absolute path.
@@ -38,7 +50,9 @@ class SceneRef:
         source_width: Columns in the file.
         native_resolution_m: Ground (height, width) of a pixel of the file in metres.
         grid: The pixels that `SceneReader.read` gives.
-        scale_yx: File pixels per grid pixel along rows and columns.
+        scale_yx: File pixels per grid pixel along rows and columns; with `slant`, per pixel of the reduced file
+            that the grid is sampled from, at least 1.
+        slant: How the grid lies over the file where its rows and columns run otherwise, or None.
         flip_yx: Whether the grid runs against the file's rows and columns (south-up and mirrored files).
         mask_rule: Which pixels hold data: all, those of the file's mask or alpha, or those where any or every
             band differs from the nodata value.
@@ -46,6 +60,8 @@ class SceneRef:
             is a nodata value), or None.
         stretch: Per band, the values that become the ends of `value_range`, or None.
         value_range: Least and greatest value that the model knows.
+        trust_vrt: Whether a file named .vrt may be one.
+        notes: What the user should know about how the file is read, a sentence each.
     """
 
     path: str
@@ -58,15 +74,21 @@ class SceneRef:
     native_resolution_m: tuple[float, float]
     grid: Grid
     scale_yx: tuple[float, float]
+    slant: Slant | None
     flip_yx: tuple[bool, bool]
     mask_rule: MaskRule
     alpha_band: int | None
     stretch: Stretch | None
     value_range: tuple[float, float]
+    trust_vrt: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object, for plan.json and its hash."""
-        return {**asdict(self), "grid": self.grid.to_json()}
+        """A JSON object, for plan.json and its hash; what is only said about it is left out."""
+        slant = None if self.slant is None else self.slant.to_json()
+        content = {**asdict(self), "grid": self.grid.to_json(), "slant": slant}
+        del content["notes"]
+        return content
 
     @property
     def every_value_is_legal(self) -> bool:
@@ -78,7 +100,7 @@ class SceneRef:
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
-        """Rows and columns of the grid, over those of the file."""
+        """Rows and columns of the grid, or of what a slanted grid is sampled from, over those of the file."""
         return Axis(self.source_height, self.scale_yx[0]), Axis(self.source_width, self.scale_yx[1])
 
 
@@ -88,7 +110,7 @@ class SceneReader:
     def __init__(self, ref: SceneRef) -> None:
         self.ref = ref
         self.grid = ref.grid
-        self._dataset = open_raster(ref.path)
+        self._dataset = open_raster(ref.path, trust_vrt=ref.trust_vrt)
 
     def close(self) -> None:
         """Close the file."""
@@ -107,35 +129,138 @@ class SceneReader:
         Raises:
             SceneError: The file cannot be read there, or holds values outside the model's range.
         """
-        row_axis, col_axis = self.ref.axes
-        rows = row_axis.taps(window.row, window.row_stop)
-        cols = col_axis.taps(window.col, window.col_stop)
-        source = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
-        image_chw, valid_hw = self._read_source(source)
-        return resample(image_chw, valid_hw, rows, cols)
+        return self._read(window, with_pixels=True)
 
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
         """valid_hw of a window; reads no pixels where the file keeps a mask."""
-        if np.issubdtype(np.dtype(self.ref.dtype), np.floating):
-            return self.read(window)[1]  # any value may be NaN, whatever the mask says
-        if self.ref.mask_rule == "all":
+        ref = self.ref
+        if ref.mask_rule == "all" and ref.alpha_band is None and ref.slant is None and not self._may_be_nan:
             return np.ones(window.shape, np.bool_)
-        if self.ref.mask_rule == "dataset" and self.ref.scale_yx == (1.0, 1.0):
-            return self._oriented(self._mask(self._flipped(window)))
-        return self.read(window)[1]
+        # Any value may be NaN, whatever the mask says.
+        return self._read(window, with_pixels=self._may_be_nan)[1]
 
     def thumbnail(self, longest_px: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The whole scene at most `longest_px` long, (image_chw, valid_hw), from overviews where it has them.
 
-        For pictures and statistics only: these pixels are GDAL's nearest ones.
-        """
-        height, width = self.ref.source_height, self.ref.source_width
-        factor = max(1.0, max(height, width) / longest_px)
-        shape = max(1, round(height / factor)), max(1, round(width / factor))
-        return self._pixels(RasterioWindow(0, 0, width, height), shape)
+        For pictures and statistics only: these pixels are GDAL's nearest ones. Of a damaged file, what cannot
+        be read is without data.
 
-    def _read_source(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        return self._pixels(self._flipped(window), window.shape)
+        Raises:
+            SceneError: Nothing of the file can be read, or it holds values outside the model's range.
+        """
+        ref = self.ref
+        whole = Window(0, 0, ref.source_height, ref.source_width)
+        shape = _shrunk(whole.shape, longest_px)
+        try:
+            image_chw, valid_hw = self._pixels(self._flipped(whole), shape)
+        except DamagedError as error:
+            image_chw, valid_hw = self._readable(shape, error)
+        if ref.slant is None:
+            return image_chw, valid_hw
+        return self._upright(image_chw, valid_hw, ref.slant, longest_px)
+
+    @property
+    def _may_be_nan(self) -> bool:
+        return np.issubdtype(np.dtype(self.ref.dtype), np.floating)
+
+    def _read(self, window: Window, *, with_pixels: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """A window in parts of bounded size; without pixels, an image of no bands and the same valid_hw."""
+        parts = list(self._parts(window))
+        if len(parts) == 1:
+            return self._part(window, with_pixels=with_pixels)
+        image_chw = np.empty((len(self.ref.bands) if with_pixels else 0, *window.shape), np.float32)
+        valid_hw = np.empty(window.shape, np.bool_)
+        for part in parts:
+            index = part.slices_in(window)
+            image_chw[:, *index], valid_hw[index] = self._part(part, with_pixels=with_pixels)
+        return image_chw, valid_hw
+
+    def _parts(self, window: Window) -> Iterator[Window]:
+        """A window, or halves of halves of it that ask for few source pixels each."""
+        ref, (height, width) = self.ref, window.shape
+        if ref.slant is not None:
+            source_px = ref.slant.source_px(window)
+        else:
+            source_px = 0 if ref.scale_yx == (1, 1) else height * width * ref.scale_yx[0] * ref.scale_yx[1]
+        if source_px <= _READ_PX or height == width == 1:
+            yield window
+        elif height >= width:
+            half = height // 2
+            yield from self._parts(Window(window.row, window.col, half, width))
+            yield from self._parts(Window(window.row + half, window.col, height - half, width))
+        else:
+            half = width // 2
+            yield from self._parts(Window(window.row, window.col, height, half))
+            yield from self._parts(Window(window.row, window.col + half, height, width - half))
+
+    def _part(self, window: Window, *, with_pixels: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        slant = self.ref.slant
+        if slant is None:
+            return self._along_axes(window, with_pixels=with_pixels)
+        rows_hw, cols_hw = slant.places(window)
+        inside_hw = slant.inside(rows_hw, cols_hw)
+        if not inside_hw.any():
+            bands = len(self.ref.bands) if with_pixels else 0
+            return np.zeros((bands, *window.shape), np.float32), inside_hw
+        row_axis, col_axis = self.ref.axes
+        rows = Between.of(rows_hw / row_axis.scale, inside_hw, row_axis.size)
+        cols = Between.of(cols_hw / col_axis.scale, inside_hw, col_axis.size)
+        reduced = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+        image_chw, valid_hw = self._along_axes(reduced, with_pixels=with_pixels)
+        return sample(image_chw, valid_hw, rows, cols, inside_hw)
+
+    def _along_axes(self, window: Window, *, with_pixels: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """A window of the file's own rows and columns, reduced or refined by `scale_yx`."""
+        row_axis, col_axis = self.ref.axes
+        rows = row_axis.taps(window.row, window.row_stop)
+        cols = col_axis.taps(window.col, window.col_stop)
+        source = Window(rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start)
+        if with_pixels:
+            image_chw, valid_hw = self._pixels(self._flipped(source), source.shape)
+        else:
+            image_chw = np.zeros((0, *source.shape), np.float32)
+            valid_hw = self._oriented(self._mask(self._flipped(source)))
+        return resample(image_chw, valid_hw, rows, cols)
+
+    def _readable(
+        self, shape: tuple[int, int], damage: SceneError
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """What can be read of a damaged file, at a smaller size, strip by strip."""
+        ref = self.ref
+        image_chw = np.zeros((len(ref.bands), *shape), np.float32)
+        valid_hw = np.zeros(shape, np.bool_)
+        edges = np.linspace(0, shape[0], min(_STRIPS, shape[0]) + 1).round().astype(int)
+        source_edges = (edges * ref.source_height) // shape[0]
+        readable = False
+        for start, stop, row, row_stop in zip(
+            edges[:-1], edges[1:], source_edges[:-1], source_edges[1:], strict=True
+        ):
+            strip = self._flipped(Window(int(row), 0, int(row_stop - row), ref.source_width))
+            try:
+                image_chw[:, start:stop], valid_hw[start:stop] = self._pixels(strip, (int(stop - start), shape[1]))
+                readable = True
+            except DamagedError:
+                continue  # the blocks that need it fail, and are named
+        if not readable:
+            raise damage
+        return image_chw, valid_hw
+
+    def _upright(
+        self, image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_], slant: Slant, longest_px: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """A picture of the file, turned to its north-up grid by nearest pixels."""
+        height, width = _shrunk(self.grid.window.shape, longest_px)
+        scaled = Affine.scale(self.grid.width / width, self.grid.height / height)
+        small = Slant(slant.to_source @ scaled, slant.height, slant.width)
+        rows_hw, cols_hw = small.places(Window(0, 0, height, width))
+        inside_hw = small.inside(rows_hw, cols_hw)
+        shape = valid_hw.shape
+        at = (
+            np.clip(rows_hw * (shape[0] / slant.height), 0, shape[0] - 1).astype(np.int64),
+            np.clip(cols_hw * (shape[1] / slant.width), 0, shape[1] - 1).astype(np.int64),
+        )
+        upright_hw = inside_hw & valid_hw[at]
+        return np.where(upright_hw, image_chw[:, *at], np.float32(0)), upright_hw
 
     def _pixels(
         self, window: RasterioWindow, shape: tuple[int, int]
@@ -232,7 +357,7 @@ class ClassReader:
                 f"labels must be one band of whole numbers: {path} has {self._dataset.count} band(s) "
                 f"of {self._dataset.dtypes[0]}"
             )
-        with open_raster(scene.path) as image:
+        with open_raster(scene.path, trust_vrt=scene.trust_vrt) as image:
             corners = [(0, 0), (image.width, 0), (0, image.height), (image.width, image.height)]
             apart = [math.dist(~image.transform @ (self._dataset.transform @ corner), corner) for corner in corners]
         if max(apart) > 0.5:
@@ -243,6 +368,9 @@ class ClassReader:
 
     def read(self, window: Window) -> NDArray[np.int32]:
         """ids_hw of a window of the scene's grid: the file's numbers, -1 where it holds no data."""
+        slant = self._scene.slant
+        if slant is not None:
+            return self._slanted(window, slant)
         row_axis, col_axis = self._scene.axes
         rows, cols = (
             row_axis.nearest(window.row, window.row_stop),
@@ -251,17 +379,44 @@ class ClassReader:
         row, col = int(rows[0]), int(cols[0])
         height, width = int(rows[-1]) + 1 - row, int(cols[-1]) + 1 - col
         flip_y, flip_x = self._scene.flip_yx
-        source = RasterioWindow(
-            self._scene.source_width - col - width if flip_x else col,
-            self._scene.source_height - row - height if flip_y else row,
-            width,
-            height,
+        ids_hw = self._ids(
+            RasterioWindow(
+                self._scene.source_width - col - width if flip_x else col,
+                self._scene.source_height - row - height if flip_y else row,
+                width,
+                height,
+            )
         )
-        with _damage_named(self._dataset.name, source):
-            ids_hw = self._dataset.read(1, window=source).astype(np.int32)
-            ids_hw[self._dataset.read_masks(1, window=source) == 0] = -1
         ids_hw = ids_hw[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
         return np.ascontiguousarray(ids_hw[np.ix_(rows - row, cols - col)])
+
+    def _slanted(self, window: Window, slant: Slant) -> NDArray[np.int32]:
+        """The label that holds each pixel's centre; none beyond the file."""
+        rows_hw, cols_hw = slant.places(window)
+        inside_hw = slant.inside(rows_hw, cols_hw)
+        found_hw = np.full(window.shape, -1, np.int32)
+        if inside_hw.any():
+            rows = np.minimum(rows_hw[inside_hw].astype(np.int64), slant.height - 1)
+            cols = np.minimum(cols_hw[inside_hw].astype(np.int64), slant.width - 1)
+            row, col = int(rows.min()), int(cols.min())
+            source = RasterioWindow(col, row, int(cols.max()) + 1 - col, int(rows.max()) + 1 - row)
+            found_hw[inside_hw] = self._ids(source)[rows - row, cols - col]
+        return found_hw
+
+    def _ids(self, source: RasterioWindow) -> NDArray[np.int32]:
+        with _damage_named(self._dataset.name, source):
+            ids_hw: NDArray[np.int32] = self._dataset.read(1, window=source).astype(np.int32)
+            ids_hw[self._dataset.read_masks(1, window=source) == 0] = -1
+        return ids_hw
+
+
+class DamagedError(SceneError):
+    """The file's bytes cannot be read there, whatever is asked of them."""
+
+
+def _shrunk(shape: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    factor = max(1.0, max(shape) / longest_px)
+    return max(1, round(shape[0] / factor)), max(1, round(shape[1] / factor))
 
 
 @contextmanager
@@ -270,7 +425,7 @@ def _damage_named(path: str, window: RasterioWindow) -> Iterator[None]:
     try:
         yield
     except RasterioIOError as error:
-        raise SceneError(
+        raise DamagedError(
             f"{path} cannot be read in rows {window.row_off} to {window.row_off + window.height}, "
             f"columns {window.col_off} to {window.col_off + window.width}: "
             "the file is cut short or damaged; copy or download it again"

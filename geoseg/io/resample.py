@@ -103,16 +103,11 @@ def resample(
         return image_chw, valid_hw
     weight_hw = _apply(valid_hw.astype(np.float32), rows, cols)
     valid_out_hw = weight_hw >= 0.5
-    out = [
-        np.divide(
-            _apply(np.where(valid_hw, band_hw, np.float32(0)), rows, cols),
-            weight_hw,
-            out=np.zeros_like(weight_hw),
-            where=valid_out_hw,
-        )
-        for band_hw in image_chw
-    ]
-    return np.stack(out), valid_out_hw
+    out_chw = np.zeros((len(image_chw), *weight_hw.shape), np.float32)
+    for out_hw, band_hw in zip(out_chw, image_chw, strict=True):
+        sums_hw = _apply(np.where(valid_hw, band_hw, np.float32(0)), rows, cols)
+        np.divide(sums_hw, weight_hw, out=out_hw, where=valid_out_hw)
+    return out_chw, valid_out_hw
 
 
 def _apply(values_hw: NDArray[np.float32], rows: Taps, cols: Taps) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from geoseg.imagery import Imagery
 from geoseg.io.drivers import open_raster
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
 from geoseg.io.resample import Axis
+from geoseg.io.slant import Slant, is_slanted, north_up
 
 KEEP_RATIO = 1.25
 """A scene keeps its own pixels while its ground resolution is within this factor of the model's."""
@@ -48,12 +49,18 @@ class SceneOptions:
         stretch: Values that become the ends of the model's range, (low, high), or percentiles, or None.
         resolution: "model", "native", "finest" (the same for one scene) or metres.
         assume_crs: CRS for a file that has none.
+        rotated: Where a rotated or sheared scene is read: on a north-up grid, or on its own rows and columns,
+            where its labels lie.
+        trust_vrt: Whether a file named .vrt may be one. GDAL must have been loaded with the driver for it
+            (`geoseg.io.gdal_environment`).
     """
 
     bands: tuple[int, ...] | None = None
     stretch: tuple[float, float] | PercentStretch | None = None
     resolution: Resolution = "model"
     assume_crs: str | None = None
+    rotated: Literal["north-up", "own-pixels"] = "north-up"
+    trust_vrt: bool = False
 
 
 def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = None) -> SceneRef:
@@ -69,40 +76,39 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             does not know, or is too coarse.
     """
     options = options or SceneOptions()
-    with open_raster(path) as dataset:
-        source_grid, flip_yx = _source_grid(path, dataset, options.assume_crs)
+    with open_raster(path, trust_vrt=options.trust_vrt) as dataset:
+        source_grid = _source_grid(path, dataset, options.assume_crs)
         bands, band_rule = _choose_bands(path, dataset, imagery, options.bands)
         dtype = _check_dtype(path, dataset, bands, imagery, stretched=options.stretch is not None)
         native = source_grid.ground_resolution_m()
         scale_yx = _scale(path, native, imagery.ground_resolution_m, options.resolution)
-        axes = Axis(dataset.height, scale_yx[0]), Axis(dataset.width, scale_yx[1])
+        slanted = is_slanted(source_grid.transform, dataset.height, dataset.width)
+        placed = _placed(source_grid, scale_yx, north_up_grid=slanted and options.rotated == "north-up")
         ref = SceneRef(
             path=str(Path(path).resolve()),
-            fingerprint=_fingerprint(Path(path)),
+            fingerprint=_fingerprint([Path(path), *_sources(path, dataset)]),
             bands=bands,
             band_rule=band_rule,
             dtype=dtype,
             source_height=dataset.height,
             source_width=dataset.width,
             native_resolution_m=native,
-            grid=Grid(
-                source_grid.crs,
-                source_grid.transform @ Affine.scale(scale_yx[1], scale_yx[0]),
-                axes[0].size,
-                axes[1].size,
-            ),
-            scale_yx=scale_yx,
-            flip_yx=flip_yx,
+            grid=placed.grid,
+            scale_yx=placed.scale_yx,
+            slant=placed.slant,
+            flip_yx=placed.flip_yx,
             mask_rule=(rule := _mask_rule(dataset, bands)),
             alpha_band=_alpha_band(dataset) if rule in {"any-band", "every-band"} else None,
             stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
             value_range=imagery.value_range,
+            trust_vrt=options.trust_vrt,
+            notes=_notes(dataset, bands, placed),
         )
     return _with_stretch(ref, options.stretch)
 
 
-def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> tuple[Grid, tuple[bool, bool]]:
-    """The file's own pixels as a grid whose rows run south and columns east, and which axes that flips."""
+def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> Grid:
+    """The file's own pixels."""
     if dataset.crs is None:
         if dataset.gcps[0]:
             raise SceneError(
@@ -131,14 +137,69 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> t
         raise SceneError(
             f"{path} has a geotransform that places all pixels on a line: {tuple(t)[:6]}; mend it first"
         )
-    rotated = t.b != 0 or t.d != 0
-    flip_x = not rotated and t.a < 0
-    flip_y = t.determinant > 0 if rotated else t.e > 0
+    return Grid(crs, t, dataset.height, dataset.width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Where a scene's pixels are put, in the words of `SceneRef`."""
+
+    grid: Grid
+    scale_yx: tuple[float, float]
+    slant: Slant | None
+    flip_yx: tuple[bool, bool]
+
+
+def _placed(source: Grid, scale_yx: tuple[float, float], *, north_up_grid: bool) -> _Placed:
+    """The grid of a scene, and how it lies over the file.
+
+    A file whose rows and columns follow the axes keeps them, turned to run south and east; so does a slanted
+    one that is read on its own pixels. Else the grid is north-up (`geoseg.io.slant.north_up`), and the file is
+    reduced along its own rows and columns to the grid's resolution, then sampled.
+    """
+    t, height, width = source.transform, source.height, source.width
+    if north_up_grid:
+        # Along each axis the scale is the wanted resolution over the file's own.
+        resolution_m = None if scale_yx == (1, 1) else scale_yx[0] * source.ground_resolution_m()[0]
+        grid = north_up(source, resolution_m)
+        return _Placed(
+            grid,
+            (max(1.0, scale_yx[0]), max(1.0, scale_yx[1])),
+            Slant(~t @ grid.transform, height, width),
+            (False, False),
+        )
+    slanted = is_slanted(t, height, width)
+    if not slanted:
+        t = Affine(t.a, 0, t.c, 0, t.e, t.f)
+    flip_x = not slanted and t.a < 0
+    flip_y = t.determinant > 0 if slanted else t.e > 0
     if flip_y:
-        t = t @ Affine.translation(0, dataset.height) @ Affine.scale(1, -1)
+        t = t @ Affine.translation(0, height) @ Affine.scale(1, -1)
     if flip_x:
-        t = t @ Affine.translation(dataset.width, 0) @ Affine.scale(-1, 1)
-    return Grid(crs, t, dataset.height, dataset.width), (flip_y, flip_x)
+        t = t @ Affine.translation(width, 0) @ Affine.scale(-1, 1)
+    axes = Axis(height, scale_yx[0]), Axis(width, scale_yx[1])
+    grid = Grid(source.crs, t @ Affine.scale(scale_yx[1], scale_yx[0]), axes[0].size, axes[1].size)
+    return _Placed(grid, scale_yx, None, (flip_y, flip_x))
+
+
+def _notes(dataset: DatasetReader, bands: tuple[int, ...], placed: _Placed) -> tuple[str, ...]:
+    """What is not as one might expect."""
+    notes = []
+    tags = {(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in bands} - {(1.0, 0.0)}
+    if tags:
+        scale, offset = min(tags)
+        notes.append(
+            f"the file's tags ask for x {scale:g} + {offset:g}; they are not applied, since a model knows the "
+            "numbers as they are stored (--stretch is in stored numbers too)"
+        )
+    if placed.slant is not None:
+        t = dataset.transform
+        angle = math.degrees(math.atan2(t.d, t.a))
+        notes.append(
+            f"the scene's rows run {angle:.3g} degrees off the grid's: its pixels are resampled (bilinear) onto "
+            "a north-up grid"
+        )
+    return tuple(notes)
 
 
 def _choose_bands(
@@ -266,13 +327,20 @@ def _with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | N
     return replace(ref, stretch=tuple(pairs))
 
 
-def _fingerprint(file: Path) -> str:
-    """sha256 over size, first and last 64 KiB: cheap for any size, and a rewritten file does not pass."""
+def _sources(path: str, dataset: DatasetReader) -> list[Path]:
+    """The files that a VRT is made of."""
+    return sorted(Path(file) for file in dataset.files if file != path) if dataset.driver == "VRT" else []
+
+
+def _fingerprint(files: list[Path]) -> str:
+    """sha256 over size, first and last 64 KiB of each: cheap for any size, and a rewritten file does not pass."""
     span = 65536
-    with file.open("rb") as stream:
-        size = stream.seek(0, 2)
-        stream.seek(0)
-        digest = hashlib.sha256(f"{size}:".encode() + stream.read(span))
-        stream.seek(max(0, size - span))
-        digest.update(stream.read(span))
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(0)
+            digest.update(f"{size}:".encode() + stream.read(span))
+            stream.seek(max(0, size - span))
+            digest.update(stream.read(span))
     return digest.hexdigest()

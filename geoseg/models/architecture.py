@@ -7,9 +7,21 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.labels import NODATA_CLASS
+from geoseg.models.deeplab import DeepLabV3Plus
+from geoseg.models.resnet import ResNetVariant
 from geoseg.models.unet import ResNetUNet, UNet
 
-ArchitectureName = Literal["unet", "unet_resnet18", "unet_resnet34", "unet_resnet50"]
+ArchitectureName = Literal[
+    "unet",
+    "unet_resnet18",
+    "unet_resnet34",
+    "unet_resnet50",
+    "unet_resnet101",
+    "deeplabv3plus_resnet18",
+    "deeplabv3plus_resnet34",
+    "deeplabv3plus_resnet50",
+    "deeplabv3plus_resnet101",
+]
 """The networks that can be built."""
 
 MAX_BANDS = 512
@@ -28,6 +40,8 @@ class Architecture:
         bands: Input channels.
         classes: Output channels.
         width: Factor on every channel count.
+        output_stride: Of DeepLabV3+: input pixels per pixel of the deepest features.
+        separable: Of DeepLabV3+: whether 3x3 convolutions after the encoder are depthwise separable.
 
     Raises:
         ModelError: The name is unknown, or an argument is out of its limits.
@@ -37,6 +51,8 @@ class Architecture:
     bands: int
     classes: int
     width: float = 1.0
+    output_stride: Literal[8, 16] = 16
+    separable: bool = False
 
     def __post_init__(self) -> None:
         known = get_args(ArchitectureName)
@@ -48,6 +64,10 @@ class Architecture:
             raise ModelError(f"expected 2 to {NODATA_CLASS} classes, got {self.classes}")
         if not 0 < self.width <= MAX_WIDTH:
             raise ModelError(f"expected a width above 0 and up to {MAX_WIDTH}, got {self.width}")
+        if self.output_stride not in (8, 16):
+            raise ModelError(f"expected an output stride of 8 or 16, got {self.output_stride!r}")
+        if not self.name.startswith("deeplabv3plus_") and (self.output_stride != 16 or self.separable):
+            raise ModelError(f"output_stride and separable are for deeplabv3plus networks, not for {self.name}")
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -59,9 +79,18 @@ def build(architecture: Architecture) -> nn.Module:
     match architecture.name:
         case "unet":
             return UNet(bands, classes, width)
-        case "unet_resnet18":
-            return ResNetUNet("resnet18", bands, classes, width)
-        case "unet_resnet34":
-            return ResNetUNet("resnet34", bands, classes, width)
-        case "unet_resnet50":
-            return ResNetUNet("resnet50", bands, classes, width)
+        case "unet_resnet18" | "unet_resnet34" | "unet_resnet50" | "unet_resnet101":
+            return ResNetUNet(_encoder(architecture.name), bands, classes, width)
+        case (
+            "deeplabv3plus_resnet18"
+            | "deeplabv3plus_resnet34"
+            | "deeplabv3plus_resnet50"
+            | "deeplabv3plus_resnet101"
+        ):
+            stride, separable = architecture.output_stride, architecture.separable
+            return DeepLabV3Plus(_encoder(architecture.name), bands, classes, width, stride, separable)
+
+
+def _encoder(name: ArchitectureName) -> ResNetVariant:
+    """The ResNet that a network's name ends with."""
+    return next(variant for variant in get_args(ResNetVariant) if name.endswith(f"_{variant}"))

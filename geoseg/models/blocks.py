@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,17 +24,27 @@ def scaled_channels(channels: int, width: float) -> int:
 def initialize_he(module: nn.Module) -> None:
     """Initialize convolutions for ReLU, in place: normal, variance 2 / fan-out (He et al. 2015, section 2.2).
 
-    Biases start at zero, batch normalization as the identity: what torchvision does for its ResNets.
+    Biases start at zero, batch normalization as the identity: what torchvision does for its ResNets. The fan-out
+    of a grouped convolution is that of one group.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not layer.weight.is_meta:
             # (Random numbers for tensors without storage would make torch load its compiler, which takes seconds.)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            with torch.no_grad():
+                layer.weight.mul_(math.sqrt(layer.groups))  # torch counts the channels of all groups
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm2d):
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+
+def initialize_head(head: nn.Conv2d) -> None:
+    """Initialize a layer that no ReLU follows, in place (Glorot and Bengio 2010, equation 16)."""
+    nn.init.xavier_uniform_(head.weight)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
 
 
 class DoubleConv(nn.Sequential):

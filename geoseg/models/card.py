@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import (
@@ -170,13 +170,25 @@ class Card(CardDraft):
         It covers the weights, the architecture, the imagery and the classes; not the description, the
         metrics, the licence, or the tile defaults (a run records the tiles it used).
         """
-        matters = self.model_dump(mode="json", include={"architecture", "imagery", "classes"})
+        matters = _brief(self.model_dump(mode="json", include={"architecture", "imagery", "classes"}))
         matters["weights"] = self.weights.sha256
         canonical = json.dumps(matters, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_json(self) -> str:
         """The text of `card.json`."""
-        values = self.model_dump(mode="json")
+        values = _brief(self.model_dump(mode="json"))
         versioned = {"format_version": values.pop("format_version"), **values}
         return json.dumps(versioned, indent=2, allow_nan=False) + "\n"
+
+
+def _brief(values: dict[str, Any]) -> dict[str, Any]:
+    """A dumped card without the architecture's later arguments where they are at their defaults.
+
+    So a network that does without them has the card, and the identity, that it always had.
+    """
+    later = {"output_stride": 16, "separable": False}
+    kept = {
+        name: value for name, value in values["architecture"].items() if name not in later or value != later[name]
+    }
+    return {**values, "architecture": kept}

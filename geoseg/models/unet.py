@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geoseg.models.blocks import DoubleConv, initialize_he, pad_to_multiple, scaled_channels
+from geoseg.models.blocks import DoubleConv, initialize_he, initialize_head, pad_to_multiple, scaled_channels
 from geoseg.models.resnet import ResNetEncoder, ResNetVariant
 
 
@@ -38,7 +38,7 @@ class UNet(nn.Module):
         self.merge = nn.ModuleList(DoubleConv(2 * fine, fine) for _, fine in steps)
         self.head = nn.Conv2d(channels[0], classes, 1)
         initialize_he(self)
-        _initialize_head(self.head)
+        initialize_head(self.head)
 
     def forward(self, image_nchw: Tensor) -> Tensor:
         """Class logits of every pixel.
@@ -87,7 +87,7 @@ class ResNetUNet(nn.Module):
         )
         self.head = nn.Conv2d(outputs[-1], classes, 3, padding=1)
         initialize_he(self.decoder)
-        _initialize_head(self.head)
+        initialize_head(self.head)
 
     def forward(self, image_nchw: Tensor) -> Tensor:
         """Class logits of every pixel.
@@ -106,10 +106,3 @@ class ResNetUNet(nn.Module):
                 features_nchw = torch.cat([features_nchw, skips.pop()], dim=1)
             features_nchw = convolutions(features_nchw)
         return self.head(features_nchw)[..., :height_px, :width_px]
-
-
-def _initialize_head(head: nn.Conv2d) -> None:
-    """Initialize a layer that no ReLU follows, in place (Glorot and Bengio 2010, equation 16)."""
-    nn.init.xavier_uniform_(head.weight)
-    if head.bias is not None:
-        nn.init.zeros_(head.bias)

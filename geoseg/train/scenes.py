@@ -14,7 +14,7 @@ from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
 from geoseg.io.raster import ClassReader, SceneReader
 from geoseg.io.regions import Region, region_mask, region_on_grid
-from geoseg.io.scene import describe_scene
+from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS
 
 
@@ -99,7 +99,8 @@ class LabelledScene:
         self.source = source
         self._imagery = imagery
         self._coding = coding
-        ref = describe_scene(source.image, imagery)
+        # Labels lie on the scene's own pixels, also where those are rotated or sheared: nothing is resampled twice.
+        ref = describe_scene(source.image, imagery, SceneOptions(rotated="own-pixels"))
         self.reader = SceneReader(ref)
         self.grid: Grid = ref.grid
         self._labels = ClassReader(source.labels, ref)

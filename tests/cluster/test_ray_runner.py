@@ -1,7 +1,8 @@
 """Units on Ray actors: the same reports as the for loop, whatever dies on the way."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,6 @@ import torch
 from geoseg.cluster.runner import RayRunner
 from geoseg.errors import ModelError, SceneError
 from geoseg.runner import ATTEMPTS, LocalRunner, Unit
-
-
-@pytest.fixture(scope="session")
-def ray_runner() -> Iterator[RayRunner]:
-    """A local Ray with two workers, for all tests that need one."""
-    with RayRunner(2, 1, gpu=False) as runner:
-        yield runner
 
 
 @dataclass(frozen=True)
@@ -119,3 +113,16 @@ def test_workers_skip_drivers_and_run_their_own_threads(ray_runner: RayRunner, t
     assert not any(report.result["opened"] for report in reports)
     assert {report.result["threads"] for report in reports} == {1}
     assert os.getpid() not in {report.result["pid"] for report in reports}
+
+
+def test_a_callers_own_ray_is_used_and_left_running(ray_runner: RayRunner, tmp_path: Path) -> None:
+    with RayRunner(1, 1, gpu=False) as guest:
+        reports = list(guest.run(Square(str(tmp_path)), units(3)))
+    assert [report.error for report in reports] == [None] * 3
+    assert len(list(ray_runner.run(Square(str(tmp_path)), units(3)))) == 3
+
+
+def test_it_runs_off_the_main_thread(ray_runner: RayRunner, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        reports = pool.submit(lambda: list(ray_runner.run(Square(str(tmp_path)), units(2)))).result()
+    assert len(reports) == 2

@@ -49,6 +49,35 @@ def test_a_vrt_is_not_opened_under_any_name(write_raster: WriteRaster, tmp_path:
         open_raster(str(path))
 
 
+def test_a_vrt_is_trusted_when_asked_and_its_sources_are_not(write_raster: WriteRaster, tmp_path: Path) -> None:
+    honest = write_raster(PIXELS)
+    good, renamed, nested, foreign = (tmp_path / name for name in ("a.vrt", "a.tif", "b.vrt", "c.vrt"))
+    good.write_text(VRT.format(source=honest))
+    renamed.write_text(VRT.format(source=honest))
+    nested.write_text(VRT.format(source=good))
+    foreign.write_text(VRT.format(source=write_raster(PIXELS[:1], "scene.tif", driver="ENVI")))
+    with warnings.catch_warnings(action="ignore"), open_raster(str(good), trust_vrt=True) as dataset:
+        assert (dataset.read(1) == PIXELS[0]).all()
+    for path, words in (
+        (good, "XML document"),
+        (renamed, "XML document"),
+        (nested, "a.vrt cannot be opened"),
+        (foreign, "cannot be opened"),
+    ):
+        with pytest.raises(SceneError, match=words):
+            open_raster(str(path), trust_vrt=path != good)
+    for source in ("/vsicurl/http://127.0.0.1:1/a.tif", "/etc/passwd", str(tmp_path / "missing.tif")):
+        good.write_text(VRT.format(source=source))
+        with pytest.raises(SceneError):
+            open_raster(str(good), trust_vrt=True)
+
+
+def test_the_vrt_driver_is_there_for_who_trusts(write_raster: WriteRaster) -> None:
+    assert "VRT" in gdal_environment()["GDAL_SKIP"].split(",")
+    trusting = gdal_environment(trust_vrt=True)["GDAL_SKIP"].split(",")
+    assert set(gdal_environment()["GDAL_SKIP"].split(",")) - set(trusting) == {"VRT"}
+
+
 def test_a_format_outside_the_list_is_not_opened(write_raster: WriteRaster) -> None:
     path = write_raster(PIXELS[:1], "scene.tif", driver="ENVI")
     with pytest.raises(SceneError, match="cannot be opened as a raster: expected one of GTiff"):

@@ -189,7 +189,9 @@ ORIENTATIONS = {
 def test_every_pixel_stays_at_its_place(write_raster: WriteRaster, transform: Affine) -> None:
     image_chw = np.arange(144, dtype=np.uint8).reshape(3, 6, 8)
     image_chw[:, 1, 2] = 200
-    reader = open_scene(write_raster(image_chw, transform=transform, nodata=200), imagery("uint8"))
+    reader = open_scene(
+        write_raster(image_chw, transform=transform, nodata=200), imagery("uint8"), rotated="own-pixels"
+    )
     got_chw, valid_hw = reader.read(reader.grid.window)
     for row in range(reader.grid.height):
         for col in range(reader.grid.width):
@@ -326,6 +328,22 @@ def test_a_file_cut_short_is_named_where_it_breaks(write_raster: WriteRaster) ->
     reader = open_scene(path, imagery("uint8"))
     with pytest.raises(SceneError, match=r"cannot be read in rows 100 to 200, columns 0 to 200: .*cut short"):
         reader.read(Window(100, 0, 100, 200))
+
+
+def test_a_thumbnail_of_a_damaged_file_shows_what_is_left(write_raster: WriteRaster) -> None:
+    image_chw = np.random.default_rng(0).integers(1, 256, (3, 200, 200), dtype=np.uint8)
+    for transform in (PLACE, ORIENTATIONS["south-up"]):
+        path = write_raster(image_chw, transform=transform)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        small_chw, valid_hw = open_scene(path, imagery("uint8")).thumbnail(100)
+        assert valid_hw.mean() == pytest.approx(0.5, abs=0.05)
+        lost_hw = valid_hw[:40] if transform.e > 0 else valid_hw[60:]
+        assert not lost_hw.any()
+        assert (small_chw[:, valid_hw] > 0).all()
+        path.write_bytes(content[:700])
+        with pytest.raises(SceneError, match="cut short or damaged"):
+            open_scene(path, imagery("uint8")).thumbnail(100)
 
 
 def test_a_mask_cut_short_is_named_where_it_breaks(write_raster: WriteRaster) -> None:

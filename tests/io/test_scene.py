@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -237,6 +238,20 @@ def test_values_outside_the_models_range_are_refused_before_work(write_raster: W
     describe(write_raster(values, nodata=-999), imagery)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(0.0001, 0.0), (1.0, -100.0), (2.0, 5.0)])
+def test_scale_and_offset_tags_are_noted_and_not_applied(
+    write_raster: WriteRaster, rgb: Imagery, scale: float, offset: float
+) -> None:
+    path = write_raster(bands(3))
+    assert describe(path, rgb).notes == ()
+    with rasterio.open(path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (scale,) * 3, (offset,) * 3
+    ref = describe(path, rgb)
+    assert f"x {scale:g} + {offset:g}; they are not applied" in ref.notes[0]
+    image_chw, _ = SceneReader(ref).read(ref.grid.window)
+    assert image_chw[:, 0, 0].tolist() == [10, 20, 30]
+
+
 # What cannot be mapped
 
 
@@ -369,3 +384,17 @@ def test_the_path_does_not_depend_on_the_working_directory(
     ref = describe(Path(path.name), rgb)
     assert ref.path == str(path.resolve())
     assert not math.isnan(ref.native_resolution_m[0])
+
+
+def test_a_trusted_vrt_is_read_and_known_by_its_sources(
+    write_raster: WriteRaster, rgb: Imagery, tmp_path: Path
+) -> None:
+    source, vrt = write_raster(bands(3)), tmp_path / "scene.vrt"
+    rasterio.shutil.copy(source, vrt, driver="VRT")
+    with pytest.raises(SceneError, match="XML document"):
+        describe(vrt, rgb)
+    ref = describe(vrt, rgb, trust_vrt=True)
+    np.testing.assert_array_equal(SceneReader(ref).read(ref.grid.window)[0], bands(3))
+    with rasterio.open(source, "r+") as dataset:
+        dataset.write(bands(3)[:1] + 1, [1])
+    assert describe(vrt, rgb, trust_vrt=True).fingerprint != ref.fingerprint

@@ -4,6 +4,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from geoseg.config import ArchitectureConfig
 from geoseg.errors import ModelError
 from geoseg.models.architecture import Architecture, ArchitectureName, build
 
@@ -28,3 +29,23 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 def test_arguments_out_of_limits_are_refused(bands: int, classes: int, width: float) -> None:
     with pytest.raises(ModelError, match="expected"):
         Architecture("unet", bands, classes, width)
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_resnet18"])
+def test_arguments_of_deeplab_are_refused_elsewhere(name: ArchitectureName) -> None:
+    with pytest.raises(ModelError, match=f"deeplabv3plus networks, not for {name}"):
+        Architecture(name, bands=3, classes=2, output_stride=8)
+    with pytest.raises(ModelError, match=f"deeplabv3plus networks, not for {name}"):
+        Architecture(name, bands=3, classes=2, separable=True)
+    assert Architecture(name, bands=3, classes=2, output_stride=16, separable=False).name == name
+
+
+@pytest.mark.parametrize("output_stride", [0, 4, 32, -8])
+def test_other_output_strides_are_refused(output_stride: int) -> None:
+    unknown: Any = output_stride
+    with pytest.raises(ModelError, match=f"output stride of 8 or 16, got {output_stride}"):
+        Architecture("deeplabv3plus_resnet18", bands=3, classes=2, output_stride=unknown)
+
+
+def test_a_training_run_can_ask_for_every_network() -> None:
+    assert get_args(ArchitectureConfig.model_fields["name"].annotation) == get_args(ArchitectureName)

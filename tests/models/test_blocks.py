@@ -1,9 +1,13 @@
+import math
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from geoseg.models.blocks import pad_to_multiple, scaled_channels
+from geoseg.models.blocks import initialize_he, pad_to_multiple, scaled_channels
 
 
 @given(st.integers(1, 4096), st.floats(1e-3, 8))
@@ -30,3 +34,11 @@ def test_padding_is_numpys_edge_padding(height: int, width: int, stride_px: int)
     assert wide - width < stride_px
     oracle_nchw = np.pad(image_nchw.numpy(), ((0, 0), (0, 0), (0, tall - height), (0, wide - width)), mode="edge")
     np.testing.assert_array_equal(padded_nchw.numpy(), oracle_nchw)
+
+
+@pytest.mark.parametrize("groups", [1, 8, 512])
+def test_initialization_keeps_the_variance_of_each_group(groups: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(512, 512, 3, groups=groups, bias=False)
+    initialize_he(layer)
+    assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 512 // groups)), rel=0.05)

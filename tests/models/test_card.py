@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from geoseg.errors import ModelError
+from geoseg.models.architecture import Architecture
 from geoseg.models.card import Card, CardDraft, WeightsFile
 
 Change = Callable[[dict[str, Any]], object]
@@ -25,6 +27,36 @@ def changed(card: Card, change: Change) -> str:
 
 def test_a_card_survives_its_json(card: Card) -> None:
     assert Card.model_validate_json(card.to_json(), strict=True) == card
+
+
+def test_a_card_from_before_deeplab_has_the_words_and_the_identity_it_had(card: Card) -> None:
+    values = json.loads(card.to_json())
+    assert values["architecture"] == {"name": "unet_resnet18", "bands": 4, "classes": 3, "width": 0.01}
+    again = Card.model_validate_json(json.dumps(values), strict=True)
+    assert (again.architecture.output_stride, again.architecture.separable) == (16, False)
+    matters = {key: values[key] for key in ("architecture", "imagery", "classes")}
+    matters["weights"] = values["weights"]["sha256"]
+    canonical = json.dumps(matters, sort_keys=True, separators=(",", ":"))
+    assert again.identity == card.identity == hashlib.sha256(canonical.encode()).hexdigest()
+    # Computed by the release that knew U-Nets alone.
+    assert card.identity == "24f0aaca04c5c6f02c6053c7b53cd88e4a137ec052c9d082cf73bf0fc2dd1fcc"
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture("deeplabv3plus_resnet50", bands=4, classes=3, output_stride=8),
+        Architecture("deeplabv3plus_resnet50", bands=4, classes=3, separable=True),
+        Architecture("deeplabv3plus_resnet50", bands=4, classes=3),
+    ],
+    ids=str,
+)
+def test_later_arguments_survive_the_json_and_matter(card: Card, architecture: Architecture) -> None:
+    deeplab = card.model_copy(update={"architecture": architecture})
+    assert Card.model_validate_json(deeplab.to_json(), strict=True) == deeplab
+    plain = Architecture("deeplabv3plus_resnet50", bands=4, classes=3)
+    same = deeplab.identity == card.model_copy(update={"architecture": plain}).identity
+    assert same is (architecture == plain)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +91,12 @@ def test_every_key_is_required(card: Card, key: str) -> None:
         lambda v: v["architecture"].update(bands=3),
         lambda v: v["architecture"].update(classes=4),
         lambda v: v["architecture"].update(width=1e6),
+        lambda v: v["architecture"].update(output_stride=8),
+        lambda v: v["architecture"].update(output_stride="16"),
+        lambda v: v["architecture"].update(output_stride=12),
+        lambda v: v["architecture"].update(separable=True),
+        lambda v: v["architecture"].update(separable=0),
+        lambda v: v["architecture"].update(name="deeplabv3plus_resnet152"),
         lambda v: v["architecture"].update(bands="4"),
         lambda v: v["classes"].pop(),
         lambda v: v["classes"][0].update(layer="../../etc/passwd"),

@@ -7,7 +7,7 @@ from torch.nn import functional
 from geoseg.models.architecture import Architecture, ArchitectureName, build
 from geoseg.models.unet import ResNetUNet, UNet
 
-NAMES: list[ArchitectureName] = ["unet", "unet_resnet18", "unet_resnet34", "unet_resnet50"]
+NAMES: list[ArchitectureName] = ["unet", "unet_resnet18", "unet_resnet34", "unet_resnet50", "unet_resnet101"]
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -1,0 +1,185 @@
+"""The commands from Python: each function does what its command does, and takes the same options."""
+
+import inspect
+import operator
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geoseg.catalog import DEFAULT_MODEL
+from geoseg.errors import GeosegError
+from geoseg.io.run_folder import RunFolder
+from geoseg.io.scene import Resolution, SceneOptions
+from geoseg.mapping import Resources, carry_out, parse_resolution, parse_stretch, plan_run
+from geoseg.models.package import LoadedModel, load_package
+from geoseg.pipeline import nothing_to_do
+from geoseg.plan import LayerOptions, TileOptions
+from geoseg.predict import Precision
+from geoseg.run import Run, open_run
+from geoseg.training import train_package
+
+PathLike = str | os.PathLike[str]
+"""A path, as text or `pathlib.Path`."""
+
+
+def map_scenes(
+    scenes: PathLike | Sequence[PathLike],
+    output: PathLike,
+    *,
+    model: PathLike = DEFAULT_MODEL,
+    bands: Sequence[int] | None = None,
+    stretch: str | tuple[float, float] | None = None,
+    resolution: Resolution = "model",
+    assume_crs: str | None = None,
+    tile_size: int | None = None,
+    tile_overlap: int | None = None,
+    block_size: int | None = None,
+    probability: bool = False,
+    min_area: float = 20,
+    simplify: float = 1,
+    device: str | None = None,
+    precision: Precision | None = None,
+    workers: int | None = None,
+    threads_per_worker: int = 1,
+    memory: int | None = None,
+    address: str | None = None,
+    local: bool = False,
+) -> Run:
+    """Map a scene to classes and layers of objects; the same as `geoseg map`, option by option.
+
+    The same call again goes on where it stopped, and does nothing when the run is complete. Progress goes to
+    stderr. What is doubtful about a run is a `UserWarning`, and stays in `Run.warnings`.
+
+    Args:
+        scenes: A raster file, or a sequence with one (several scenes on one grid are not supported yet).
+        output: The RUN folder.
+        model: Name or folder of a model.
+        bands: The scene's bands, from 1, in the model's order; by default by colour interpretation, else order.
+        stretch: Values that become the ends of the model's range, (low, high), or percentiles, "2%,98%".
+        resolution: "model" (unless the scene's own is within 1.25 times of it), "native", "finest" or metres.
+        assume_crs: CRS of a scene that has none, such as "EPSG:32640".
+        tile_size: Side of a tile in pixels; by default the model's.
+        tile_overlap: What neighbouring tiles share, in pixels; by default the model's.
+        block_size: Side of a block of work in pixels, a multiple of 512.
+        probability: Keep the probability of every class.
+        min_area: Leave out objects below this many square metres; 0 keeps all.
+        simplify: Tolerance of outlines in metres; 0 leaves them untouched.
+        device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
+        precision: "fp32", "bf16" or "fp16"; by default what the device multiplies best.
+        workers: Worker processes; by default what cores (or GPUs) and memory allow.
+        threads_per_worker: CPU threads of each.
+        memory: Bytes for all workers; by default 70% of the machine's.
+        address: A running Ray cluster ("auto", HOST:PORT); by default a local one of its own.
+        local: No Ray: one worker in this process.
+
+    Returns:
+        The run. Blocks that failed do not raise: its status is then "incomplete", and `failed_blocks` names
+        them.
+
+    Raises:
+        SceneError: The scene cannot be mapped as asked.
+        ModelError: There is no such model, or its files do not belong together.
+        RunFolderError: The folder holds something else.
+        StoppedError: The disk is full or the cluster gone; the same call goes on.
+        GeosegError: Anything else that cannot be done as asked.
+    """
+    asked = dict(locals())
+    run = RunFolder(Path(output))
+    resources = Resources(
+        device, precision, _whole(workers), operator.index(threads_per_worker), _whole(memory), address, local
+    )
+    plan = plan_run(
+        run,
+        _one_scene(scenes),
+        model,
+        SceneOptions(
+            None if bands is None else tuple(operator.index(band) for band in bands),
+            None if stretch is None else parse_stretch(stretch),
+            parse_resolution(resolution),
+            assume_crs,
+        ),
+        TileOptions(_whole(tile_size), _whole(tile_overlap), _whole(block_size)),
+        LayerOptions(float(min_area), float(simplify)),
+        resources,
+        probability=probability,
+    )
+    for warning in plan.warnings:
+        warnings.warn(warning, stacklevel=2)
+    if not nothing_to_do(plan, run):
+        carry_out(plan, run, resources, [_call(asked)])
+    return open_run(output)
+
+
+def train_model(
+    config: PathLike,
+    output: PathLike,
+    *,
+    data_root: PathLike | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> LoadedModel:
+    """Train a model on regions of labelled scenes and write it as a package; the same as `geoseg train`.
+
+    Checkpoints and the log lie in OUTPUT.training beside the package. Progress goes to stderr.
+
+    Args:
+        config: YAML file with data, model and recipe.
+        output: Folder of the model package to write.
+        data_root: Folder that the configuration's paths start from; the variable GEOSEG_DATA says the same.
+        resume: Continue from the last checkpoint.
+        seed: Instead of the configuration's.
+        device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
+        threads: CPU threads; by default all cores.
+
+    Returns:
+        The package as written: its card has the figures on the validation and test regions.
+
+    Raises:
+        ConfigError: The configuration, the data root or the output cannot be used.
+        SceneError: A raster cannot be opened or used.
+        StoppedError: The disk is full; goes on with `resume`.
+    """
+    folder = Path(output)
+    root = None if data_root is None else Path(data_root)
+    train_package(Path(config), folder, root, resume=resume, seed=seed, device=device, threads=threads)
+    return load_package(folder)
+
+
+def _one_scene(scenes: PathLike | Sequence[PathLike]) -> str:
+    paths = [scenes] if isinstance(scenes, str | os.PathLike) else list(scenes)
+    if len(paths) != 1:
+        raise GeosegError(
+            f"expected one scene, got {len(paths)}: map each into a RUN folder of its own, or join them first, for "
+            "example with gdalbuildvrt and gdal_translate -of COG"
+        )
+    return str(os.fspath(paths[0]))
+
+
+def _whole(number: int | None) -> int | None:
+    """A whole number of any library as Python's own."""
+    return None if number is None else operator.index(number)
+
+
+def _call(asked: dict[str, Any]) -> str:
+    """A call of `map_scenes` as Python text, without what it left to its defaults."""
+    parameters = inspect.signature(map_scenes).parameters
+    words = [repr(_plain(asked[name])) for name in ("scenes", "output")]
+    options = {name for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    words += [
+        f"{name}={_plain(value)!r}"
+        for name, value in asked.items()
+        if name in options and _plain(value) != parameters[name].default
+    ]
+    return f"geoseg.map_scenes({', '.join(words)})"
+
+
+def _plain(value: object) -> object:
+    """A value of Python's own: paths as text, numpy's numbers and arrays as numbers and lists."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

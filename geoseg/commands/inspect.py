@@ -1,0 +1,158 @@
+"""`geoseg inspect`: what a scene, a model or a run is."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from geoseg.catalog import DEFAULT_MODEL, load_model, model_folder, search_path
+from geoseg.commands.inspect_scene import scene_content, scene_lines
+from geoseg.commands.text import echo_lines, megabytes
+from geoseg.errors import GeosegError
+from geoseg.grid import parse_crs
+from geoseg.io.run_folder import RunFolder
+from geoseg.models.package import CARD_NAME, known_models
+from geoseg.run import open_run
+
+
+@click.command("inspect")
+@click.argument("what", metavar="SCENE|MODEL|RUN")
+@click.option(
+    "--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="The model that a SCENE is to fit."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def inspect(what: str, model_name: str, as_json: bool) -> None:
+    """Say what a raster, a model (a name or folder) or a RUN folder is; writes nothing.
+
+    Of a scene: how it is stored and placed, how much of it holds no data, and whether the model fits it.
+    """
+    match _kind(what):
+        case "model":
+            content = _model_content(what)
+            lines = _model_lines(content)
+        case "run":
+            content = _run_content(what)
+            lines = _run_lines(content)
+        case _:
+            content = scene_content(what, model_name)
+            lines = scene_lines(content)
+    if as_json:
+        click.echo(json.dumps(content, indent=2))
+    else:
+        echo_lines(lines)
+
+
+def _kind(what: str) -> str:
+    """model, run or scene: by what lies there, else by name.
+
+    Raises:
+        GeosegError: Nothing lies there, or a folder with something else.
+    """
+    path = Path(what)
+    if path.is_dir():
+        if (path / CARD_NAME).is_file():
+            return "model"
+        if (path / "plan.json").is_file() or (path / "run.json").is_file():
+            return "run"
+        raise GeosegError(
+            f"expected a raster, a model package (a folder with {CARD_NAME}) or a RUN folder (with plan.json), got "
+            f"the folder {what}"
+        )
+    known = known_models(search_path())
+    if path.exists() or os.sep in what or what.startswith(("/vsi", "<")):
+        return "scene"
+    if what in known:
+        return "model"
+    near = [*known, *(file.name for file in Path().iterdir())]
+    nearest = difflib.get_close_matches(what, near, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise GeosegError(f"no raster, RUN folder or model is named {what!r}{hint}")
+
+
+def _model_content(what: str) -> dict[str, Any]:
+    folder = Path(what) if Path(what).is_dir() else model_folder(what)
+    model = load_model(folder)
+    return {
+        "kind": "model",
+        "path": str(folder),
+        "identity": model.identity,
+        "parameters": sum(tensor.numel() for tensor in model.tensors.values()),
+        **model.card.model_dump(mode="json"),
+        "architecture": asdict(model.card.architecture),
+    }
+
+
+def _model_lines(model: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    network, imagery, weights = model["architecture"], model["imagery"], model["weights"]
+    low, high = imagery["value_range"]
+    yield "model", f"{model['name']} ({model['path']})"
+    yield "", model["description"]
+    yield "network", f"{network['name']} of width {network['width']:g}, {model['parameters']} numbers"
+    yield "weights", f"{megabytes(weights['bytes'])} in {weights['dtype']}, identity {model['identity'][:12]}"
+    yield (
+        "imagery",
+        (
+            f"{', '.join(imagery['bands'])} as {imagery['dtype']} from {low:g} to {high:g}, "
+            f"{imagery['ground_resolution_m']:g} m a pixel"
+        ),
+    )
+    yield "tiles", f"{model['tile']['size_px']} px, overlapping by {model['tile']['overlap_px']} px"
+    for number, label in enumerate(model["classes"]):
+        layer = "no layer" if label["layer"] is None else f"layer {label['layer']}"
+        yield "class" if number == 0 else "", f"{number} {label['name']} ({layer}, {label['color']})"
+    for split, metrics in model["metrics"].items():
+        ious = ", ".join(
+            f"{name} {'-' if iou is None else format(iou, '.3f')}" for name, iou in metrics["iou"].items()
+        )
+        yield "quality", f"{split}: mIoU {metrics['miou']:.3f} ({ious}) on {metrics['pixels']} px"
+    yield "licence", model["licence"]
+    for owed in model["attribution"]:
+        yield "data", owed
+
+
+def _run_content(what: str) -> dict[str, Any]:
+    run = RunFolder(Path(what))
+    record = open_run(what).record.to_json() if run.run_file.is_file() else None
+    return {
+        "kind": "run",
+        "path": what,
+        "status": "planned" if record is None else record["status"],
+        # The record is written at the start and the end: the ledger knows what is done by now.
+        "blocks_done": len(run.ledger("mosaic").done()),
+        "plan": run.existing_plan() if run.plan_file.is_file() else None,
+        "record": record,
+    }
+
+
+def _run_lines(content: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    record, done = content["record"], content["blocks_done"]
+    notes = {
+        "planned": "nothing is done yet: the same command begins it",
+        "running": "at work, or its process is gone: then the same command goes on",
+        "stopped": "the same command goes on",
+        "incomplete": "blocks failed: the same command tries them again",
+    }
+    note = notes.get(content["status"])
+    yield "run", f"{content['path']}, {content['status']}" + (f" ({note})" if note else "")
+    if record is None:
+        return
+    grid, blocks = record["grid"], record["blocks"]
+    yield "plan", record["plan_hash"]
+    for scene in record["inputs"]:
+        yield "scene", scene["path"]
+    yield "model", f"{record['model']['name']} ({record['model']['path']})"
+    yield "grid", f"{grid['height']} x {grid['width']} px in {parse_crs(grid['crs']).name}"
+    failed = len(blocks["quarantined"])
+    yield "blocks", f"{done} of {blocks['total']} done, {blocks['skipped']} of them without data; {failed} failed"
+    for block in blocks["quarantined"]:
+        yield "failed", f"block {block['block']}: {block['error']}"
+    for output in record["outputs"]:
+        features = "" if output["features"] is None else f", {output['features']} features"
+        yield "output", f"{output['path']}{features}"
+    for warning in record["warnings"]:
+        yield "warning", warning

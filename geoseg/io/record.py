@@ -1,0 +1,238 @@
+"""run.json: what became of a run, as a model of its content and the JSON Schema that is published with it."""
+
+import json
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+RECORD_VERSION: Literal[1] = 1
+"""The version of run.json that is written and read."""
+
+Status = Literal["running", "complete", "incomplete", "stopped"]
+"""Of a run: incomplete lacks blocks that failed; a running one whose process is gone goes on like a stopped one."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A sha256 in hexadecimal."""
+
+Count = Annotated[int, Field(ge=0)]
+"""A whole number from 0."""
+
+Length = Annotated[float, Field(ge=0)]
+"""A number from 0."""
+
+
+class _Part(BaseModel):
+    """A part of the record: no unknown keys, finite numbers, and every attribute's words in the schema."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class InputRecord(_Part):
+    """A scene."""
+
+    path: str
+    """Where it lay."""
+
+    fingerprint: Sha256
+    """sha256 over its size, first and last 64 KiB."""
+
+
+class ModelRecord(_Part):
+    """The model."""
+
+    name: str
+    """As its card says."""
+
+    path: str
+    """Where its package lay."""
+
+    identity: Sha256
+    """sha256 over all of it that a map depends on."""
+
+
+class GridRecord(_Part):
+    """The pixels of the mosaic."""
+
+    crs: str
+    """An authority code ("EPSG:32640") or WKT."""
+
+    transform: tuple[float, float, float, float, float, float]
+    """a, b, c, d, e, f: x = a col + b row + c and y = d col + e row + f, at pixel corners."""
+
+    height: Annotated[int, Field(ge=1)]
+    """Rows."""
+
+    width: Annotated[int, Field(ge=1)]
+    """Columns."""
+
+
+class LayersRecord(_Part):
+    """How objects became features."""
+
+    min_area_m2: Length
+    """Smaller objects were left out."""
+
+    simplify_m: Length
+    """Tolerance of the outlines."""
+
+
+class FailedBlock(_Part):
+    """A block that could not be done: nodata in the mosaic until the same command is run again."""
+
+    block: str
+    """Its key in the ledger."""
+
+    error: str
+    """Why the last attempt failed."""
+
+
+class BlocksRecord(_Part):
+    """The blocks of the mosaic."""
+
+    total: Count
+    """All of the plan."""
+
+    done: Count
+    """Finished, by this command or an earlier one."""
+
+    skipped: Count
+    """Finished without any pixel that holds data."""
+
+    quarantined: tuple[FailedBlock, ...]
+    """Given up after several attempts."""
+
+
+class StageRecord(_Part):
+    """A stage that the last command worked on."""
+
+    seconds: Length
+    """Wall-clock time."""
+
+
+class OutputRecord(_Part):
+    """A file or folder that was written."""
+
+    path: str
+    """Within the RUN folder."""
+
+    format: str
+    """zarr, cog, geojson, gpkg or png."""
+
+    features: Count | None
+    """How many, in a vector format."""
+
+    sha256: Sha256 | None
+    """Of a file's bytes."""
+
+
+class NumericsRecord(_Part):
+    """What besides the plan decides a prediction's last bits."""
+
+    device: str
+    """cpu, cuda or cuda:N."""
+
+    precision: str
+    """Of the network's matrix products."""
+
+    threads: Annotated[int, Field(ge=1)]
+    """CPU threads of a worker."""
+
+    batch: Annotated[int, Field(ge=1)]
+    """Tiles in one forward pass."""
+
+    torch: str
+    """Its version."""
+
+    kind: str
+    """The processor, or its instruction set."""
+
+
+class MachineRecord(_Part):
+    """Where the last command ran."""
+
+    system: str
+    """Operating system."""
+
+    workers: Annotated[int, Field(ge=1)]
+    """Worker processes."""
+
+    numerics: NumericsRecord
+    """Of its blocks."""
+
+
+class RunRecord(_Part):
+    """What became of a run; the content of run.json."""
+
+    version: Literal[1]
+    """Of this format."""
+
+    status: Status
+    """running, complete, incomplete (blocks failed) or stopped (interrupted, or the disk was full)."""
+
+    plan_hash: Sha256
+    """sha256 over all that the mosaic depends on."""
+
+    argv: tuple[str, ...]
+    """The last command line; of a call from Python, the call."""
+
+    inputs: tuple[InputRecord, ...]
+    """The scenes."""
+
+    model: ModelRecord
+    """The model."""
+
+    grid: GridRecord
+    """The pixels of the mosaic."""
+
+    classes: tuple[str, ...]
+    """Class names by id."""
+
+    layers: LayersRecord
+    """How objects became features."""
+
+    blocks: BlocksRecord
+    """What is done."""
+
+    stages: dict[str, StageRecord]
+    """What the last command worked on."""
+
+    outputs: tuple[OutputRecord, ...]
+    """What lies in the RUN folder."""
+
+    warnings: tuple[str, ...]
+    """What the user was told before the work began."""
+
+    versions: dict[str, str]
+    """Of geoseg, Python and the libraries that results depend on."""
+
+    machine: MachineRecord
+    """Where the last command ran."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return self.model_dump(mode="json")
+
+
+def record_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of run.json, from the model above."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:geoseg:run:1",
+        **RunRecord.model_json_schema(),
+        "title": "run.json of geoseg",
+    }
+
+
+def published_schema() -> dict[str, Any]:
+    """The schema as it is shipped, `geoseg/schemas/run.schema.json`; a test keeps it equal to the model's.
+
+    `python -m geoseg.io.record` prints the model's.
+    """
+    text = files("geoseg").joinpath("schemas", "run.schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+if __name__ == "__main__":
+    print(json.dumps(record_schema(), indent=2))  # noqa: T201  # this is what the command is for

@@ -1,0 +1,226 @@
+"""From what a user asks for to a run: what `geoseg map` and `geoseg.map_scenes` have in common."""
+
+import math
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import get_args
+
+from geoseg.catalog import model_folder
+from geoseg.errors import GeosegError
+from geoseg.io.run_folder import RunFolder
+from geoseg.io.scene import PercentStretch, Resolution, SceneOptions, describe_scene
+from geoseg.models.package import load_package
+from geoseg.pipeline import Outcome, map_scene
+from geoseg.plan import (
+    LayerOptions,
+    RunPlan,
+    TileOptions,
+    check_same_run,
+    choose_workers,
+    lay_blocks,
+    worker_bytes,
+)
+from geoseg.predict import Numerics, Precision, choose_device, choose_precision
+from geoseg.runner import LocalRunner, Runner
+from geoseg.threads import torch_threads
+
+_GPU_BATCH = 8
+"""Tiles in one forward pass on a GPU; a CPU is busy with one."""
+
+_WARN_RATIO = 2.0
+"""A grid this much coarser or finer than the model's imagery is warned about."""
+
+_TILE_PX = (8, 8192)
+"""Least and greatest side of a tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run is computed on; it changes no class, and None leaves the choice to geoseg.
+
+    Attributes:
+        device: "cpu", "cuda" or "cuda:N".
+        precision: Of the network's matrix products.
+        workers: Worker processes.
+        threads: CPU threads of each.
+        memory: Bytes for all workers.
+        address: A running Ray cluster.
+        local: No Ray: one worker in this process.
+    """
+
+    device: str | None = None
+    precision: Precision | None = None
+    workers: int | None = None
+    threads: int = 1
+    memory: int | None = None
+    address: str | None = None
+    local: bool = False
+
+
+def plan_run(
+    run: RunFolder,
+    scene: str,
+    model: str | os.PathLike[str],
+    scene_options: SceneOptions,
+    tile_options: TileOptions,
+    layer_options: LayerOptions,
+    resources: Resources,
+    *,
+    probability: bool,
+) -> RunPlan:
+    """Decide a run, for its folder; reads the scene's header and the model, writes nothing.
+
+    Raises:
+        RunFolderError: The folder holds something else.
+        GeosegError: Something cannot be done as asked.
+    """
+    _check(tile_options, layer_options, resources)
+    existing = run.existing_plan()
+    plan = make_plan(scene, model, scene_options, tile_options, layer_options, resources, probability=probability)
+    if existing is not None:
+        check_same_run(existing, plan, run.path)
+    return plan
+
+
+def make_plan(
+    scene: str,
+    model_name: str | os.PathLike[str],
+    scene_options: SceneOptions,
+    tile_options: TileOptions,
+    layer_options: LayerOptions,
+    resources: Resources,
+    *,
+    probability: bool,
+) -> RunPlan:
+    """Decide a run, wherever it may go; reads the scene's header and the model, writes nothing.
+
+    Raises:
+        GeosegError: Something cannot be done as asked.
+    """
+    model_path = model_folder(model_name)
+    model = load_package(model_path)
+    ref = describe_scene(scene, model.imagery, scene_options)
+    chosen_device = choose_device(resources.device)
+    numerics = Numerics(
+        device=chosen_device,
+        precision=choose_precision(resources.precision, chosen_device),
+        threads=resources.threads,
+        batch=1 if chosen_device == "cpu" else _GPU_BATCH,
+    )
+    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, tile_options)
+    bytes_each = worker_bytes(model, blocks, numerics.batch)
+    doubt = resolution_warning(max(ref.grid.ground_resolution_m()), model.imagery.ground_resolution_m)
+    return RunPlan(
+        scene=ref,
+        model_path=str(model_path.resolve()),
+        model_name=model.card.name,
+        model_identity=model.identity,
+        labels=model.labels,
+        imagery=model.imagery,
+        blocks=blocks,
+        probability=probability,
+        layers=layer_options,
+        numerics=numerics,
+        workers=choose_workers(1 if resources.local else resources.workers, numerics, bytes_each, resources.memory),
+        worker_bytes=bytes_each,
+        warnings=(*ref.notes, *(() if doubt is None else (doubt,))),
+    )
+
+
+def carry_out(plan: RunPlan, run: RunFolder, resources: Resources, argv: Sequence[str]) -> Outcome:
+    """Do what is left of a run, on Ray or in this process.
+
+    Args:
+        plan: The run, decided.
+        run: Its folder.
+        resources: What the plan was made for.
+        argv: The command line or the call, for the record.
+
+    Raises:
+        RunFolderError: The folder is in use, or cannot be written.
+        StoppedError: The disk is full or the cluster gone; the same again goes on.
+    """
+    with run.owned(), _runner(plan, resources) as ready, torch_threads(None):
+        return map_scene(plan, run, ready, argv)
+
+
+def resolution_warning(grid_m: float, model_m: float) -> str | None:
+    """What to tell the user where a grid's ground resolution is far from the model's."""
+    if 1 / _WARN_RATIO <= grid_m / model_m <= _WARN_RATIO:
+        return None
+    return (
+        f"the model knows imagery of {model_m:g} m a pixel, this grid has {grid_m:.3g} m: expect poor classes, "
+        "or leave out --resolution"
+    )
+
+
+def parse_resolution(value: object) -> Resolution:
+    """model, native, finest, or a positive number of metres.
+
+    Raises:
+        GeosegError: It is none of them.
+    """
+    match value:
+        case "model" | "native" | "finest":
+            return value
+    try:
+        metres = float(str(value))
+    except ValueError:
+        raise GeosegError(f"expected a resolution of model, native, finest or metres, got {value}") from None
+    if not 0 < metres < math.inf:
+        raise GeosegError(f"expected a positive number of metres as resolution, got {value}")
+    return metres
+
+
+def parse_stretch(value: str | tuple[float, float] | PercentStretch) -> tuple[float, float] | PercentStretch:
+    """LO,HI in the scene's own numbers, or LO%,HI% as percentiles; in text, or two numbers.
+
+    Raises:
+        GeosegError: It is neither, or LO is not below HI.
+    """
+    if isinstance(value, PercentStretch):
+        value = f"{value.low}%,{value.high}%"
+    parts = value.split(",") if isinstance(value, str) else [str(part) for part in value]
+    percent = len(parts) == 2 and all(part.strip().endswith("%") for part in parts)
+    try:
+        low, high = (float(part.strip().removesuffix("%") if percent else part) for part in parts)
+    except ValueError:
+        raise GeosegError(f"expected a stretch LO,HI such as 200,3000 or 2%,98%, got {value}") from None
+    if not -math.inf < low < high < math.inf or (percent and not (low >= 0 and high <= 100)):
+        raise GeosegError(f"expected a stretch with LO below HI (and 0% to 100%), got {value}")
+    return PercentStretch(low, high) if percent else (low, high)
+
+
+def _check(tiles: TileOptions, layers: LayerOptions, resources: Resources) -> None:
+    """Refuse what no run can have; the command line refuses most of it before."""
+    if resources.local and (resources.address is not None or (resources.workers or 1) > 1):
+        raise GeosegError("--local is one worker in this process: leave out --address and --workers")
+    if resources.precision is not None and resources.precision not in get_args(Precision):
+        raise GeosegError(f"expected precision fp32, bf16 or fp16, got {resources.precision}")
+    limits = (
+        ("tile size", tiles.tile_px, *_TILE_PX),
+        ("tile overlap", tiles.overlap_px, 0, math.inf),
+        ("block size", tiles.block_px, 1, math.inf),
+        ("number of workers", resources.workers, 1, math.inf),
+        ("number of threads", resources.threads, 1, math.inf),
+        ("memory", resources.memory, 1, math.inf),
+        ("minimum area", layers.min_area_m2, 0, math.inf),
+        ("simplification", layers.simplify_m, 0, math.inf),
+    )
+    for name, value, least, most in limits:
+        if value is not None and not (least <= value <= most and value < math.inf):
+            words = f"from {least} to {most}" if most < math.inf else f"from {least}"
+            raise GeosegError(f"expected a {name} {words}, got {value}")
+
+
+def _runner(plan: RunPlan, resources: Resources) -> AbstractContextManager[Runner]:
+    if resources.local:
+        return nullcontext(LocalRunner())
+    from geoseg.cluster.runner import RayRunner  # noqa: PLC0415  # Ray takes seconds to load; a loop needs none
+
+    # With "cuda" each worker gets a device of its own; "cuda:1" names one that Ray must leave in sight.
+    gpu = plan.numerics.device == "cuda"
+    trust_vrt = plan.scene.trust_vrt
+    return RayRunner(plan.workers, resources.threads, gpu=gpu, address=resources.address, trust_vrt=trust_vrt)

@@ -1,0 +1,127 @@
+"""A run on disk, to read from: what became of it, its mosaic and its layers."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import zarr
+from affine import Affine
+from pydantic import ValidationError
+
+from geoseg.errors import RunFolderError
+from geoseg.grid import Grid
+from geoseg.io.record import FailedBlock, RunRecord, Status
+from geoseg.io.run_folder import RunFolder
+
+ArrayName = Literal["classes", "confidence", "probability"]
+"""The arrays of a mosaic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a RUN folder holds, as of when it was opened.
+
+    Attributes:
+        path: The folder.
+        record: The content of its run.json.
+    """
+
+    path: Path
+    record: RunRecord = field(repr=False)
+
+    @property
+    def status(self) -> Status:
+        """complete, incomplete (blocks failed, see `failed_blocks`), stopped or running."""
+        return self.record.status
+
+    @property
+    def failed_blocks(self) -> tuple[FailedBlock, ...]:
+        """Blocks that are nodata because they failed; mapping the same again tries just those."""
+        return self.record.blocks.quarantined
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about the run, such as a ground resolution that the model does not know."""
+        return self.record.warnings
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by class id, which is a pixel's value in `array("classes")`."""
+        return self.record.classes
+
+    @property
+    def grid(self) -> Grid:
+        """CRS, transform and size of the mosaic at full resolution."""
+        grid = self.record.grid
+        return Grid(grid.crs, Affine(*grid.transform), grid.height, grid.width)
+
+    @property
+    def layers(self) -> dict[str, Path]:
+        """GeoJSON file (longitude, latitude) of each layer that is written, by the layer's name."""
+        files = (output.path for output in self.record.outputs if output.format == "geojson")
+        return {Path(file).stem: self.path / file for file in files}
+
+    @property
+    def geopackage(self) -> Path:
+        """All layers in one file, in the CRS of the grid."""
+        return RunFolder(self.path).layers / "geoseg.gpkg"
+
+    @property
+    def class_raster(self) -> Path:
+        """The classes as a Cloud Optimized GeoTIFF with a colour table."""
+        return self.path / "classes.tif"
+
+    @property
+    def preview(self) -> Path:
+        """A picture of image, classes and outlines."""
+        return self.path / "preview.png"
+
+    def array(self, name: ArrayName = "classes", level: int = 0) -> zarr.Array[Any]:
+        """An array of the mosaic, opened for reading: index it, and only the chunks needed are read.
+
+        Args:
+            name: "classes": class id of each pixel, (row, column). "confidence": probability of that class x
+                254, (row, column). "probability": probability of each class x 254, (class, row, column), if
+                the run kept it. All are uint8, and 255 where there is no data.
+            level: 0 is full resolution; each further one is half the size (not of "probability").
+
+        Raises:
+            RunFolderError: The mosaic has no such array.
+        """
+        mosaic = RunFolder(self.path).mosaic
+        if name not in get_args(ArrayName) or not (mosaic.path / str(level) / name / "zarr.json").is_file():
+            raise RunFolderError(
+                f"{mosaic.path} has no array {name!r} at level {level}: expected classes, confidence or (of a run "
+                "with probability) probability, and a level that is there"
+            )
+        return zarr.open_array(mosaic.path, path=f"{level}/{name}", mode="r", zarr_format=3)
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open what `geoseg map` or `map_scenes` wrote; nothing is locked or changed.
+
+    Args:
+        path: The RUN folder.
+
+    Raises:
+        RunFolderError: There is no run, or its run.json cannot be read.
+    """
+    run = RunFolder(Path(path))
+    try:
+        record = run.record()
+        if record is None:
+            raise RunFolderError(f"expected a RUN folder with run.json, got {run.path}")
+        return Run(run.path, RunRecord.model_validate(record))
+    except OSError as error:
+        raise RunFolderError(f"{run.run_file} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RunFolderError(
+            f"{run.run_file} is no record of this version of geoseg ({place or 'content'}: {first['msg']}): map "
+            "the scene again with the same command"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RunFolderError(f"{run.run_file} is damaged ({error}): map the scene again") from error
