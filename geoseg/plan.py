@@ -193,7 +193,7 @@ def worker_bytes(model: LoadedModel, blocks: BlockPlan, batch: int) -> int:
     read = hull * (bands * (4 + 4 + 4) + 2)
     # Per pixel of the block: sums and weights, their copies while they are quantised, and the result.
     blended = block * ((classes + 1) * 4 + classes * (4 + 4 + 1) + 8)
-    forward = forward_bytes(model.card.architecture, blocks.lattice.tile_px, batch)
+    forward = forward_bytes(model.build(), bands, blocks.lattice.tile_px, batch)
     return _PROCESS_BYTES + GDAL_CACHE_MIB * 2**20 + read + blended + forward
 
 
