@@ -33,6 +33,7 @@ def map_scenes(
     stretch: str | tuple[float, float] | None = None,
     resolution: Resolution = "model",
     assume_crs: str | None = None,
+    trust_vrt: bool = False,
     tile_size: int | None = None,
     tile_overlap: int | None = None,
     block_size: int | None = None,
@@ -60,6 +61,7 @@ def map_scenes(
         stretch: Values that become the ends of the model's range, (low, high), or percentiles, "2%,98%".
         resolution: "model" (unless the scene's own is within 1.25 times of it), "native", "finest" or metres.
         assume_crs: CRS of a scene that has none, such as "EPSG:32640".
+        trust_vrt: Read a .vrt, and the local rasters that it names.
         tile_size: Side of a tile in pixels; by default the model's.
         tile_overlap: What neighbouring tiles share, in pixels; by default the model's.
         block_size: Side of a block of work in pixels, a multiple of 512.
@@ -99,6 +101,7 @@ def map_scenes(
             None if stretch is None else parse_stretch(stretch),
             parse_resolution(resolution),
             assume_crs,
+            trust_vrt=trust_vrt,
         ),
         TileOptions(_whole(tile_size), _whole(tile_overlap), _whole(block_size)),
         LayerOptions(float(min_area), float(simplify)),
