@@ -175,7 +175,7 @@ def test_arrays_are_read_from_the_mosaic(mapped: geoseg.Run) -> None:
 
 
 @pytest.mark.parametrize(("name", "level"), [("classes", 9), ("classes", -1), ("../..", 0), ("probability", 1)])
-def test_arrays_that_are_not_there_are_refused(mapped: geoseg.Run, name: Any, level: int) -> None:  # noqa: ANN401
+def test_arrays_that_are_not_there_are_refused(mapped: geoseg.Run, name: Any, level: int) -> None:  # noqa: ANN401  # wrong types are the point
     with pytest.raises(geoseg.RunFolderError, match="has no array"):
         mapped.array(name, level)
 

@@ -214,6 +214,6 @@ def test_damaged_files_are_refused_or_hold_tensors(
         loaded = load_state(path)
     except ModelError as error:
         assert form in str(error)  # noqa: PT017 - either outcome is right, in its own way
-        assert "\n" not in str(error)  # noqa: PT017
+        assert "\n" not in str(error)  # noqa: PT017  # the same
     else:
         assert all(isinstance(tensor, Tensor) for tensor in loaded.values())
