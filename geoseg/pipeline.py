@@ -31,7 +31,9 @@ from geoseg.runner import Job, Report, Runner, Unit, is_disk_full
 from geoseg.tiling import Block
 from geoseg.vectorize.features import assemble
 from geoseg.vectorize.pieces import BlockPieces, merge
-from geoseg.work import PredictBlocks, ReduceBlocks, TraceBlocks, level_windows, pieces_file
+from geoseg.work.objects import TraceBlocks, pieces_file
+from geoseg.work.overviews import ReduceBlocks, level_windows
+from geoseg.work.predict import PredictBlocks
 
 _WHOLE = "all"
 """Key of the marker of a stage that is one unit."""

@@ -1,0 +1,54 @@
+"""Overviews of the mosaic, window by window from the level below."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geoseg.grid import Window
+from geoseg.io.mosaic import majority_of_four, mean_of_four
+from geoseg.io.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceBlocks:
+    """Write one level of overviews from the level below.
+
+    Attributes:
+        run: The RUN folder.
+        level: The level to write, from 1.
+    """
+
+    run: RunFolder
+    level: int
+
+    def open(self) -> Callable[[Window], dict[str, Any]]:
+        """Nothing to prepare."""
+        mosaic = self.run.mosaic
+        below_height, below_width = mosaic.level_shapes()[self.level - 1]
+
+        def reduce(window: Window) -> dict[str, Any]:
+            row, col = 2 * window.row, 2 * window.col
+            source = Window(
+                row,
+                col,
+                min(2 * window.height, below_height - row),
+                min(2 * window.width, below_width - col),
+            )
+            classes_hw = mosaic.read(self.level - 1, "classes", source)
+            confidence_hw = mosaic.read(self.level - 1, "confidence", source)
+            mosaic.write(self.level, "classes", window, majority_of_four(classes_hw))
+            mosaic.write(self.level, "confidence", window, mean_of_four(confidence_hw))
+            return {}
+
+        return reduce
+
+
+def level_windows(height: int, width: int, side: int) -> list[Window]:
+    """Windows of `side` px that cover an overview of height x width pixels, in row-major order."""
+    return [
+        Window(int(row), int(col), min(side, height - int(row)), min(side, width - int(col)))
+        for row in np.arange(0, height, side)
+        for col in np.arange(0, width, side)
+    ]
