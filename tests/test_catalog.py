@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +41,13 @@ def test_a_loaded_model_says_what_it_is(shelf: Path) -> None:
     model = load_model("fieldwork")
     assert model.card.name == "tiny"
     assert model.labels.names == ("building", "road", "other")
+
+
+def test_the_bundled_model_is_the_one_that_won_on_validation() -> None:
+    card = load_model("mbrsc").card
+    comparison: Any = card.training["comparison"]
+    rows = {row["architecture"]["name"]: row for row in comparison["rows"]}
+    assert set(rows) == {"unet_resnet18", "deeplabv3plus_resnet18"}
+    winner = max(rows, key=lambda name: rows[name]["val_miou"])
+    assert comparison["winner"] == winner == card.architecture.name
+    assert rows[winner]["val_miou"] == card.metrics["val"].miou
