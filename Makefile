@@ -1,4 +1,6 @@
-# make demo   maps the bundled scene         make test   lint and tests
+# make demo        maps the bundled scene
+# make test        lint and tests              make test-slow   what takes minutes: faults and whole clusters
+# make benchmarks  figures of tests/benchmarks/RESULTS.md (DATA=DIR for real imagery); takes an hour
 # TORCH_INDEX=URL takes torch from another package index (see README: the CPU build is much smaller).
 
 VENV := .venv
@@ -7,8 +9,9 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 # Builds in isolation (our own wheel's among them) keep to the pinned versions too.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DATA
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow benchmarks lint clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/geoseg map geoseg/bundled/demo/dubai.tif -o demo-run
@@ -17,7 +20,16 @@ demo: $(VENV)/.runtime
 	@echo "The scene's place on earth is approximate (about 1 km)."
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
+
+benchmarks: $(VENV)/.dev
+	$(BIN)/python tests/benchmarks/control_plane.py --write
+	$(BIN)/python tests/benchmarks/efficiency.py --workers 1 --write
+	$(BIN)/python tests/benchmarks/efficiency.py --workers 2 --write
+	$(BIN)/python tests/benchmarks/memory.py --write
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

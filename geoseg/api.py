@@ -12,7 +12,7 @@ from geoseg.catalog import DEFAULT_MODEL
 from geoseg.errors import GeosegError
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import Resolution, SceneOptions
-from geoseg.mapping import Resources, carry_out, parse_resolution, parse_stretch, plan_run
+from geoseg.mapping import Resources, carry_out, parse_formats, parse_resolution, parse_stretch, plan_run
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.pipeline import nothing_to_do
 from geoseg.plan import LayerOptions, TileOptions
@@ -40,6 +40,8 @@ def map_scenes(
     probability: bool = False,
     min_area: float = 20,
     simplify: float = 1,
+    classes: Sequence[str] | None = None,
+    formats: Sequence[str] = ("geojson", "gpkg"),
     device: str | None = None,
     precision: Precision | None = None,
     workers: int | None = None,
@@ -47,6 +49,8 @@ def map_scenes(
     memory: int | None = None,
     address: str | None = None,
     local: bool = False,
+    fresh: bool = False,
+    mixed_numerics: bool = False,
 ) -> Run:
     """Map a scene to classes and layers of objects; the same as `geoseg map`, option by option.
 
@@ -68,6 +72,8 @@ def map_scenes(
         probability: Keep the probability of every class.
         min_area: Leave out objects below this many square metres; 0 keeps all.
         simplify: Tolerance of outlines in metres; 0 leaves them untouched.
+        classes: Names of the classes whose layers are written; by default all that have one.
+        formats: What layers are written as: "geojson", "gpkg".
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
         precision: "fp32", "bf16" or "fp16"; by default what the device multiplies best.
         workers: Worker processes; by default what cores (or GPUs) and memory allow.
@@ -75,6 +81,8 @@ def map_scenes(
         memory: Bytes for all workers; by default 70% of the machine's.
         address: A running Ray cluster ("auto", HOST:PORT); by default a local one of its own.
         local: No Ray: one worker in this process.
+        fresh: Start the run in the folder over: what it wrote is deleted first.
+        mixed_numerics: Go on with a run that was begun on other hardware or threads.
 
     Returns:
         The run. Blocks that failed do not raise: its status is then "incomplete", and `failed_blocks` names
@@ -104,14 +112,20 @@ def map_scenes(
             trust_vrt=trust_vrt,
         ),
         TileOptions(_whole(tile_size), _whole(tile_overlap), _whole(block_size)),
-        LayerOptions(float(min_area), float(simplify)),
+        LayerOptions(
+            float(min_area),
+            float(simplify),
+            None if classes is None else tuple(classes),
+            parse_formats(tuple(formats)),
+        ),
         resources,
         probability=probability,
+        fresh=fresh,
     )
     for warning in plan.warnings:
         warnings.warn(warning, stacklevel=2)
-    if not nothing_to_do(plan, run):
-        carry_out(plan, run, resources, [_call(asked)])
+    if fresh or not nothing_to_do(plan, run):
+        carry_out(plan, run, resources, [_call(asked)], fresh=fresh, mixed_numerics=mixed_numerics)
     return open_run(output)
 
 
@@ -175,7 +189,7 @@ def _call(asked: dict[str, Any]) -> str:
     words += [
         f"{name}={_plain(value)!r}"
         for name, value in asked.items()
-        if name in options and _plain(value) != parameters[name].default
+        if name in options and _plain(value) != _plain(parameters[name].default)
     ]
     return f"geoseg.map_scenes({', '.join(words)})"
 

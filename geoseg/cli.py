@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -21,6 +22,7 @@ _COMMANDS = {
     "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
     "models": ("geoseg.commands.models", "models", "List the models that have a name."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
+    "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
 }
 """By name: module, command, and what it does (said here so that --help loads no library)."""
 
@@ -74,8 +76,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave with the exit code of what happened.
 
-    0 done; 1 finished but incomplete; 2 refused before work; 4 stopped by its surroundings; 70 a bug; 130
-    interrupted. Errors are one line, with a traceback only under --debug.
+    0 done; 1 finished but incomplete; 2 refused before work; 3 a gate failed (verify); 4 stopped by its
+    surroundings; 70 a bug; 130 interrupted. Errors are one line, with a traceback only under --debug.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -88,7 +90,7 @@ def main() -> None:
     except GeosegError as error:
         code = _say(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        code = _say("stopped: the same command goes on where this one stopped", _INTERRUPTED)
+        code = _say(f"stopped: go on with: geoseg {shlex.join(sys.argv[1:])}", _INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # the last door: what comes here is a bug, and says so
         words = " ".join(str(error).split())
         code = _say(f"error: a bug in geoseg ({type(error).__name__}: {words}); --debug shows where", _BUG)

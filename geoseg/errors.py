@@ -30,3 +30,9 @@ class StoppedError(GeosegError):
     """Stopped by its surroundings (disk full, storage or every worker gone); the same command resumes."""
 
     exit_code = 4
+
+
+class InputChangedError(StoppedError):
+    """An input is no longer the file that was planned; going on would mix two."""
+
+    exit_code = 1

@@ -4,16 +4,18 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions, describe_scene
 from geoseg.models.package import load_package
-from geoseg.pipeline import Outcome, map_scene
+from geoseg.outcome import Outcome
+from geoseg.pipeline import map_scene
 from geoseg.plan import (
+    LayerFormat,
     LayerOptions,
     RunPlan,
     TileOptions,
@@ -69,8 +71,20 @@ def plan_run(
     resources: Resources,
     *,
     probability: bool,
+    fresh: bool = False,
 ) -> RunPlan:
     """Decide a run, for its folder; reads the scene's header and the model, writes nothing.
+
+    Args:
+        run: The folder.
+        scene: The scene.
+        model: Name or folder of a model.
+        scene_options: How the scene is read.
+        tile_options: Tiles and blocks.
+        layer_options: Objects and features.
+        resources: What it is computed on.
+        probability: Whether the probabilities of all classes are kept.
+        fresh: Whether the run that lies in the folder is to be started over, whatever it was.
 
     Raises:
         RunFolderError: The folder holds something else.
@@ -78,6 +92,11 @@ def plan_run(
     """
     _check(tile_options, layer_options, resources)
     existing = run.existing_plan()
+    if fresh:
+        existing = None
+    if existing is not None and tile_options.block_px is None:
+        # The blocks follow from the workers and the memory of the command that began the run; they stay.
+        tile_options = replace(tile_options, block_px=_block_px(existing))
     plan = make_plan(scene, model, scene_options, tile_options, layer_options, resources, probability=probability)
     if existing is not None:
         check_same_run(existing, plan, run.path)
@@ -129,7 +148,15 @@ def make_plan(
     )
 
 
-def carry_out(plan: RunPlan, run: RunFolder, resources: Resources, argv: Sequence[str]) -> Outcome:
+def carry_out(
+    plan: RunPlan,
+    run: RunFolder,
+    resources: Resources,
+    argv: Sequence[str],
+    *,
+    fresh: bool = False,
+    mixed_numerics: bool = False,
+) -> Outcome:
     """Do what is left of a run, on Ray or in this process.
 
     Args:
@@ -137,13 +164,18 @@ def carry_out(plan: RunPlan, run: RunFolder, resources: Resources, argv: Sequenc
         run: Its folder.
         resources: What the plan was made for.
         argv: The command line or the call, for the record.
+        fresh: Whether what a run left in the folder is removed first.
+        mixed_numerics: Whether blocks may be computed on other numerics than those that are there.
 
     Raises:
         RunFolderError: The folder is in use, or cannot be written.
+        InputChangedError: The scene is no longer the one that was planned.
         StoppedError: The disk is full or the cluster gone; the same again goes on.
     """
     with run.owned(), _runner(plan, resources) as ready, torch_threads(None):
-        return map_scene(plan, run, ready, argv)
+        if fresh:
+            run.clear()
+        return map_scene(plan, run, ready, argv, mixed_numerics=mixed_numerics)
 
 
 def resolution_warning(grid_m: float, model_m: float) -> str | None:
@@ -191,6 +223,26 @@ def parse_stretch(value: str | tuple[float, float] | PercentStretch) -> tuple[fl
     if not -math.inf < low < high < math.inf or (percent and not (low >= 0 and high <= 100)):
         raise GeosegError(f"expected a stretch with LO below HI (and 0% to 100%), got {value}")
     return PercentStretch(low, high) if percent else (low, high)
+
+
+def parse_formats(names: Sequence[str]) -> tuple[LayerFormat, ...]:
+    """Vector formats by their names.
+
+    Raises:
+        GeosegError: There is none, or one is not known.
+    """
+    formats: dict[str, LayerFormat] = {kind: kind for kind in get_args(LayerFormat)}
+    unknown = [name for name in names if name not in formats]
+    if unknown or not names:
+        raise GeosegError(f"expected formats of {', '.join(formats)}, got {', '.join(unknown) or 'none'}")
+    return tuple(formats[name] for name in names)
+
+
+def _block_px(existing: dict[str, Any]) -> int | None:
+    """The block size of the plan that lies in a RUN folder; None where it says none."""
+    mosaic = existing.get("mosaic")
+    block_px = mosaic.get("block_px") if isinstance(mosaic, dict) else None
+    return block_px if isinstance(block_px, int) else None
 
 
 def _check(tiles: TileOptions, layers: LayerOptions, resources: Resources) -> None:

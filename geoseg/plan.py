@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,7 +20,7 @@ from geoseg.models.package import LoadedModel
 from geoseg.predict import Numerics
 from geoseg.tiling import BlockPlan, Lattice
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 _PROCESS_BYTES = 450 * 2**20
 """A worker with Python, torch, rasterio and zarr loaded, before it holds any data (measured: 380 to 430 MiB)."""
@@ -38,17 +38,25 @@ class TileOptions:
     block_px: int | None = None
 
 
+LayerFormat = Literal["geojson", "gpkg"]
+"""A vector format."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerOptions:
-    """How objects become features.
+    """How objects become features, and features files.
 
     Attributes:
         min_area_m2: Smaller objects are left out; 0 keeps all.
         simplify_m: Tolerance of the simplification on the ground; 0 leaves outlines untouched.
+        classes: Names of the classes whose layers are written; None for all that have one.
+        formats: What the layers are written as.
     """
 
     min_area_m2: float
     simplify_m: float
+    classes: tuple[str, ...] | None = None
+    formats: tuple[LayerFormat, ...] = ("geojson", "gpkg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +110,36 @@ class RunPlan:
 
     @property
     def plan_hash(self) -> str:
-        """The run's id: sha256 of `mosaic_content`."""
-        return canonical_hash({"version": PLAN_VERSION, **self.mosaic_content})
+        """The run's id: sha256 of `mosaic_content`, but for the block size, which changes no pixel."""
+        content = {key: value for key, value in self.mosaic_content.items() if key != "block_px"}
+        return canonical_hash({"version": PLAN_VERSION, **content})
+
+    @property
+    def layer_classes(self) -> tuple[tuple[int, str], ...]:
+        """Class id and name of each layer that is written.
+
+        Raises:
+            GeosegError: A class was asked for that the model does not have, or that has no layer.
+        """
+        asked = self.layers.classes
+        if asked is None:
+            return self.labels.layers
+        with_layer = {self.labels.names[class_id]: (class_id, layer) for class_id, layer in self.labels.layers}
+        unknown = [name for name in asked if name not in with_layer]
+        if unknown or not asked:
+            raise GeosegError(
+                f"--classes expects some of {', '.join(with_layer)}, got {', '.join(unknown) or 'nothing'}"
+            )
+        return tuple(layer for name, layer in with_layer.items() if name in asked)
 
     @property
     def layers_content(self) -> dict[str, Any]:
-        """All that the layers depend on besides the mosaic, as JSON."""
-        return {"min_area_m2": self.layers.min_area_m2, "simplify_m": self.layers.simplify_m}
+        """All that the layers depend on besides the mosaic, as JSON; each format is written from the same."""
+        return {
+            "min_area_m2": self.layers.min_area_m2,
+            "simplify_m": self.layers.simplify_m,
+            "classes": [self.labels.names[class_id] for class_id, _ in self.layer_classes],
+        }
 
     @property
     def mosaic_bytes(self) -> int:
@@ -143,8 +174,13 @@ class RunPlan:
             f"{number} as {name}" for number, name in zip(scene.bands, self.imagery.bands, strict=True)
         )
         evaluated, needed = blocks.tiles_evaluated, blocks.tiles_needed
-        outputs = [f"{run}/{name}" for name in ("mosaic.zarr", "classes.tif", "layers/geoseg.gpkg")]
-        outputs += [f"{run}/layers/{layer}.geojson" for _, layer in self.labels.layers]
+        outputs = [f"{run}/{name}" for name in ("mosaic.zarr", "classes.tif")]
+        for kind in self.layers.formats:
+            match kind:
+                case "geojson":
+                    outputs += [f"{run}/layers/{layer}.geojson" for _, layer in self.layer_classes]
+                case "gpkg":
+                    outputs.append(f"{run}/layers/geoseg.gpkg")
         outputs += [f"{run}/{name}" for name in ("preview.png", "run.json")]
         return [
             f"scene    {scene.path}, {scene.source_height} x {scene.source_width} px of {scene.dtype}",
@@ -236,11 +272,11 @@ def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Path) -> None:
     """Refuse to go on with a run that was planned otherwise, naming what differs.
 
     Raises:
-        RunFolderError: The folder's mosaic depends on something else than this plan's.
+        RunFolderError: The folder's mosaic depends on something else than this plan's, or lies in other blocks.
     """
-    if existing.get("plan_hash") == plan.plan_hash:
-        return
     before, now = _flat(existing.get("mosaic", {})), _flat(plan.mosaic_content)
+    if existing.get("plan_hash") == plan.plan_hash and before == now:
+        return
     differences = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
@@ -248,7 +284,7 @@ def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Path) -> None:
     ]
     raise RunFolderError(
         f"{run} holds another run ({'; '.join(differences) or 'an older version of plan.json'}): "
-        "repeat that run's command, or name another folder with -o"
+        "repeat that run's command, name another folder with -o, or start this one over with --fresh"
     )
 
 

@@ -247,7 +247,7 @@ def test_the_version_is_that_of_the_package() -> None:
         ("mpa", "did you mean map?"),
         ("modles", "did you mean models?"),
         ("inspct", "did you mean inspect?"),
-        ("zzz", "commands: doctor, evaluate, inspect, map, models, train (see geoseg --help)"),
+        ("zzz", "commands: doctor, evaluate, inspect, map, models, train, verify (see geoseg --help)"),
     ],
 )
 def test_misspelt_commands_get_the_nearest_one(
@@ -360,7 +360,7 @@ def test_a_signal_stops_resumably(
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "go on with: geoseg map" in said
     assert json.loads((output / "run.json").read_text())["status"] == "stopped"
     assert subprocess.run(map_it, check=False, capture_output=True).returncode == 0
     assert json.loads((output / "run.json").read_text())["status"] == "complete"

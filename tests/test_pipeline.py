@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from pyogrio import read_dataframe
 from shapely.geometry import shape
 
-from geoseg.errors import RunFolderError
+from geoseg.errors import GeosegError, RunFolderError
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.models.package import load_package
-from geoseg.pipeline import Outcome, map_scene, nothing_to_do
+from geoseg.outcome import Outcome
+from geoseg.pipeline import map_scene, nothing_to_do
 from geoseg.plan import LayerOptions, RunPlan, TileOptions, check_same_run, lay_blocks, worker_bytes
 from geoseg.predict import Numerics
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
+from geoseg.work.predict import PredictBlocks
 
 
 def planned(
@@ -200,11 +202,9 @@ def test_a_block_that_cannot_be_read_is_named_and_the_rest_finished(
     image_chw = np.random.default_rng(1).integers(0, 256, (3, 75, 5)).repeat(20, axis=1).repeat(20, axis=2)
     scene = write_raster(image_chw.astype(np.uint8))
     whole = scene.read_bytes()
-    plan, run = planned(scene, tiny_model), RunFolder(tmp_path / "run")
-    undisturbed = tmp_path / "undisturbed"
-    mapped(plan, undisturbed)
-    # The pixels at the end of the file go missing after the run was planned.
+    # The pixels at the end of the file are missing.
     scene.write_bytes(whole[: len(whole) * 2 // 3])
+    plan, run = planned(scene, tiny_model), RunFolder(tmp_path / "run")
     outcome = mapped(plan, run.path)
     assert outcome.status == "incomplete"
     assert set(outcome.quarantined) == {"00001-00000", "00002-00000"}
@@ -215,10 +215,32 @@ def test_a_block_that_cannot_be_read_is_named_and_the_rest_finished(
     assert {entry["block"] for entry in record["blocks"]["quarantined"]} == set(outcome.quarantined)
     assert (classes_of(run.path)[:512] != NODATA_CLASS).all()
     assert (classes_of(run.path)[512:] == NODATA_CLASS).all()
-    # The file is mended: what was missing is done, and the result is that of a run without trouble.
-    scene.write_bytes(whole)
+
+
+class Refusing(LocalRunner):
+    """Reports some blocks of the mosaic as failed, as a cluster does whose storage does not answer for a while."""
+
+    def __init__(self, *keys: str) -> None:
+        self._keys = keys
+
+    def run(self, job: Job[ItemT], units: Sequence[Unit[ItemT]]) -> Iterator[Report]:
+        real: object = job
+        refused = [unit for unit in units if isinstance(real, PredictBlocks) and unit.key in self._keys]
+        yield from (Report(unit.key, "OSError: no answer", {}, 3) for unit in refused)
+        yield from super().run(job, [unit for unit in units if unit not in refused])
+
+
+def test_a_later_run_does_just_the_blocks_that_failed(
+    finished: Path, tmp_path: Path, patchwork_scene: Path, tiny_model: Path
+) -> None:
+    plan, run = planned(patchwork_scene, tiny_model), RunFolder(tmp_path / "run")
+    outcome = map_scene(plan, run, Refusing("00000-00001"), [])
+    assert outcome.quarantined == {"00000-00001": "OSError: no answer"}
+    assert (classes_of(run.path)[:512, 512:] == NODATA_CLASS).all()
+    markers = {file: file.stat().st_mtime_ns for file in run.ledger("mosaic").folder.glob("*.json")}
     assert mapped(plan, run.path).status == "complete"
-    assert contents(run.path) == contents(undisturbed)
+    assert all(file.stat().st_mtime_ns == written for file, written in markers.items())
+    assert contents(run.path) == contents(finished)
 
 
 def test_another_run_in_the_folder_is_refused_by_what_differs(
@@ -235,8 +257,76 @@ def test_other_numerics_do_not_continue_a_run(tmp_path: Path, patchwork_scene: P
     run = RunFolder(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         map_scene(planned(patchwork_scene, tiny_model), run, Interrupting(2), [])
+    other = planned(patchwork_scene, tiny_model, threads=2)
     with pytest.raises(RunFolderError, match="threads was 1, is 2"):
-        mapped(planned(patchwork_scene, tiny_model, threads=2), run.path)
+        mapped(other, run.path)
+    map_scene(other, run, LocalRunner(), [], mixed_numerics=True)
+    record = run.record()
+    assert record is not None
+    assert [(kind["threads"], kind["blocks"]) for kind in record["machine"]["numerics"]] == [(1, 2), (2, 1)]
+    # What is finished on several kinds needs no more leave.
+    mapped(planned(patchwork_scene, tiny_model, threads=3), run.path)
+
+
+def test_each_stage_is_redone_for_what_it_depends_on_alone(
+    finished: Path, tmp_path: Path, patchwork_scene: Path, tiny_model: Path
+) -> None:
+    run = RunFolder(shutil.copytree(finished, tmp_path / "run"))
+
+    def written() -> dict[str, int]:
+        files = [run.path / "classes.tif", *(run.path / "layers").iterdir()]
+        files += (run.path / "mosaic.zarr").rglob("c/*/*")
+        return {file.relative_to(run.path).as_posix(): file.stat().st_mtime_ns for file in files}
+
+    def redone(layers: LayerOptions) -> tuple[set[str], set[str], set[str]]:
+        before = written()
+        outcome = mapped(planned(patchwork_scene, tiny_model, layers=layers), run.path)
+        after = written()
+        assert {output["path"] for output in outcome.outputs} >= set(after) - {
+            name for name in after if name.startswith("mosaic.zarr/")
+        }
+        changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+        return changed, after.keys() - before.keys(), before.keys() - after.keys()
+
+    vectors = {"layers/buildings.geojson", "layers/roads.geojson", "layers/geoseg.gpkg"}
+    assert redone(LayerOptions(0, 0)) == (set(), set(), set())
+    assert redone(LayerOptions(0, 0, formats=("gpkg",))) == (set(), set(), set())
+    assert redone(LayerOptions(0, 0, classes=("road",))) == (
+        {"layers/roads.geojson", "layers/geoseg.gpkg"},
+        set(),
+        {"layers/buildings.geojson"},
+    )
+    assert redone(LayerOptions(5, 0, formats=("gpkg",))) == (
+        {"layers/geoseg.gpkg"},
+        {*()},
+        {"layers/roads.geojson"},
+    )
+    assert redone(LayerOptions(0, 0)) == ({"layers/geoseg.gpkg"}, vectors - {"layers/geoseg.gpkg"}, set())
+    assert contents(run.path) == contents(finished)
+
+
+def test_a_class_that_has_no_layer_is_refused_by_name(patchwork_scene: Path, tiny_model: Path) -> None:
+    plan = planned(patchwork_scene, tiny_model, layers=LayerOptions(0, 0, classes=("road", "other")))
+    with pytest.raises(GeosegError, match="--classes expects some of building, road, got other"):
+        plan.layers_content  # noqa: B018  # asking is what refuses
+
+
+def test_what_killed_processes_left_is_swept(
+    finished: Path, tmp_path: Path, patchwork_scene: Path, tiny_model: Path
+) -> None:
+    run = RunFolder(shutil.copytree(finished, tmp_path / "run"))
+    (run.path / "run.json").unlink()
+    leftovers = [
+        run.path / ".run.json.77.partial",
+        run.path / "mosaic.zarr" / "0" / "classes" / "c" / "0" / "1.abc.partial",
+        run.path / "layers" / ".geoseg.gpkg.xyz.partial" / "geoseg.gpkg",
+    ]
+    for leftover in leftovers:
+        leftover.parent.mkdir(exist_ok=True)
+        leftover.write_bytes(b"half")
+    mapped(planned(patchwork_scene, tiny_model), run.path)
+    assert not list(run.path.rglob("*.partial"))
+    assert contents(run.path) == contents(finished)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (40, 30), (513, 70)])

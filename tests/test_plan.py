@@ -47,12 +47,13 @@ def test_the_hash_is_of_what_the_mosaic_depends_on(plan: RunPlan) -> None:
         replace(plan, workers=7),
         replace(plan, layers=LayerOptions(0, 0)),
         replace(plan, numerics=replace(CPU, threads=8)),
+        # Blocks follow from workers and memory, and change no pixel.
+        replace(plan, blocks=replace(plan.blocks, block_px=512)),
         replace(plan, scene=replace(plan.scene, path="/elsewhere/" + Path(plan.scene.path).name)),
     ]
     other = [
         replace(plan, probability=True),
         replace(plan, model_identity="0" * 64),
-        replace(plan, blocks=replace(plan.blocks, block_px=512)),
         replace(plan, scene=replace(plan.scene, fingerprint="0" * 64)),
         replace(plan, scene=replace(plan.scene, bands=(3, 2, 1))),
         replace(plan, scene=replace(plan.scene, stretch=((0.0, 9.0),) * 3)),

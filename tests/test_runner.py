@@ -1,4 +1,4 @@
-"""The for loop that runs units: each reported once, failures retried and named."""
+"""The for loop that runs units: each reported once, failures retried later and named."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from geoseg.errors import SceneError
-from geoseg.runner import ATTEMPTS, LocalRunner, Unit
+from geoseg.errors import SceneError, StoppedError
+from geoseg.runner import ATTEMPTS, BACKOFF_S, LocalRunner, Unit, backoff_s
 
 
 @dataclass
@@ -28,6 +28,25 @@ class Counting:
         return work
 
 
+@dataclass
+class Hours:
+    """A clock that goes on a little with each look, and by sleeping."""
+
+    now_s: float = 0.0
+    slept_s: list[float] = field(default_factory=list)
+
+    def clock(self) -> float:
+        self.now_s += 0.01
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.now_s += seconds
+
+    def runner(self) -> LocalRunner:
+        return LocalRunner(clock=self.clock, sleep=self.sleep)
+
+
 def units(count: int) -> list[Unit[int]]:
     return [Unit(f"unit-{number}", number) for number in range(count)]
 
@@ -41,18 +60,35 @@ def test_every_unit_is_reported_once_in_order() -> None:
 
 def test_a_passing_failure_is_tried_again() -> None:
     job = Counting(failures={2: ATTEMPTS - 1})
-    reports = list(LocalRunner().run(job, units(4)))
-    assert all(report.error is None for report in reports)
-    assert reports[2].attempts == ATTEMPTS
+    reports = {report.key: report for report in Hours().runner().run(job, units(4))}
+    assert all(report.error is None for report in reports.values())
+    assert reports["unit-2"].attempts == ATTEMPTS
+    assert reports["unit-2"].earlier == ("SceneError: no 2 today",) * (ATTEMPTS - 1)
     assert job.tried.count(1) == 1
 
 
 def test_a_lasting_failure_is_named_in_one_line_and_the_rest_is_done() -> None:
     job = Counting(failures={1: 100})
-    reports = list(LocalRunner().run(job, units(3)))
-    assert [report.error is None for report in reports] == [True, False, True]
-    assert reports[1].error == "SceneError: no 1 today"
+    reports = {report.key: report for report in Hours().runner().run(job, units(3))}
+    assert {key: report.error for key, report in reports.items()} == {
+        "unit-0": None,
+        "unit-1": "SceneError: no 1 today",
+        "unit-2": None,
+    }
     assert job.tried.count(1) == ATTEMPTS
+
+
+def test_others_go_on_while_a_failed_unit_waits() -> None:
+    hours, job = Hours(), Counting(failures={0: 100})
+    keys = [report.key for report in hours.runner().run(job, units(4))]
+    assert job.tried == [0, 1, 2, 3, 0, 0]
+    assert keys == ["unit-1", "unit-2", "unit-3", "unit-0"]
+    assert sum(hours.slept_s) == pytest.approx(sum(BACKOFF_S), abs=0.5)
+
+
+def test_the_last_pause_holds_for_all_that_follow() -> None:
+    assert [backoff_s((1.0, 4.0), attempts) for attempts in (1, 2, 3, 9)] == [1.0, 4.0, 4.0, 4.0]
+    assert backoff_s((), 1) == 0.0
 
 
 def test_a_bug_is_not_taken_for_a_bad_unit() -> None:
@@ -72,6 +108,13 @@ def test_a_full_disk_stops_at_once() -> None:
     job = Full()
     with pytest.raises(OSError, match="No space left"):
         list(LocalRunner().run(job, units(3)))
+    assert job.tried == [0]
+
+
+def test_work_that_says_stop_stops_the_run() -> None:
+    job = Counting(failures={0: 1}, error=StoppedError)
+    with pytest.raises(StoppedError):
+        list(LocalRunner().run(job, units(2)))
     assert job.tried == [0]
 
 

@@ -12,10 +12,12 @@ from geoseg.errors import GeosegError
 from geoseg.io.gdal_environment import gdal_environment
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
-from geoseg.mapping import Resources, carry_out, parse_resolution, parse_stretch, plan_run
-from geoseg.pipeline import Outcome, nothing_to_do
-from geoseg.plan import LayerOptions, TileOptions
+from geoseg.mapping import Resources, carry_out, parse_formats, parse_resolution, parse_stretch, plan_run
+from geoseg.outcome import Outcome
+from geoseg.pipeline import nothing_to_do
+from geoseg.plan import LayerOptions, RunPlan, TileOptions
 from geoseg.predict import Precision
+from geoseg.progress import bounded_by
 
 
 class _Resolution(click.ParamType[Resolution]):
@@ -59,6 +61,16 @@ class _Bands(click.ParamType[tuple[int, ...]]):
             self.fail(f"expected band numbers such as 1,2,3, got {value}", param, ctx)
 
 
+class _Names(click.ParamType[tuple[str, ...]]):
+    """Names, separated by commas."""
+
+    name = "A,B"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # noqa: ARG002  # click's signature
+        """The names, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in str(value).split(",") if name.strip()))
+
+
 @click.command("map")
 @click.argument("scene")
 @click.option("-o", "--output", "run_path", required=True, type=click.Path(path_type=Path), help="RUN folder.")
@@ -88,6 +100,16 @@ class _Bands(click.ParamType[tuple[int, ...]]):
     metavar="M",
     help="Simplify outlines by this much; 0 leaves them untouched.",
 )
+@click.option("--classes", type=_Names(), metavar="A,B", help="Classes to write layers of. [all that have one]")
+@click.option(
+    "--format",
+    "formats",
+    type=_Names(),
+    default="geojson,gpkg",
+    show_default=True,
+    metavar="A,B",
+    help="What layers are written as: geojson, gpkg.",
+)
 @click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="[what the device multiplies best]")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes. [by cores or GPUs, and memory]")
@@ -95,6 +117,8 @@ class _Bands(click.ParamType[tuple[int, ...]]):
 @click.option("--memory", type=click.IntRange(1), metavar="BYTES", help="Memory for all workers. [70% of all]")
 @click.option("--address", metavar="auto|HOST:PORT", help="A running Ray cluster. [a local one of its own]")
 @click.option("--local", is_flag=True, help="No Ray: one worker in this process.")
+@click.option("--fresh", is_flag=True, help="Start the run in the folder over: what it wrote is deleted first.")
+@click.option("--mixed-numerics", is_flag=True, help="Go on with what other hardware or threads began.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json (or the plan) as one document on stdout.")
 def map_command(
@@ -112,6 +136,8 @@ def map_command(
     probability: bool,
     min_area: float,
     simplify: float,
+    classes: tuple[str, ...] | None,
+    formats: tuple[str, ...],
     device: str | None,
     precision: Precision | None,
     workers: int | None,
@@ -119,12 +145,15 @@ def map_command(
     memory: int | None,
     address: str | None,
     local: bool,
+    fresh: bool,
+    mixed_numerics: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Map SCENE: classes of every pixel, and layers of objects, into the RUN folder.
 
-    The same command again goes on where it stopped, or says that nothing is left to do.
+    The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
+    --simplify, --classes or --format it keeps the mosaic and does only what follows from them.
     """
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
@@ -137,24 +166,21 @@ def map_command(
         model_name,
         SceneOptions(bands, stretch, resolution, assume_crs, trust_vrt=trust_vrt),
         TileOptions(tile_size, tile_overlap, block_size),
-        LayerOptions(min_area, simplify),
+        LayerOptions(min_area, simplify, classes, parse_formats(formats)),
         resources,
         probability=probability,
+        fresh=fresh,
     )
-    if not (dry_run and as_json):
-        for line in plan.lines(run_path):
-            click.echo(line, err=not dry_run)
-    for warning in plan.warnings:
-        click.echo(f"warning  {warning}", err=True)
+    _show(plan, run_path, dry_run=dry_run, as_json=as_json)
     if dry_run:
-        if as_json:
-            click.echo(json.dumps(plan.to_json(), indent=2))
         return
     failed = False
-    if nothing_to_do(plan, run):
+    if fresh:
+        _tell_what_goes(run)
+    if not fresh and nothing_to_do(plan, run):
         click.echo(f"nothing left to do: {run_path} is complete", err=True)
     else:
-        outcome = carry_out(plan, run, resources, sys.argv)
+        outcome = carry_out(plan, run, resources, sys.argv, fresh=fresh, mixed_numerics=mixed_numerics)
         _tell(outcome, run_path)
         failed = bool(outcome.quarantined)
     if as_json:
@@ -163,10 +189,28 @@ def map_command(
         raise SystemExit(1)
 
 
+def _show(plan: RunPlan, run: Path, *, dry_run: bool, as_json: bool) -> None:
+    if not (dry_run and as_json):
+        for line in plan.lines(run):
+            click.echo(line, err=not dry_run)
+    for warning in plan.warnings:
+        click.echo(f"warning  {warning}", err=True)
+    if dry_run and as_json:
+        click.echo(json.dumps(plan.to_json(), indent=2))
+
+
+def _tell_what_goes(run: RunFolder) -> None:
+    names = ", ".join(path.name for path in run.results())
+    click.echo(f"fresh    deletes {names or 'nothing'} in {run.path}", err=True)
+
+
 def _tell(outcome: Outcome, run: Path) -> None:
     for output in outcome.outputs:
         features = "" if output["features"] is None else f"  {output['features']} features"
         click.echo(f"wrote    {run / output['path']}{features}", err=True)
+    bounded = bounded_by(outcome.stages)
+    if bounded is not None:
+        click.echo(bounded, err=True)
     for block, error in outcome.quarantined.items():
         click.echo(f"failed   block {block}: {error}", err=True)
     if outcome.quarantined:

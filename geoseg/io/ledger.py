@@ -6,11 +6,13 @@ Resuming is the plan minus the markers; that an output exists proves nothing (an
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from geoseg.errors import RunFolderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,49 @@ class Ledger:
         write_json(self.folder / f"{key}.json", record)
 
     def record(self, key: str) -> dict[str, Any]:
-        """What `commit` wrote for a unit."""
-        loaded: dict[str, Any] = json.loads((self.folder / f"{key}.json").read_text())
+        """What `commit` wrote for a unit.
+
+        Raises:
+            RunFolderError: The marker is damaged: a whole one is written in one step, so something else wrote it.
+        """
+        file = self.folder / f"{key}.json"
+        try:
+            loaded = json.loads(file.read_text())
+        except ValueError as error:  # no JSON, or no text at all
+            raise RunFolderError(f"{file} is damaged ({error}): remove it, and its work is done again") from error
+        if not isinstance(loaded, dict):
+            raise RunFolderError(f"{file} is damaged (no JSON object): remove it, and its work is done again")
         return loaded
+
+    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Key and record of every finished unit, in the order of the keys, one in memory at a time."""
+        for key in sorted(self.done()):
+            yield key, self.record(key)
+
+    def done_for(self, depends: str) -> frozenset[str]:
+        """Keys of the units that were finished for what the stage depends on now; other markers are removed.
+
+        Args:
+            depends: Hash of all that the stage's results depend on, which its markers name as "depends".
+        """
+        done = set()
+        for key, record in self.records():
+            if record.get("depends") == depends:
+                done.add(key)
+            else:
+                self.forget(key)
+        return frozenset(done)
+
+    def forget(self, key: str) -> None:
+        """Remove a marker: its unit is to be done again."""
+        (self.folder / f"{key}.json").unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file in one step: readers see the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # Two processes or threads may write the same marker: a unit whose answer was lost is done again.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     temporary.replace(path)
 

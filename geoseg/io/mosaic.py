@@ -11,6 +11,7 @@ Layout (axes in brackets):
 No array is sharded (GDAL before 3.13 cannot read shards), so a chunk is a file and has one writer.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,12 +116,13 @@ class Mosaic:
         shapes = (self._array(level, "classes").shape for level in range(count))
         return tuple((height, width) for height, width in shapes)
 
-    def sweep(self) -> int:
-        """Remove what killed writers left behind; returns how many files."""
-        leftovers = list(self.path.rglob("*.partial"))
-        for file in leftovers:
-            file.unlink(missing_ok=True)
-        return len(leftovers)
+    def chunk_files(self) -> Iterator[str]:
+        """Paths of all stored chunks of raster arrays, in no fixed order."""
+        for level in range(len(self.level_shapes())):
+            for array in sorted((self.path / str(level)).iterdir()):
+                if array.name not in {"x", "y", "spatial_ref"} and array.is_dir():
+                    for folder, _, names in os.walk(array / "c"):
+                        yield from (Path(folder, name).relative_to(self.path).as_posix() for name in names)
 
     def _chunk_keys(self, level: int, name: str, i: int, j: int) -> Iterator[str]:
         shape = self._array(level, name).shape

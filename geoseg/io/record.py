@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-RECORD_VERSION: Literal[1] = 1
+RECORD_VERSION: Literal[2] = 2
 """The version of run.json that is written and read."""
 
 Status = Literal["running", "complete", "incomplete", "stopped"]
@@ -76,6 +76,9 @@ class LayersRecord(_Part):
     simplify_m: Length
     """Tolerance of the outlines."""
 
+    classes: tuple[str, ...]
+    """Those whose layers were written."""
+
 
 class FailedBlock(_Part):
     """A block that could not be done: nodata in the mosaic until the same command is run again."""
@@ -104,10 +107,46 @@ class BlocksRecord(_Part):
 
 
 class StageRecord(_Part):
-    """A stage that the last command worked on."""
+    """A stage that the last command worked on; seconds and counts of workers are summed over its units."""
 
     seconds: Length
     """Wall-clock time."""
+
+    units: Count = 0
+    """Blocks or windows that were done."""
+
+    retries: Count = 0
+    """How often a unit was tried again."""
+
+    tiles: Count = 0
+    """Tiles that the network evaluated."""
+
+    cached: Count = 0
+    """Tiles that a neighbouring block had evaluated."""
+
+    valid_px: Count = 0
+    """Pixels that hold data."""
+
+    components: Count = 0
+    """Pieces of objects, or objects."""
+
+    worker_s: Length = 0
+    """Time from the start of a unit to its end."""
+
+    read_s: Length = 0
+    """Time spent reading."""
+
+    infer_s: Length = 0
+    """Time that the network computed."""
+
+    write_s: Length = 0
+    """Time spent writing."""
+
+    wait_s: Length = 0
+    """Time that the network waited for pixels."""
+
+    start_s: Length = 0
+    """Part of `seconds` that workers took to start: Ray, Python, the libraries and the model."""
 
 
 class OutputRecord(_Part):
@@ -147,6 +186,9 @@ class NumericsRecord(_Part):
     kind: str
     """The processor, or its instruction set."""
 
+    blocks: Count
+    """How many of the finished blocks with data were computed so."""
+
 
 class MachineRecord(_Part):
     """Where the last command ran."""
@@ -157,14 +199,14 @@ class MachineRecord(_Part):
     workers: Annotated[int, Field(ge=1)]
     """Worker processes."""
 
-    numerics: NumericsRecord
-    """Of its blocks."""
+    numerics: tuple[NumericsRecord, ...]
+    """Of the blocks; more than one kind only with --mixed-numerics."""
 
 
 class RunRecord(_Part):
     """What became of a run; the content of run.json."""
 
-    version: Literal[1]
+    version: Literal[2]
     """Of this format."""
 
     status: Status
@@ -211,14 +253,14 @@ class RunRecord(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """What run.json holds."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def record_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of run.json, from the model above."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:geoseg:run:1",
+        "$id": "urn:geoseg:run:2",
         **RunRecord.model_json_schema(),
         "title": "run.json of geoseg",
     }

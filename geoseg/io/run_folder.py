@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from geoseg.io.ledger import Ledger, write_json
 from geoseg.io.mosaic import Mosaic
 
 _LOCK = ".lock"
+
+_RESULTS = ("run.json", "preview.png", "classes.tif", "layers", "ledger", "mosaic.zarr", "plan.json")
+"""What a run writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,32 @@ class RunFolder:
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write run.json."""
         write_json(self.run_file, record)
+
+    def sweep(self) -> int:
+        """Remove what killed processes left half written; returns how many files and folders."""
+        leftovers = list(self.path.rglob("*.partial"))
+        for path in leftovers:
+            # A folder that went before took what lay in it along.
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return len(leftovers)
+
+    def results(self) -> tuple[Path, ...]:
+        """What a run writes, as far as it is there: all that `clear` removes."""
+        return tuple(path for path in (self.path / name for name in _RESULTS) if path.exists())
+
+    def clear(self) -> None:
+        """Remove a run, so that another can begin; files that are not of a run stay.
+
+        The plan goes last: a folder that is cleared half way is still known as a run's.
+        """
+        for path in self.results():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     @contextmanager
     def owned(self) -> Iterator[None]:

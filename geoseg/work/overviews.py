@@ -18,14 +18,16 @@ class ReduceBlocks:
     Attributes:
         run: The RUN folder.
         level: The level to write, from 1.
+        depends: Hash of the full-resolution arrays.
     """
 
     run: RunFolder
     level: int
+    depends: str
 
     def open(self) -> Callable[[Window], dict[str, Any]]:
         """Nothing to prepare."""
-        mosaic = self.run.mosaic
+        mosaic, ledger = self.run.mosaic, self.run.ledger("overviews")
         below_height, below_width = mosaic.level_shapes()[self.level - 1]
 
         def reduce(window: Window) -> dict[str, Any]:
@@ -40,9 +42,16 @@ class ReduceBlocks:
             confidence_hw = mosaic.read(self.level - 1, "confidence", source)
             mosaic.write(self.level, "classes", window, majority_of_four(classes_hw))
             mosaic.write(self.level, "confidence", window, mean_of_four(confidence_hw))
+            chunks = mosaic.chunk_hashes(self.level, ("classes", "confidence"), window)
+            ledger.commit(level_key(self.level, window), {"depends": self.depends, "chunks": chunks})
             return {}
 
         return reduce
+
+
+def level_key(level: int, window: Window) -> str:
+    """Name of a window of an overview in the ledger."""
+    return f"{level}-{window.row}-{window.col}"
 
 
 def level_windows(height: int, width: int, side: int) -> list[Window]:

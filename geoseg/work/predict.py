@@ -1,5 +1,6 @@
 """Blocks of the mosaic: read, predict, blend, write, commit."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,8 +56,15 @@ class PredictBlocks:
         predictor = Predictor(model.build(), self.numerics)
         reader = SceneReader(self.scene)
         mosaic, ledger = self.run.mosaic, self.run.ledger("mosaic")
+        numerics = self.numerics.fingerprint()
+
+        alone = threading.Lock()
 
         def predict(block: Block) -> dict[str, Any]:
+            with alone:
+                return predict_alone(block)
+
+        def predict_alone(block: Block) -> dict[str, Any]:
             start = time.perf_counter()
             fields = predict_block(reader, model.imagery, self.blocks, block, predictor, len(model.labels))
             stored: tuple[str, ...] = ()
@@ -70,7 +78,11 @@ class PredictBlocks:
             valid_px = 0 if fields is None else int((fields.classes_hw != NODATA_CLASS).sum())
             ledger.commit(
                 block.key,
-                {"valid_px": valid_px, "chunks": mosaic.chunk_hashes(0, stored, block.window)},
+                {
+                    "valid_px": valid_px,
+                    "numerics": numerics,
+                    "chunks": mosaic.chunk_hashes(0, stored, block.window),
+                },
             )
             return {
                 "tiles": 0 if fields is None else fields.tiles,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
+from geoseg.cluster.dispatch import Rules
 from geoseg.cluster.runner import RayRunner
 
 
@@ -18,6 +19,6 @@ def own_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ray_runner(own_ray: None) -> Iterator[RayRunner]:
-    """Two workers, for all tests that need some."""
-    with RayRunner(2, 1, gpu=False) as runner:
+    """Two workers, for all tests that need some; what fails is tried again at once."""
+    with RayRunner(2, 1, gpu=False, rules=Rules(backoff_s=(0.0,))) as runner:
         yield runner

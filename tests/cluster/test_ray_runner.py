@@ -1,6 +1,8 @@
 """Units on Ray actors: the same reports as the for loop, whatever dies on the way."""
 
 import os
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,6 +49,23 @@ class Unopenable:
 
 
 @dataclass(frozen=True)
+class Meeting:
+    """Two units have to be in the same process at the same time."""
+
+    folder: str
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        (Path(self.folder) / f"opened-{time.time_ns()}").touch()
+        barrier = threading.Barrier(2)
+
+        def work(_number: int) -> dict[str, Any]:
+            barrier.wait(timeout=60)
+            return {}
+
+        return work
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """Tells what a worker process looks like from inside."""
 
@@ -71,8 +90,9 @@ def units(count: int) -> list[Unit[int]]:
 def test_reports_are_those_of_the_for_loop(ray_runner: RayRunner, tmp_path: Path) -> None:
     job = Square(str(tmp_path), failing=frozenset({3, 8}))
     reports = {report.key: report for report in ray_runner.run(job, units(20))}
-    assert reports == {report.key: report for report in LocalRunner().run(job, units(20))}
+    assert reports == {report.key: report for report in LocalRunner(backoff_s=()).run(job, units(20))}
     assert reports["unit-3"].attempts == ATTEMPTS
+    assert reports["unit-3"].earlier == ("SceneError: 3 fails",) * 2
 
 
 def test_a_unit_whose_process_dies_is_done_again(ray_runner: RayRunner, tmp_path: Path) -> None:
@@ -94,6 +114,15 @@ def test_a_unit_that_always_kills_its_process_is_named(ray_runner: RayRunner, tm
     assert reports["unit-0"].attempts == ATTEMPTS
 
 
+def test_the_neighbours_of_a_unit_that_kills_its_process_are_done(ray_runner: RayRunner, tmp_path: Path) -> None:
+    reports = {
+        report.key: report for report in ray_runner.run(Square(str(tmp_path), deadly=frozenset({5})), units(12))
+    }
+    assert len(reports) == 12
+    assert [key for key, report in reports.items() if report.error is not None] == ["unit-5"]
+    assert reports["unit-5"].attempts == ATTEMPTS
+
+
 def test_a_job_that_cannot_be_opened_stops_with_its_own_error(ray_runner: RayRunner) -> None:
     with pytest.raises(ModelError, match="there is no model here"):
         list(ray_runner.run(Unopenable(), units(3)))
@@ -113,6 +142,13 @@ def test_workers_skip_drivers_and_run_their_own_threads(ray_runner: RayRunner, t
     assert not any(report.result["opened"] for report in reports)
     assert {report.result["threads"] for report in reports} == {1}
     assert os.getpid() not in {report.result["pid"] for report in reports}
+
+
+def test_one_unit_is_read_while_another_is_computed(own_ray: None, tmp_path: Path) -> None:
+    with RayRunner(1, 1, gpu=False) as runner:
+        reports = list(runner.run(Meeting(str(tmp_path)), units(4)))
+    assert [report.error for report in reports] == [None] * 4
+    assert len(list(tmp_path.iterdir())) == 1, "opened once for both"
 
 
 def test_a_callers_own_ray_is_used_and_left_running(ray_runner: RayRunner, tmp_path: Path) -> None:

@@ -207,14 +207,12 @@ def test_a_mosaic_is_never_replaced(mosaic: Mosaic, labels: LabelSet) -> None:
     assert files(mosaic.path) == before
 
 
-def test_sweeping_removes_what_killed_writers_left_and_nothing_else(mosaic: Mosaic) -> None:
+def test_every_stored_chunk_is_listed_and_nothing_else(mosaic: Mosaic) -> None:
     mosaic.write(0, "classes", Window(0, 0, 512, 512), noise((512, 512)))
-    before = files(mosaic.path)
-    assert mosaic.sweep() == 0
-    for name in ("0/classes/c/0/0.abc.partial", "1/confidence/c.partial"):
-        (mosaic.path / name).write_bytes(b"half")
-    assert mosaic.sweep() == 2
-    assert files(mosaic.path) == before
+    mosaic.write(1, "confidence", Window(0, 0, *mosaic.level_shapes()[1]), noise(mosaic.level_shapes()[1]))
+    chunks = sorted(mosaic.chunk_files())
+    assert chunks[0] == "0/classes/c/0/0"
+    assert chunks == sorted(str(file.relative_to(mosaic.path)) for file in mosaic.path.rglob("c/*/*"))
 
 
 # What others see

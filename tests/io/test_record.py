@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from geoseg.io.record import RunRecord, published_schema, record_schema
 
 RECORD: dict[str, Any] = {
-    "version": 1,
+    "version": 2,
     "status": "incomplete",
     "plan_hash": "0" * 64,
     "argv": ["geoseg", "map"],
@@ -18,7 +18,7 @@ RECORD: dict[str, Any] = {
     "model": {"name": "tiny", "path": "tiny", "identity": "2" * 64},
     "grid": {"crs": "EPSG:32640", "transform": [1.0, 0.0, 3.0, 0.0, -1.0, 4.0], "height": 5, "width": 6},
     "classes": ["building", "other"],
-    "layers": {"min_area_m2": 20.0, "simplify_m": 0.0},
+    "layers": {"min_area_m2": 20.0, "simplify_m": 0.0, "classes": ["building"]},
     "blocks": {
         "total": 2,
         "done": 1,
@@ -32,19 +32,22 @@ RECORD: dict[str, Any] = {
     "machine": {
         "system": "Linux",
         "workers": 1,
-        "numerics": {
-            "device": "cpu",
-            "precision": "fp32",
-            "threads": 1,
-            "batch": 1,
-            "torch": "2.13.0",
-            "kind": "AVX2",
-        },
+        "numerics": [
+            {
+                "device": "cpu",
+                "precision": "fp32",
+                "threads": 1,
+                "batch": 1,
+                "torch": "2.13.0",
+                "kind": "AVX2",
+                "blocks": 1,
+            }
+        ],
     },
 }
 
 BROKEN: dict[str, tuple[list[str | int], Any]] = {
-    "another version": (["version"], 2),
+    "another version": (["version"], 1),
     "no such status": (["status"], "finished"),
     "no hash": (["plan_hash"], "abc"),
     "an unknown key": (["secret"], 1),

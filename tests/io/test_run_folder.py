@@ -112,3 +112,28 @@ with RunFolder(Path(sys.argv[1])).owned():
         process.wait()
         with RunFolder(tmp_path).owned():
             assert process.returncode != 0
+
+
+def test_sweeping_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    kept = tmp_path / "layers" / "buildings.geojson"
+    kept.parent.mkdir()
+    kept.write_text("{}")
+    assert run.sweep() == 0
+    for name in ("layers/.roads.geojson.x.partial/roads.geojson", "ledger/.a.json.3.partial"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("half")
+    assert run.sweep() == 2
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [kept]
+
+
+def test_clearing_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.write_plan({"plan_hash": "x"})
+    run.ledger("mosaic").commit("0-0", {})
+    (tmp_path / "mosaic.zarr" / "0").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert {path.name for path in run.results()} == {"plan.json", "ledger", "mosaic.zarr"}
+    run.clear()
+    assert run.results() == ()
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -1,0 +1,128 @@
+"""Processes that die: the driver in every stage, workers at random, both by signals from outside."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from harness import Mapping, commits, content, kill, wait_for_commits, workers_of
+
+from geoseg.io.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+STAGES = ("mosaic", "overviews", "cog", "objects", "seams", "outlines", "features", "layers", "preview")
+
+
+def test_these_are_the_stages(undisturbed: Path) -> None:
+    assert {folder.name for folder in (undisturbed / "ledger").iterdir()} == set(STAGES)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_driver_is_killed_in_every_stage(
+    mapping: Mapping, undisturbed: Path, tmp_path: Path, stage: str
+) -> None:
+    count = len(commits(undisturbed, stage))
+    for point in sorted({1, (count + 1) // 2, count}):
+        run = tmp_path / str(point)
+        process = mapping.start(run)
+        wait_for_commits(run, stage, point, process)
+        kill(process)
+        before = {name: commits(run, name) for name in STAGES}
+        assert len(before[stage]) >= min(point, count)
+        # Workers that outlive their driver may still commit what they had; nothing beyond that is done twice.
+        again = mapping.finish(run)
+        assert again.returncode == 0, again.stderr
+        after = {name: commits(run, name) for name in STAGES}
+        assert all(after[name][key] == when for name in STAGES for key, when in before[name].items())
+        record = RunFolder(run).record()
+        assert record is not None
+        assert record["stages"].get("mosaic", {}).get("units", 0) <= len(after["mosaic"]) - len(before["mosaic"])
+        assert content(run) == content(undisturbed)
+        shutil.rmtree(run)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stage", ["mosaic", "features"])
+def test_a_signal_stops_the_run_cleanly(
+    mapping: Mapping, undisturbed: Path, tmp_path: Path, number: signal.Signals, stage: str
+) -> None:
+    run = tmp_path / "run"
+    process = mapping.start(run)
+    wait_for_commits(run, stage, 2, process)
+    # A terminal sends Ctrl-C to the whole group, kill and Kubernetes send SIGTERM to the process.
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("stopped: go on with: geoseg map ")
+    assert f" -o {run} " in said.splitlines()[-1]
+    record = RunFolder(run).record()
+    assert record is not None
+    assert record["status"] == "stopped"
+    assert "Traceback" not in said
+    before = commits(run, "mosaic")
+    assert mapping.finish(run).returncode == 0
+    assert before.items() <= commits(run, "mosaic").items()
+    assert content(run) == content(undisturbed)
+
+
+@pytest.mark.timeout(900)
+def test_a_random_worker_is_killed_every_three_seconds(mapping: Mapping, undisturbed: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    dice = random.Random(5)  # noqa: S311  # whom it hits is no secret
+    killed = 0
+    for _ in range(20):
+        process = mapping.start(run)
+        last = time.monotonic()
+        while process.poll() is None:
+            time.sleep(0.05)
+            if time.monotonic() - last > 3 and (workers := workers_of(process)):
+                os.kill(dice.choice(workers), signal.SIGKILL)
+                last = time.monotonic()
+                killed += 1
+        _, said = process.communicate()
+        if process.returncode == 0:
+            break
+        assert process.returncode == 1, said
+    assert killed > 0
+    record = RunFolder(run).record()
+    assert record is not None
+    assert record["status"] == "complete"
+    assert content(run) == content(undisturbed)
+
+
+@pytest.mark.timeout(600)
+def test_a_second_process_on_the_same_run_is_refused(mapping: Mapping, undisturbed: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = mapping.start(run)
+    wait_for_commits(run, "mosaic", 1, first)
+    second = mapping.finish(run)
+    _, said = first.communicate(timeout=240)
+    assert second.returncode == 2
+    assert "another process is working on" in second.stderr
+    assert first.returncode == 0, said
+    assert content(run) == content(undisturbed)
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_driver_leaves_no_process(mapping: Mapping, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = mapping.start(run)
+    wait_for_commits(run, "mosaic", 1, process)
+    workers = workers_of(process)
+    assert workers
+    kill(process)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.2)
+    left = subprocess.run(["ps", "-o", "pid,stat,cmd"], check=True, capture_output=True, text=True).stdout
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers), left
