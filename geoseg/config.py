@@ -43,6 +43,8 @@ class ArchitectureConfig(_Section):
         width: Factor on the number of channels everywhere; 1 is the published size.
         output_stride: Of DeepLabV3+: input pixels per pixel of its deepest features.
         separable: Of DeepLabV3+: whether the 3x3 convolutions after the encoder are depthwise separable.
+        encoder_weights: torchvision's weights of the encoder, a .pth or .safetensors file relative to the data
+            root, to begin from; null begins from chance.
     """
 
     name: Literal[
@@ -59,11 +61,22 @@ class ArchitectureConfig(_Section):
     width: Positive = 1.0
     output_stride: Literal[8, 16] = 16
     separable: bool = False
+    encoder_weights: str | None = None
+
+    @model_validator(mode="after")
+    def _has_an_encoder(self) -> Self:
+        if self.encoder_weights is not None and self.name == "unet":
+            raise ValueError(
+                "encoder_weights: the classic unet has no ResNet encoder, name one such as unet_resnet18"
+            )
+        if self.encoder_weights is not None and self.width != 1:
+            raise ValueError(f"encoder_weights: they are for width 1, got width {self.width}")
+        return self
 
     @model_serializer(mode="wrap")
     def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Later arguments are left out at their defaults: the fingerprints of older runs stay as they are.
-        later = {"output_stride": 16, "separable": False}
+        later = {"output_stride": 16, "separable": False, "encoder_weights": None}
         return {key: value for key, value in dump(self).items() if key not in later or value != later[key]}
 
 

@@ -15,11 +15,15 @@ from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
+from geoseg.io.ledger import file_sha256
 from geoseg.labelled_data import coding_of, data_folder, evaluate_package, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.architecture import Architecture, build
 from geoseg.models.card import CardDraft, SplitMetrics, TileDefaults
+from geoseg.models.deeplab import DeepLabV3Plus
+from geoseg.models.imagenet import load_encoder_weights
 from geoseg.models.package import save_package
+from geoseg.models.unet import ResNetUNet
 from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
@@ -89,11 +93,13 @@ def _train_package(
 ) -> Trained:
     config = load_train_config(config_file)
     chosen = choose_device(device)
-    sources = sources_of(config, data_folder(data_root))
+    root = data_folder(data_root)
+    sources = sources_of(config, root)
+    encoder = _encoder_weights(config, root)
     folder = _training_folder(output, resume)
     seed = config.training.seed if seed is None else seed
 
-    imagery, progress = _fit(config, sources, seed, torch.device(chosen), folder, resume)
+    imagery, progress = _fit(config, sources, encoder, seed, torch.device(chosen), folder, resume)
 
     network = build(_architecture(config))
     load_best(folder, network, torch.device("cpu"))
@@ -105,6 +111,8 @@ def _train_package(
         "torch": torch.__version__,
         "data": [source.model_dump(mode="json") for source in config.data],
     }
+    if encoder is not None:
+        training["encoder_weights"] = {"file": encoder.path.name, "sha256": encoder.sha256}
     # Measured on the weights as they were written, so the figures are those that a user gets.
     save_package(output, _draft(config, imagery, training, {}), network)
     evaluations = tuple(
@@ -115,6 +123,35 @@ def _train_package(
     metrics = {evaluation.split: _metrics(evaluation) for evaluation in evaluations}
     save_package(output, _draft(config, imagery, training, metrics), network)
     return Trained(progress.best_iteration, progress.iteration, evaluations)
+
+
+@dataclass(frozen=True, slots=True)
+class _EncoderWeights:
+    """The file that an encoder begins from."""
+
+    path: Path
+    sha256: str
+
+
+def _encoder_weights(config: TrainConfig, root: Path) -> _EncoderWeights | None:
+    """The configuration's encoder weights, if it names some."""
+    name = config.architecture.encoder_weights
+    if name is None:
+        return None
+    path = root / name
+    if not path.is_file():
+        raise ConfigError(f"architecture.encoder_weights: expected a file, got {name}, not found in {root}")
+    return _EncoderWeights(path, file_sha256(path))
+
+
+def _new_network(config: TrainConfig, encoder: _EncoderWeights | None) -> nn.Module:
+    """The network as training begins, from the current state of torch's random numbers."""
+    network = build(_architecture(config))
+    if encoder is not None:
+        if not isinstance(network, ResNetUNet | DeepLabV3Plus):
+            raise ConfigError(f"architecture.encoder_weights: {config.architecture.name} has no ResNet encoder")
+        load_encoder_weights(network.encoder, encoder.path)
+    return network
 
 
 def _training_folder(output: Path, resume: bool) -> Path:
@@ -134,7 +171,13 @@ def _training_folder(output: Path, resume: bool) -> Path:
 
 
 def _fit(
-    config: TrainConfig, sources: tuple[Source, ...], seed: int, device: torch.device, folder: Path, resume: bool
+    config: TrainConfig,
+    sources: tuple[Source, ...],
+    encoder: _EncoderWeights | None,
+    seed: int,
+    device: torch.device,
+    folder: Path,
+    resume: bool,
 ) -> tuple[Imagery, Progress]:
     """Train; returns the imagery with its statistics, and how it went."""
     coding, settings = coding_of(config), config.training
@@ -152,7 +195,7 @@ def _fit(
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
         sampler = CropSampler(scenes, imagery, settings.crop_px, seed, augmentation)
         torch.manual_seed(seed)
-        network = place(build(_architecture(config)), device)
+        network = place(_new_network(config, encoder), device)
         names = config.label_set().names
         with training_progress(names) as report:
             progress = fit(
@@ -161,7 +204,7 @@ def _fit(
                 _validator(judged, len(names), device),
                 _recipe(config),
                 folder,
-                _fingerprint(config, imagery, seed),
+                _fingerprint(config, imagery, encoder, seed),
                 names,
                 device,
                 resume,
@@ -215,7 +258,7 @@ def _recipe(config: TrainConfig) -> Recipe:
     )
 
 
-def _fingerprint(config: TrainConfig, imagery: Imagery, seed: int) -> str:
+def _fingerprint(config: TrainConfig, imagery: Imagery, encoder: _EncoderWeights | None, seed: int) -> str:
     """Names all that the weights depend on; the measured statistics stand for the pixels."""
     words = {"name", "description", "licence", "attribution"}
     values = {
@@ -223,6 +266,7 @@ def _fingerprint(config: TrainConfig, imagery: Imagery, seed: int) -> str:
         "seed": seed,
         "mean": imagery.mean,
         "std": imagery.std,
+        **({} if encoder is None else {"encoder_sha256": encoder.sha256}),
     }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -6,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner, Result
 
 from geoseg.commands.evaluate import evaluate
 from geoseg.commands.train import train
+from geoseg.config import load_train_config
 from geoseg.errors import ConfigError
 from geoseg.models.package import load_package
+from geoseg.models.resnet import ResNetEncoder
 
 WriteRaster = Callable[..., Path]
 
@@ -192,3 +196,58 @@ def test_splits_that_overlap_are_refused(data: Path, tmp_path: Path) -> None:
 def test_evaluate_refuses_a_model_of_other_classes(data: Path, tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="expected the model's classes building, road, other"):
         run_evaluate(data, tiny_model)
+
+
+def with_architecture(data: Path, name: str, architecture: dict[str, Any], **training: float) -> Path:
+    """A copy of the data root's configuration with another network."""
+    config = yaml.safe_load((data / "train.yaml").read_text())
+    config["architecture"] = architecture
+    config["training"] |= {"iterations": 2, "validate_every": 1, **training}
+    (data / name).write_text(yaml.safe_dump(config))
+    return data / name
+
+
+@pytest.mark.parametrize("name", ["unet_resnet18", "deeplabv3plus_resnet18"])
+def test_training_begins_from_the_encoder_weights(data: Path, tmp_path: Path, name: str) -> None:
+    torch.manual_seed(1)
+    encoder = ResNetEncoder("resnet18", bands=3)
+    state = {**encoder.state_dict(), "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+    torch.save(state, data / "resnet18.pth")
+    architecture = {"name": name, "encoder_weights": "resnet18.pth"}
+    # Steps so small that they change no weight.
+    config = with_architecture(data, f"{name}.yaml", architecture, lr=1e-30, weight_decay=0)
+    options = ["--config", str(config), "-o", str(tmp_path / "model"), "--data-root", str(data), "--device", "cpu"]
+    assert CliRunner().invoke(train, options, catch_exceptions=False).exit_code == 0
+    package = load_package(tmp_path / "model")
+    trained_state = package.build().state_dict()
+    for key, parameter in encoder.named_parameters():
+        assert torch.equal(trained_state[f"encoder.{key}"], parameter.half().float()), key
+    sha256 = hashlib.sha256((data / "resnet18.pth").read_bytes()).hexdigest()
+    assert package.card.training["encoder_weights"] == {"file": "resnet18.pth", "sha256": sha256}
+
+    # Other weights under the same name are another training.
+    torch.save({**state, "bn1.bias": state["bn1.bias"] + 1}, data / "resnet18.pth")
+    with pytest.raises(ConfigError, match="other"):
+        CliRunner().invoke(train, [*options, "--resume"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ({"name": "unet", "encoder_weights": "w.pth"}, "unet has no ResNet encoder"),
+        ({"name": "unet_resnet18", "width": 0.5, "encoder_weights": "w.pth"}, "for width 1, got width 0.5"),
+        ({"name": "unet_resnet18", "encoder_weights": "none.pth"}, "expected a file, got none.pth"),
+    ],
+)
+def test_encoder_weights_that_cannot_be_are_refused(
+    data: Path, tmp_path: Path, architecture: dict[str, Any], words: str
+) -> None:
+    config = with_architecture(data, "refused.yaml", architecture)
+    options = ["--config", str(config), "-o", str(tmp_path / "model"), "--data-root", str(data)]
+    with pytest.raises(ConfigError, match=words):
+        CliRunner().invoke(train, options, catch_exceptions=False)
+
+
+def test_a_configuration_without_them_has_the_fingerprint_that_it_had(data: Path) -> None:
+    config = load_train_config(data / "train.yaml")
+    assert config.model_dump(mode="json")["architecture"] == {"name": "unet", "width": 0.0625}
