@@ -103,6 +103,14 @@ class RayRunner:
                 f"no Ray cluster answers at {self._address}: start it with `ray start --head`, or leave out "
                 "--address for a local one"
             ) from error
+        except Exception as error:
+            # Ray says with a bare Exception that its own processes did not come up in time.
+            if type(error) is not Exception:
+                raise
+            raise StoppedError(
+                f"Ray did not start ({' '.join(str(error).split())}): run the same command again when the machine "
+                "is less busy; `geoseg doctor` tries Ray alone"
+            ) from error
         # Ray tells of dead workers on stdout, which is the command's for its result.
         self._started.enter_context(redirect_stdout(sys.stderr))
         self._started.callback(ray.shutdown)

@@ -21,6 +21,7 @@ from geoseg.grid import Grid, Window
 from geoseg.io.drivers import open_raster
 from geoseg.io.resample import Axis, resample
 from geoseg.io.slant import Between, Slant, sample
+from geoseg.io.stamp import Stamp
 
 _READ_PX = 2**21
 """A resampled window of more source pixels than this is read in parts: a grid ten times coarser than its file
@@ -62,6 +63,7 @@ class SceneRef:
         value_range: Least and greatest value that the model knows.
         trust_vrt: Whether a file named .vrt may be one.
         notes: What the user should know about how the file is read, a sentence each.
+        stamps: The files that it is read from, with masks and a VRT's sources, as they were when this was decided.
     """
 
     path: str
@@ -82,12 +84,13 @@ class SceneRef:
     value_range: tuple[float, float]
     trust_vrt: bool = False
     notes: tuple[str, ...] = ()
+    stamps: tuple[Stamp, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, for plan.json and its hash; what is only said about it is left out."""
         slant = None if self.slant is None else self.slant.to_json()
         content = {**asdict(self), "grid": self.grid.to_json(), "slant": slant}
-        del content["notes"]
+        del content["notes"], content["stamps"]
         return content
 
     @property

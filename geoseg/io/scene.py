@@ -22,6 +22,7 @@ from geoseg.io.drivers import open_raster
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
 from geoseg.io.resample import Axis
 from geoseg.io.slant import Slant, is_slanted, north_up
+from geoseg.io.stamp import Stamp
 
 KEEP_RATIO = 1.25
 """A scene keeps its own pixels while its ground resolution is within this factor of the model's."""
@@ -103,6 +104,7 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
             notes=_notes(dataset, bands, placed),
+            stamps=tuple(Stamp.of(str(Path(file).resolve())) for file in dataset.files),
         )
     return _with_stretch(ref, options.stretch)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, SceneError
 from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.io.run_folder import RunFolder
+from geoseg.io.stamp import refuse_changes
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.package import load_package
 from geoseg.predict import Numerics, Predictor, predict_block
@@ -45,6 +46,7 @@ class PredictBlocks:
 
         Raises:
             ModelError: There is no such package here, or it is another one.
+            InputChangedError: The scene is no longer the one that was planned with.
         """
         torch.set_num_threads(self.numerics.threads)
         model = load_package(Path(self.model_path))
@@ -53,6 +55,7 @@ class PredictBlocks:
                 f"the model package {self.model_path} changed since the run was planned: "
                 "put the old one back, or start another run with -o"
             )
+        refuse_changes(self.scene.stamps)
         predictor = Predictor(model.build(), self.numerics)
         reader = SceneReader(self.scene)
         mosaic, ledger = self.run.mosaic, self.run.ledger("mosaic")
@@ -66,7 +69,12 @@ class PredictBlocks:
 
         def predict_alone(block: Block) -> dict[str, Any]:
             start = time.perf_counter()
-            fields = predict_block(reader, model.imagery, self.blocks, block, predictor, len(model.labels))
+            try:
+                fields = predict_block(reader, model.imagery, self.blocks, block, predictor, len(model.labels))
+            except (SceneError, OSError):
+                # A file that is being written again reads like a damaged one.
+                refuse_changes(self.scene.stamps)
+                raise
             stored: tuple[str, ...] = ()
             if fields is not None:
                 mosaic.write(0, "classes", block.window, fields.classes_hw)
@@ -75,6 +83,8 @@ class PredictBlocks:
                 if self.probability:
                     mosaic.write(0, "probability", block.window, fields.probability_chw)
                     stored = (*stored, "probability")
+            # A marker vouches for the scene that was planned with.
+            refuse_changes(self.scene.stamps)
             valid_px = 0 if fields is None else int((fields.classes_hw != NODATA_CLASS).sum())
             ledger.commit(
                 block.key,

@@ -92,6 +92,6 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
         above = pid
         while above != process.pid and above in parents:
             above = parents[above]
-        if above == process.pid and name.startswith("ray::"):
+        if above == process.pid and name.startswith("ray::WorkerProcess"):
             found.append(pid)
     return found

@@ -7,9 +7,11 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import deadly
 import pytest
 from deadly import Deadly
 from harness import Mapping, commits, content, wait_for_commits
+from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from geoseg.cluster.runner import RayRunner
@@ -21,6 +23,9 @@ from geoseg.plan import LayerOptions, RunPlan, TileOptions
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
 from geoseg.verify import verify_run
 from geoseg.work.predict import PredictBlocks
+
+# Workers cannot import what lies beside tests.
+cloudpickle.register_pickle_by_value(deadly)  # type: ignore[no-untyped-call]  # Ray's
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -97,9 +98,15 @@ def test_geojson_keeps_what_the_validator_does_not_ask_for(run: geoseg.Run) -> N
                 assert len(set(ring.coords)) == len(ring.coords) - 1
         decimals = re.findall(r"-?\d+\.(\d+)", path.read_text().partition('"features"')[2])
         assert all(len(digits) <= 7 for digits in decimals)
-        if features and not any(feature["geometry"]["type"] == "MultiPolygon" for feature in features):
-            west, south, east, north = document["bbox"]
-            assert np.allclose(shapely.total_bounds(geometries), [west, south, east, north], atol=1e-7)
+        assert all(isinstance(feature["id"], int) for feature in features)
+        boxed = [(document, geometries)] if features else []
+        for holder, inside in (*boxed, *zip(features, geometries, strict=True)):
+            west, south, east, north = holder["bbox"]
+            lon, lat = shapely.get_coordinates(inside).T
+            # RFC 7946, 5.2: a box across the antimeridian has its west side east of its east side.
+            eastern = lon >= west if west > east else np.ones(len(lon), np.bool_)
+            assert (lon[eastern].min(), lon[eastern if west <= east else ~eastern].max()) == (west, east)
+            assert (lat.min(), lat.max()) == (south, north)
 
 
 def test_there_is_something_to_validate(run: geoseg.Run, database: sqlite3.Connection) -> None:
@@ -108,6 +115,33 @@ def test_there_is_something_to_validate(run: geoseg.Run, database: sqlite3.Conne
     assert stored == count
     nodata = bool(np.all(np.asarray(run.array("classes")[...]) == 255))
     assert (count == 0) == nodata
+
+
+def test_the_runs_hold_what_is_asked_of_them(run: geoseg.Run, request: pytest.FixtureRequest) -> None:
+    place = request.node.callspec.params["run"]
+    polygons = [
+        part
+        for document in documents(run)
+        for feature in document["features"]
+        for part in shapely.get_parts(shapely.geometry.shape(feature["geometry"]))
+    ]
+    assert bool(polygons) == (place != "no data")
+    assert any(len(polygon.interiors) > 0 for polygon in polygons) == (place != "no data")
+    sides = {side for polygon in polygons for side in (polygon.bounds[0], polygon.bounds[2]) if abs(side) == 180}
+    assert sides == ({-180, 180} if place in {"degrees", "metres"} else set())
+
+
+def test_the_same_run_at_another_time_gives_the_same_bytes(
+    run: geoseg.Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    time.sleep(1.1)
+    scene = run.record.inputs[0].path
+    again = geoseg.map_scenes(
+        scene, tmp_path / "run", model=tiny_model, local=True, min_area=0, simplify=0, resolution="native"
+    )
+    for name, path in {**run.layers, "all": run.geopackage}.items():
+        twin = {**again.layers, "all": again.geopackage}[name]
+        assert twin.read_bytes() == path.read_bytes(), name
 
 
 def test_the_geopackage_is_whole(database: sqlite3.Connection) -> None:
@@ -154,6 +188,7 @@ def test_geopandas_sees_crs_and_schema(run: geoseg.Run) -> None:
         assert list(frame.columns) == ["id", "class", "confidence", "area_m2", "geometry"]
         kinds = [frame[column].dtype.kind for column in ("id", "confidence", "area_m2")]
         assert kinds == ["i", "f", "f"]
+        assert set(frame["class"]) <= {name.removesuffix("s")}
         assert frame.geometry.is_valid.all()
         assert frame["id"].is_monotonic_increasing
         assert set(frame.geom_type) <= {"Polygon"}
