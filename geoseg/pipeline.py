@@ -15,7 +15,7 @@ import numpy as np
 
 from geoseg.errors import GeosegError, RunFolderError, StoppedError
 from geoseg.io.cog import write_class_cog
-from geoseg.io.layers import Features, write_geojson, write_geopackage
+from geoseg.io.layers import Features, Source, write_geojson, write_geopackage
 from geoseg.io.ledger import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
@@ -229,24 +229,31 @@ class _Story:
             tolerance_m=self.plan.layers.simplify_m,
         )
         self.run.layers.mkdir(exist_ok=True)
+        source = Source(self.plan.plan_hash, len(self.outcome.quarantined))
         outputs = []
         layers: dict[str, Features] = {}
         for class_id, layer in self.plan.layer_classes:
             layers[layer] = features.where(features.class_id == np.uint8(class_id))
             if kind == "geojson":
                 path = self.run.layers / f"{layer}.geojson"
-                write_geojson(path, layers[layer], self.plan.labels, self.grid.crs)
+                write_geojson(path, layers[layer], self.plan.labels, self.grid.crs, source)
                 outputs.append(self._output(path, "geojson", len(layers[layer])))
         if kind == "gpkg":
             path = self.run.layers / "geoseg.gpkg"
-            write_geopackage(path, layers, self.plan.labels, self.grid.crs)
+            write_geopackage(path, layers, self.plan.labels, self.grid.crs, source)
             outputs.append(self._output(path, "gpkg", len(features)))
         return outputs
 
     def _write_preview(self) -> list[dict[str, Any]]:
         path = self.run.path / "preview.png"
-        write_preview(path, self.plan.scene, self.run.mosaic, self.run.layers / "geoseg.gpkg", self.plan.labels)
+        files = {layer: self._layer_file(layer) for _, layer in self.plan.layer_classes}
+        write_preview(path, self.plan.scene, self.run.mosaic, files, self.plan.labels)
         return [self._output(path, "png", None)]
+
+    def _layer_file(self, layer: str) -> Path:
+        """A file that holds a layer, in whichever format there is one."""
+        geopackage = self.run.layers / "geoseg.gpkg"
+        return geopackage if geopackage.exists() else self.run.layers / f"{layer}.geojson"
 
     def _output(self, path: Path, kind: str, features: int | None) -> dict[str, Any]:
         name = path.relative_to(self.run.path).as_posix()

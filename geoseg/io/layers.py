@@ -3,6 +3,7 @@
 Both are written whole beside their target and then moved over it, and the same features give the same bytes.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +61,29 @@ class Features:
         )
 
 
-def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The run that layers come from, as it is written into them.
+
+    Attributes:
+        run: The run's id (its plan hash).
+        missing_blocks: How many blocks of its mosaic failed, and are nodata.
+    """
+
+    run: str
+    missing_blocks: int = 0
+
+    @property
+    def status(self) -> str:
+        """Complete or incomplete."""
+        return "incomplete" if self.missing_blocks else "complete"
+
+    def to_json(self) -> dict[str, str | int]:
+        """A JSON object."""
+        return {"run": self.run, "status": self.status, "missing_blocks": self.missing_blocks}
+
+
+def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str, source: Source) -> None:
     """Write features as a GeoJSON FeatureCollection in the sense of RFC 7946.
 
     Coordinates are WGS 84 longitude and latitude with 7 decimals (about 1 cm), polygons across the
@@ -72,6 +95,7 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str) ->
         features: Features in `crs`.
         labels: What names the classes.
         crs: Authority code or WKT.
+        source: The run, which becomes the foreign member `geoseg` (RFC 7946, section 6.1).
 
     Raises:
         StoppedError: GDAL could not write the whole file.
@@ -93,6 +117,8 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str) ->
                 "COORDINATE_PRECISION": "7",
                 "ID_FIELD": "feature_id",
                 "ID_TYPE": "Integer",
+                "NATIVE_DATA": json.dumps({"type": "FeatureCollection", "geoseg": source.to_json()}),
+                "NATIVE_MEDIA_TYPE": "application/vnd.geo+json",
             },
         )
         # GDAL does not report a disk that fills up when it closes the file.
@@ -103,7 +129,9 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str) ->
             raise _not_written(path, "the end of the file is missing")
 
 
-def write_geopackage(path: Path, layers: Mapping[str, Features], labels: LabelSet, crs: str) -> None:
+def write_geopackage(
+    path: Path, layers: Mapping[str, Features], labels: LabelSet, crs: str, source: Source
+) -> None:
     """Write layers into one GeoPackage, version 1.3, with a spatial index each.
 
     Version 1.3, since older QGIS warns of the later ones.
@@ -113,6 +141,7 @@ def write_geopackage(path: Path, layers: Mapping[str, Features], labels: LabelSe
         layers: Features in `crs` by layer name.
         labels: What names the classes.
         crs: Authority code or WKT.
+        source: The run, which becomes each layer's metadata (gpkg_metadata) and, in words, its description.
 
     Raises:
         ValueError: There is no layer.
@@ -132,7 +161,13 @@ def write_geopackage(path: Path, layers: Mapping[str, Features], labels: LabelSe
                 extra={},
                 driver="GPKG",
                 dataset_options={"VERSION": "1.3"},
-                layer_options={"SPATIAL_INDEX": "YES", "GEOMETRY_NAME": "geom", "FID": "fid"},
+                layer_options={
+                    "SPATIAL_INDEX": "YES",
+                    "GEOMETRY_NAME": "geom",
+                    "FID": "fid",
+                    "DESCRIPTION": _in_words(source),
+                },
+                metadata={f"geoseg_{key}": str(value) for key, value in source.to_json().items()},
             )
         for name, features in layers.items():
             # Nor does it report that it could not write the spatial index, the last thing it does.
@@ -152,6 +187,7 @@ def _write(
     driver: str,
     layer_options: Mapping[str, str],
     dataset_options: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write one layer, with the columns that all formats have and extra ones."""
     columns: dict[str, NDArray[np.generic]] = {
@@ -173,7 +209,15 @@ def _write(
         promote_to_multi=False,
         dataset_options=dict(dataset_options or {}),
         layer_options=dict(layer_options),
+        layer_metadata=None if metadata is None else dict(metadata),
     )
+
+
+def _in_words(source: Source) -> str:
+    missing = (
+        f", INCOMPLETE: {source.missing_blocks} block(s) failed and are missing" if source.missing_blocks else ""
+    )
+    return f"geoseg run {source.run[:12]}{missing}"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """preview.png: the scene, its classes and the outlines side by side, with a legend and a scale bar."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
+from pyproj import Transformer
 
 from geoseg.errors import SceneError
-from geoseg.grid import Grid
+from geoseg.grid import Grid, parse_crs
 from geoseg.io.mosaic import Mosaic
 from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.labels import NODATA_CLASS, LabelSet
@@ -26,14 +28,16 @@ _PANEL_PX = 900
 _PAPER = (1.0, 1.0, 1.0)
 
 
-def write_preview(path: Path, scene: SceneRef, mosaic: Mosaic, geopackage: Path, labels: LabelSet) -> None:
+def write_preview(
+    path: Path, scene: SceneRef, mosaic: Mosaic, layers: Mapping[str, Path], labels: LabelSet
+) -> None:
     """Draw a finished run.
 
     Args:
         path: PNG to write; it appears whole or not at all.
         scene: The scene.
         mosaic: Its classes, with overviews.
-        geopackage: Its layers, in the grid's CRS.
+        layers: The file that holds each layer, by the layer's name.
         labels: Names and colours.
     """
     grid = scene.grid
@@ -57,7 +61,9 @@ def write_preview(path: Path, scene: SceneRef, mosaic: Mosaic, geopackage: Path,
         axes.set_title(title, fontsize=11)
         axes.set_axis_off()
     for class_id, layer in labels.layers:
-        lines = _outlines(geopackage, layer, grid)
+        if layer not in layers:
+            continue
+        lines = _outlines(layers[layer], layer, grid)
         panels[2].add_collection(LineCollection(lines, colors=[labels.classes[class_id].color], linewidths=0.7))
     panels[2].set_xlim(0, grid.width)
     panels[2].set_ylim(grid.height, 0)
@@ -99,10 +105,11 @@ def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.float64]:
     return picture
 
 
-def _outlines(geopackage: Path, layer: str, grid: Grid) -> list[NDArray[np.float64]]:
+def _outlines(file: Path, layer: str, grid: Grid) -> list[NDArray[np.float64]]:
     """All rings of a layer in the grid's pixel coordinates, each (vertex, x-y)."""
-    _, _, geometry, _ = pyogrio.raw.read(geopackage, layer=layer, columns=[])
-    polygons = shapely.from_wkb(geometry)
+    meta, _, geometry, _ = pyogrio.raw.read(file, layer=layer, columns=[])
+    to_grid = Transformer.from_crs(meta["crs"], parse_crs(grid.crs), always_xy=True)
+    polygons = shapely.transform(shapely.from_wkb(geometry), to_grid.transform, interleaved=False)
     rings = shapely.get_rings(polygons)
     # What is below a pixel of the panel cannot be seen and takes long to draw.
     tolerance = max(grid.height, grid.width) / _PANEL_PX / 2

@@ -17,12 +17,13 @@ import shapely.geometry
 from pyproj import Transformer
 
 from geoseg.errors import StoppedError
-from geoseg.io.layers import Features, write_geojson, write_geopackage
+from geoseg.io.layers import Features, Source, write_geojson, write_geopackage
 from geoseg.labels import LabelClass, LabelSet
 
 LABELS = LabelSet(
     (LabelClass("building", "buildings", "thing", "#ff0000"), LabelClass("road", "roads", "stuff", "#00ff00"))
 )
+RUN = Source("0" * 64)
 EDGE = 20037508.342789244
 # A grid each: where it starts, and how long a pixel is.
 PLACES = {
@@ -68,7 +69,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def test_geojson_keeps_rfc_7946(tmp_path: Path, crs: str) -> None:
     path = tmp_path / "buildings.geojson"
     features = features_in(crs)
-    write_geojson(path, features, LABELS, crs)
+    write_geojson(path, features, LABELS, crs, RUN)
 
     document = read_json(path)
     assert document["type"] == "FeatureCollection"
@@ -89,7 +90,7 @@ def test_geojson_keeps_rfc_7946(tmp_path: Path, crs: str) -> None:
 
 def test_geojson_has_the_properties_of_each_feature(tmp_path: Path) -> None:
     features = features_in("EPSG:32640")
-    write_geojson(tmp_path / "a.geojson", features, LABELS, "EPSG:32640")
+    write_geojson(tmp_path / "a.geojson", features, LABELS, "EPSG:32640", RUN)
     properties = [feature["properties"] for feature in read_json(tmp_path / "a.geojson")["features"]]
     assert properties == [
         {"id": 2**40, "class": "building", "confidence": 0.1235, "area_m2": 15.0},
@@ -101,7 +102,7 @@ def test_geojson_has_the_properties_of_each_feature(tmp_path: Path) -> None:
 @pytest.mark.parametrize("crs", ["EPSG:32640", "EPSG:4326"])
 def test_geojson_lies_where_pyproj_puts_it(tmp_path: Path, crs: str) -> None:
     features = features_in(crs)
-    write_geojson(tmp_path / "a.geojson", features, LABELS, crs)
+    write_geojson(tmp_path / "a.geojson", features, LABELS, crs, RUN)
     table = geopandas.read_file(tmp_path / "a.geojson")
     assert table.crs.to_epsg() == 4326
     to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
@@ -116,7 +117,7 @@ def test_geojson_is_cut_at_the_antimeridian(tmp_path: Path, crs: str, meridian_x
     _, y, _ = PLACES[crs]
     geometry = shapely.box(meridian_x + np.array([-20, 100]), y, meridian_x + np.array([20, 140]), y + 40)
     features = replace(features_in(crs, 2), geometry=geometry)
-    write_geojson(tmp_path / "a.geojson", features, LABELS, crs)
+    write_geojson(tmp_path / "a.geojson", features, LABELS, crs, RUN)
     table = geopandas.read_file(tmp_path / "a.geojson")
     assert table.geom_type.tolist() == ["MultiPolygon", "Polygon"]
     west, east = sorted(shapely.bounds(table.geometry[0].geoms).tolist())
@@ -131,7 +132,7 @@ def test_geojson_is_cut_at_the_antimeridian(tmp_path: Path, crs: str, meridian_x
 def test_geopackage_comes_back_as_it_went(tmp_path: Path, crs: str) -> None:
     features = features_in(crs)
     layers = {name: features.where(features.class_id == i) for i, name in LABELS.layers}
-    write_geopackage(tmp_path / "a.gpkg", layers, LABELS, crs)
+    write_geopackage(tmp_path / "a.gpkg", layers, LABELS, crs, RUN)
     assert pyogrio.list_layers(tmp_path / "a.gpkg")[:, 0].tolist() == ["buildings", "roads"]
     for i, (name, expected) in enumerate(layers.items()):
         table = geopandas.read_file(tmp_path / "a.gpkg", layer=name)
@@ -146,7 +147,7 @@ def test_geopackage_comes_back_as_it_went(tmp_path: Path, crs: str) -> None:
 def test_geopackage_is_version_1_3_with_a_spatial_index_each(tmp_path: Path) -> None:
     features = features_in("EPSG:32640")
     write_geopackage(
-        tmp_path / "a.gpkg", {"roads": features, "water": features_in("EPSG:32640", 0)}, LABELS, "EPSG:32640"
+        tmp_path / "a.gpkg", {"roads": features, "water": features_in("EPSG:32640", 0)}, LABELS, "EPSG:32640", RUN
     )
     with sqlite3.connect(tmp_path / "a.gpkg") as database:
         assert database.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"GPKG"),)
@@ -163,8 +164,8 @@ def test_the_same_features_give_the_same_bytes_at_another_time(tmp_path: Path) -
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
-        write_geojson(folder / "a.geojson", features, LABELS, "EPSG:32640")
-        write_geopackage(folder / "a.gpkg", {"roads": features}, LABELS, "EPSG:32640")
+        write_geojson(folder / "a.geojson", features, LABELS, "EPSG:32640", RUN)
+        write_geopackage(folder / "a.gpkg", {"roads": features}, LABELS, "EPSG:32640", RUN)
         time.sleep(1.1)
     for name in ("a.geojson", "a.gpkg"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
@@ -173,14 +174,14 @@ def test_the_same_features_give_the_same_bytes_at_another_time(tmp_path: Path) -
 def test_gdal_has_its_own_clock_again_afterwards(tmp_path: Path) -> None:
     for before in ("1999-01-01T00:00:00.000Z", None):
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
-        write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326")
+        write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326", RUN)
         assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") == before
 
 
 def test_an_empty_layer_is_an_empty_collection(tmp_path: Path) -> None:
     nothing = features_in("EPSG:32640", 0)
-    write_geojson(tmp_path / "roads.geojson", nothing, LABELS, "EPSG:32640")
-    write_geopackage(tmp_path / "a.gpkg", {"roads": nothing}, LABELS, "EPSG:32640")
+    write_geojson(tmp_path / "roads.geojson", nothing, LABELS, "EPSG:32640", RUN)
+    write_geopackage(tmp_path / "a.gpkg", {"roads": nothing}, LABELS, "EPSG:32640", RUN)
     document = read_json(tmp_path / "roads.geojson")
     assert (document["type"], document["name"], document["features"]) == ("FeatureCollection", "roads", [])
     table = geopandas.read_file(tmp_path / "a.gpkg")
@@ -191,8 +192,8 @@ def test_an_empty_layer_is_an_empty_collection(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_replaced_and_nothing_lies_beside_it(tmp_path: Path) -> None:
     for name in ("a.geojson", "a.gpkg"):
         (tmp_path / name).write_text("something else")
-    write_geojson(tmp_path / "a.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326")
-    write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326")
+    write_geojson(tmp_path / "a.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326", RUN)
+    write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326", RUN)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.geojson", "a.gpkg"]
     assert len(geopandas.read_file(tmp_path / "a.geojson")) == 3
     assert len(geopandas.read_file(tmp_path / "a.gpkg")) == 3
@@ -203,11 +204,11 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path, missing: in
     # GDAL itself says nothing when the last bytes do not fit.
     features = features_in("EPSG:32640", 50)
     path = tmp_path / "a.geojson"
-    write_geojson(path, features, LABELS, "EPSG:32640")
+    write_geojson(path, features, LABELS, "EPSG:32640", RUN)
     before = path.read_bytes()
     left = 0 if missing is None else len(before) - missing
     with files_of_at_most(left), pytest.raises(StoppedError, match="make room"):
-        write_geojson(path, features, LABELS, "EPSG:32640")
+        write_geojson(path, features, LABELS, "EPSG:32640", RUN)
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
 
@@ -216,15 +217,28 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path, missing: in
 def test_a_full_disk_is_told_for_geopackages(tmp_path: Path, missing: int) -> None:
     layers = {name: features_in("EPSG:32640", 1000) for name in ("buildings", "roads")}
     path = tmp_path / "a.gpkg"
-    write_geopackage(path, layers, LABELS, "EPSG:32640")
+    write_geopackage(path, layers, LABELS, "EPSG:32640", RUN)
     before = path.read_bytes()
     with files_of_at_most(len(before) - missing), pytest.raises(StoppedError, match="make room"):
-        write_geopackage(path, layers, LABELS, "EPSG:32640")
+        write_geopackage(path, layers, LABELS, "EPSG:32640", RUN)
     assert path.read_bytes() == before
 
 
 def test_a_missing_folder_and_missing_layers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_geojson(tmp_path / "no" / "a.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326")
+        write_geojson(tmp_path / "no" / "a.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326", RUN)
     with pytest.raises(ValueError, match="at least one layer"):
-        write_geopackage(tmp_path / "a.gpkg", {}, LABELS, "EPSG:4326")
+        write_geopackage(tmp_path / "a.gpkg", {}, LABELS, "EPSG:4326", RUN)
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_layers_say_which_run_they_are_of_and_whether_it_is_whole(tmp_path: Path, missing: int) -> None:
+    source = Source("ab" * 32, missing)
+    write_geojson(tmp_path / "roads.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326", source)
+    write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326", source)
+    status = "incomplete" if missing else "complete"
+    said = {"run": "ab" * 32, "status": status, "missing_blocks": missing}
+    assert read_json(tmp_path / "roads.geojson")["geoseg"] == said
+    metadata = pyogrio.read_info(tmp_path / "a.gpkg", layer="roads")["layer_metadata"]
+    assert {key: metadata[f"geoseg_{key}"] for key in said} == {key: str(value) for key, value in said.items()}
+    assert ("INCOMPLETE: 3 block(s)" in metadata["DESCRIPTION"]) == bool(missing)

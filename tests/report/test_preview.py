@@ -9,7 +9,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.imagery import Imagery
-from geoseg.io.layers import Features, write_geopackage
+from geoseg.io.layers import Features, Source, write_geopackage
 from geoseg.io.mosaic import Mosaic
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS, LabelSet
@@ -26,8 +26,8 @@ def draw(
     nothing = np.empty(0)
     empty = Features(nothing.astype(np.int64), nothing.astype(np.uint8), nothing, nothing, np.empty(0, object))
     layers = {layer: empty for _, layer in labels.layers}
-    write_geopackage(folder / "geoseg.gpkg", layers, labels, ref.grid.crs)
-    write_preview(folder / "preview.png", ref, mosaic, folder / "geoseg.gpkg", labels)
+    write_geopackage(folder / "geoseg.gpkg", layers, labels, ref.grid.crs, Source("0" * 64))
+    write_preview(folder / "preview.png", ref, mosaic, dict.fromkeys(layers, folder / "geoseg.gpkg"), labels)
     return np.asarray(matplotlib.image.imread(folder / "preview.png"))[..., :3]
 
 
