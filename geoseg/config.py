@@ -295,7 +295,12 @@ def load_train_config(path: Path) -> TrainConfig:
             names the key, what was expected and what came.
     """
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path}: expected a YAML file, got a directory or device")
+        with path.open("rb") as stream:
+            # No more than is looked at, however large the file is.
+            text = stream.read(4 * _YAML_CHARS + 1).decode("utf-8")
+        values = load_yaml(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"{path}: expected a readable YAML file: {reason}") from error

@@ -36,6 +36,9 @@ class Imagery:
             )
         if not all(np.isfinite((*self.mean, *self.std, *self.value_range))) or min(self.std) <= 0:
             raise ValueError("means, stds and the value range must be finite, and stds positive")
+        largest, least = np.finfo(np.float32).max, np.finfo(np.float32).tiny
+        if max(np.abs((*self.mean, *self.std, *self.value_range))) > largest or min(self.std) < least:
+            raise ValueError("means, stds and the value range must be ordinary 32-bit floating-point numbers")
         if not self.value_range[0] < self.value_range[1]:
             raise ValueError(f"expected a value range (low, high), got {self.value_range}")
         if not 0 < self.ground_resolution_m < np.inf:

@@ -9,6 +9,9 @@ NODATA_CLASS = 255
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
+_RESERVED = ("gpkg", "sqlite", "rtree")
+"""How the names of a GeoPackage's own tables begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelClass:
@@ -31,6 +34,8 @@ class LabelClass:
         for what, value in (("class name", self.name), ("layer name", self.layer)):
             if value is not None and not _SLUG.fullmatch(value):
                 raise ValueError(f"{what} must be lower-case letters, digits and _, got {value!r}")
+        if self.layer is not None and self.layer.startswith(_RESERVED):
+            raise ValueError(f"layer names that begin with {', '.join(_RESERVED)} are SQLite's, got {self.layer!r}")
         if not re.fullmatch(r"#[0-9a-f]{6}", self.color):
             raise ValueError(f"color must be #rrggbb in lower case, got {self.color!r}")
 

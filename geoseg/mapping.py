@@ -201,8 +201,8 @@ def parse_resolution(value: object) -> Resolution:
         metres = float(str(value))
     except ValueError:
         raise GeosegError(f"expected a resolution of model, native, finest or metres, got {value}") from None
-    if not 0 < metres < math.inf:
-        raise GeosegError(f"expected a positive number of metres as resolution, got {value}")
+    if not 1e-4 <= metres <= 1e6:
+        raise GeosegError(f"expected 0.0001 to 1000000 metres as resolution, got {value}")
     return metres
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoseg.blend import BlockBlend, taper
-from geoseg.errors import GeosegError
+from geoseg.errors import GeosegError, ModelError
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.mosaic import PROBABILITY_SCALE
@@ -116,6 +116,12 @@ class Predictor:
         with torch.inference_mode(), self._autocast():
             input_nchw = torch.from_numpy(batch_nchw).to(self._numerics.device)
             logits_nchw = self._network(input_nchw.contiguous(memory_format=torch.channels_last))
+            # A sum is NaN or infinite where one of its terms is.
+            if not bool(torch.isfinite(logits_nchw.float().sum())):
+                raise ModelError(
+                    f"the network's answer is not finite in {self._numerics.precision}: its weights are "
+                    "damaged, or it needs --precision fp32"
+                )
             probabilities_nchw: NDArray[np.float32] = logits_nchw.float().softmax(dim=1).cpu().numpy()
         return probabilities_nchw[: len(tiles)]
 

@@ -96,10 +96,13 @@ def _train_package(
     root = data_folder(data_root)
     sources = sources_of(config, root)
     encoder = _encoder_weights(config, root)
-    folder = _training_folder(output, resume)
     seed = config.training.seed if seed is None else seed
+    torch.manual_seed(seed)
+    # Before anything is written or measured, since weights of another network are refused here.
+    network = _new_network(config, encoder)
+    folder = _training_folder(output, resume)
 
-    imagery, progress = _fit(config, sources, encoder, seed, torch.device(chosen), folder, resume)
+    imagery, progress = _fit(config, sources, network, encoder, seed, torch.device(chosen), folder, resume)
 
     network = build(_architecture(config))
     load_best(folder, network, torch.device("cpu"))
@@ -139,9 +142,12 @@ def _encoder_weights(config: TrainConfig, root: Path) -> _EncoderWeights | None:
     if name is None:
         return None
     path = root / name
-    if not path.is_file():
-        raise ConfigError(f"architecture.encoder_weights: expected a file, got {name}, not found in {root}")
-    return _EncoderWeights(path, file_sha256(path))
+    try:
+        if not path.is_file():
+            raise ConfigError(f"architecture.encoder_weights: expected a file, got {name}, not found in {root}")
+        return _EncoderWeights(path, file_sha256(path))
+    except OSError as error:
+        raise ConfigError(f"architecture.encoder_weights: {path} cannot be read: {error.strerror}") from error
 
 
 def _new_network(config: TrainConfig, encoder: _EncoderWeights | None) -> nn.Module:
@@ -173,13 +179,14 @@ def _training_folder(output: Path, resume: bool) -> Path:
 def _fit(
     config: TrainConfig,
     sources: tuple[Source, ...],
+    network: nn.Module,
     encoder: _EncoderWeights | None,
     seed: int,
     device: torch.device,
     folder: Path,
     resume: bool,
 ) -> tuple[Imagery, Progress]:
-    """Train; returns the imagery with its statistics, and how it went."""
+    """Train a new network, in place; returns the imagery with its statistics, and how it went."""
     coding, settings = coding_of(config), config.training
     augmentation = Augmentation(**settings.augmentation.model_dump())
     plain = Augmentation(flips=False, rotations=False, color_jitter=0)
@@ -194,12 +201,10 @@ def _fit(
     # Two sets of readers: crops are read on a thread of their own while validation reads on this one.
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
         sampler = CropSampler(scenes, imagery, settings.crop_px, seed, augmentation)
-        torch.manual_seed(seed)
-        network = place(_new_network(config, encoder), device)
         names = config.label_set().names
         with training_progress(names) as report:
             progress = fit(
-                network,
+                place(network, device),
                 lambda iteration: sampler.batch(iteration * settings.batch, settings.batch),
                 _validator(judged, len(names), device),
                 _recipe(config),

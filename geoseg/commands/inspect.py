@@ -15,6 +15,7 @@ from geoseg.commands.inspect_scene import scene_content, scene_lines
 from geoseg.commands.text import echo_lines, megabytes
 from geoseg.errors import GeosegError
 from geoseg.grid import parse_crs
+from geoseg.io.gdal_environment import gdal_environment
 from geoseg.io.run_folder import RunFolder
 from geoseg.models.package import CARD_NAME, known_models
 from geoseg.run import open_run
@@ -25,12 +26,16 @@ from geoseg.run import open_run
 @click.option(
     "--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="The model that a SCENE is to fit."
 )
+@click.option("--trust-vrt", is_flag=True, help="Read a .vrt, and the local rasters that it names.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def inspect(what: str, model_name: str, as_json: bool) -> None:
+def inspect(what: str, model_name: str, trust_vrt: bool, as_json: bool) -> None:
     """Say what a raster, a model (a name or folder) or a RUN folder is; writes nothing.
 
     Of a scene: how it is stored and placed, how much of it holds no data, and whether the model fits it.
     """
+    if trust_vrt:
+        # GDAL registers its drivers when it is first used, which is after this.
+        os.environ.update(gdal_environment(trust_vrt=True))
     match _kind(what):
         case "model":
             content = _model_content(what)
@@ -39,7 +44,7 @@ def inspect(what: str, model_name: str, as_json: bool) -> None:
             content = _run_content(what)
             lines = _run_lines(content)
         case _:
-            content = scene_content(what, model_name)
+            content = scene_content(what, model_name, trust_vrt=trust_vrt)
             lines = scene_lines(content)
     if as_json:
         click.echo(json.dumps(content, indent=2))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
@@ -14,7 +15,7 @@ from geoseg.catalog import load_model
 from geoseg.errors import GeosegError, SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.io.drivers import open_raster
-from geoseg.io.scene import describe_scene
+from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.mapping import resolution_warning
 
 _OVERVIEW_PX = 1024
@@ -28,17 +29,18 @@ _SAMPLE_PX = 64
 """Samples along each axis, and the side of each."""
 
 
-def scene_content(path: str, model_name: str) -> dict[str, Any]:
+def scene_content(path: str, model_name: str, *, trust_vrt: bool = False) -> dict[str, Any]:
     """All that is said of a raster, as JSON.
 
     Args:
         path: The raster.
         model_name: The model that it is to fit.
+        trust_vrt: Whether a file named .vrt may be one; see `geoseg.io.scene.SceneOptions`.
 
     Raises:
         SceneError: It cannot be opened.
     """
-    with open_raster(path) as dataset:
+    with open_raster(path, trust_vrt=trust_vrt) as dataset:
         resolution_m = _ground_resolution(dataset)
         crs = None if dataset.crs is None else _crs(dataset)
         content = {
@@ -64,7 +66,7 @@ def scene_content(path: str, model_name: str) -> dict[str, Any]:
             "block_px": list(dataset.block_shapes[0]),
             "compression": None if dataset.compression is None else dataset.compression.value,
         }
-    return {**content, "fit": _fit(path, model_name)}
+    return {**content, "fit": _fit(path, model_name, SceneOptions(trust_vrt=trust_vrt))}
 
 
 def scene_lines(scene: dict[str, Any]) -> Iterator[tuple[str, object]]:
@@ -95,11 +97,11 @@ def scene_lines(scene: dict[str, Any]) -> Iterator[tuple[str, object]]:
         yield "warning", warning
 
 
-def _fit(path: str, model_name: str) -> dict[str, Any]:
+def _fit(path: str, model_name: str, options: SceneOptions) -> dict[str, Any]:
     """How the model would read the scene, or why it cannot."""
     try:
         imagery = load_model(model_name).imagery
-        scene = describe_scene(path, imagery)
+        scene = describe_scene(path, imagery, options)
     except GeosegError as error:
         return {"model": model_name, "fits": False, "reason": str(error)}
     resolution_m = max(scene.grid.ground_resolution_m())
@@ -137,6 +139,10 @@ def _nodata_share(dataset: DatasetReader) -> float | None:
 
 def _valid(dataset: DatasetReader, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
     valid_hw = np.asarray(dataset.dataset_mask(window=window, out_shape=shape) > 0)
+    # GDAL's mask knows an alpha band only where it is the last of two or four.
+    for number, color in enumerate(dataset.colorinterp, 1):
+        if color is ColorInterp.alpha:
+            valid_hw &= dataset.read(number, window=window, out_shape=shape) > 0
     if np.dtype(dataset.dtypes[0]).kind == "f":
         valid_hw &= np.isfinite(dataset.read(1, window=window, out_shape=shape))
     return valid_hw

@@ -5,6 +5,7 @@ named `scene.tif` reads any file on the machine, an MRF writes one. So every ope
 may answer, and `geoseg.io.gdal_environment` keeps the others from being registered at all.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from itertools import product
@@ -18,6 +19,7 @@ from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB
+from geoseg.io.vrt import vrt_sources
 
 RASTER_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
 """Drivers that may open a user's raster."""
@@ -64,12 +66,19 @@ def open_raster(path: str, *, trust_vrt: bool = False) -> DatasetReader:
         raise SceneError(f"{path} is empty (0 bytes): expected a raster; copy or download it again")
     _check_sidecars(path)
     is_vrt = trust_vrt and file.suffix.lower() == ".vrt"
-    dataset = _open(path, head, ("VRT",) if is_vrt else RASTER_DRIVERS)
+    # GDAL opens sources when it opens a VRT, so they are looked at before.
+    sources = vrt_sources(path) if is_vrt else []
+    for source in sources:
+        open_raster(source).close()
+    # A path from the root: what has a colon in it is no subdataset.
+    absolute = os.path.abspath(path)  # noqa: PTH100  # resolving links would name another file in messages
+    dataset = _open(absolute, head, ("VRT",) if is_vrt else RASTER_DRIVERS)
     try:
         _check_overviews(path, dataset)
-        sources = [source for source in dataset.files if source != path] if is_vrt else []
-        for source in sources:
+        listed = [name for name in dataset.files if name != absolute] if is_vrt else []
+        for source in listed:
             open_raster(source).close()
+        sources = sorted({*map(os.path.abspath, sources), *map(os.path.abspath, listed)})
         _check_size(path, dataset, file.stat().st_size + sum(Path(source).stat().st_size for source in sources))
     except SceneError:
         dataset.close()

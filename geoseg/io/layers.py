@@ -4,9 +4,10 @@ Both are written whole beside their target and then moved over it, and the same 
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 
 from geoseg.errors import StoppedError
 from geoseg.grid import parse_crs
+from geoseg.io.antimeridian import crosses, cut
 from geoseg.labels import LabelSet
 
 # What a GeoPackage says about when it was written; any fixed date does.
@@ -101,18 +103,23 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str, so
         StoppedError: GDAL could not write the whole file.
         OSError: The folder is missing or read-only.
     """
+    placed, cut_here = features, crosses(features.geometry, crs)
+    if cut_here:
+        placed = replace(features, geometry=cut(features.geometry, crs))
     with _replacing(path) as written:
         _write(
             written,
             path.stem,
-            features,
+            placed,
             labels,
-            crs,
+            None if cut_here else crs,
+            geometry_type="Unknown" if cut_here else "Polygon",
             # GDAL takes the column that becomes the member `id` out of the properties, so it gets a copy.
             extra={"feature_id": features.id},
             driver="GeoJSON",
             layer_options={
-                "RFC7946": "YES",
+                # GDAL would cut again, at what only touches the meridian; a layer of no CRS gets no member `crs`.
+                "RFC7946": "NO" if cut_here else "YES",
                 "WRITE_BBOX": "YES",
                 "COORDINATE_PRECISION": "7",
                 "ID_FIELD": "feature_id",
@@ -181,13 +188,14 @@ def _write(
     layer: str,
     features: Features,
     labels: LabelSet,
-    crs: str,
+    crs: str | None,
     *,
     extra: Mapping[str, NDArray[np.int64]],
     driver: str,
     layer_options: Mapping[str, str],
     dataset_options: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    geometry_type: str = "Polygon",
 ) -> None:
     """Write one layer, with the columns that all formats have and extra ones."""
     columns: dict[str, NDArray[np.generic]] = {
@@ -197,20 +205,22 @@ def _write(
         "confidence": np.round(features.confidence, 4),
         "area_m2": np.round(features.area_m2, 2),
     }
-    pyogrio.raw.write(
-        str(path),
-        shapely.to_wkb(features.geometry, byte_order=1),
-        list(columns.values()),
-        list(columns),
-        layer=layer,
-        driver=driver,
-        geometry_type="Polygon",
-        crs=parse_crs(crs).to_wkt(),
-        promote_to_multi=False,
-        dataset_options=dict(dataset_options or {}),
-        layer_options=dict(layer_options),
-        layer_metadata=None if metadata is None else dict(metadata),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        pyogrio.raw.write(
+            str(path),
+            shapely.to_wkb(features.geometry, byte_order=1),
+            list(columns.values()),
+            list(columns),
+            layer=layer,
+            driver=driver,
+            geometry_type=geometry_type,
+            crs=None if crs is None else parse_crs(crs).to_wkt(),
+            promote_to_multi=False,
+            dataset_options=dict(dataset_options or {}),
+            layer_options=dict(layer_options),
+            layer_metadata=None if metadata is None else dict(metadata),
+        )
 
 
 def _in_words(source: Source) -> str:

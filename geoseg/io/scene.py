@@ -12,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
@@ -29,6 +31,12 @@ KEEP_RATIO = 1.25
 
 UPSAMPLE_LIMIT = 4.0
 """Coarser scenes than this times the target are refused: there is nothing in them to see."""
+
+_THUMBNAIL_PX = 1024
+"""Longest side of the picture that a scene is judged by."""
+
+_BORDER_POINTS = 33
+"""Points along each side of a grid that are asked for their place on earth."""
 
 Resolution = Literal["model", "native", "finest"] | float
 
@@ -98,20 +106,56 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             scale_yx=placed.scale_yx,
             slant=placed.slant,
             flip_yx=placed.flip_yx,
-            mask_rule=(rule := _mask_rule(dataset, bands)),
-            alpha_band=_alpha_band(dataset) if rule in {"any-band", "every-band"} else None,
+            mask_rule=_mask_rule(dataset, bands),
+            alpha_band=_alpha_band(dataset, bands),
             stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
-            notes=_notes(dataset, bands, placed),
+            notes=_notes(dataset, bands, placed, options.assume_crs),
             stamps=tuple(Stamp.of(str(Path(file).resolve())) for file in dataset.files),
         )
+    _refuse_data_off_the_earth(ref)
     return _with_stretch(ref, options.stretch)
+
+
+def _refuse_data_off_the_earth(ref: SceneRef) -> None:
+    """Refuse a scene some of whose pixels with data have no place on earth; its empty corners need none.
+
+    Raises:
+        SceneError: There are such pixels.
+    """
+    grid = ref.grid
+    crs = parse_crs(grid.crs)
+    to_lonlat = Transformer.from_crs(crs, crs.geodetic_crs or CRS.from_epsg(4326), always_xy=True)
+
+    def off_earth(rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
+        t = grid.transform
+        lonlat = to_lonlat.transform(t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f)
+        return ~np.isfinite(np.asarray(lonlat)).all(axis=0)
+
+    along = np.linspace(0, 1, _BORDER_POINTS)
+    zero, one = np.zeros_like(along), np.ones_like(along)
+    border_rows = np.concatenate((zero, one, along, along)) * grid.height
+    border_cols = np.concatenate((along, along, zero, one)) * grid.width
+    if not off_earth(border_rows, border_cols).any():
+        return
+    reader = SceneReader(replace(ref, value_range=(-math.inf, math.inf)))
+    try:
+        _, valid_hw = reader.thumbnail(_THUMBNAIL_PX)
+    finally:
+        reader.close()
+    rows, cols = np.nonzero(valid_hw)
+    height, width = valid_hw.shape
+    if off_earth((rows + 0.5) * grid.height / height, (cols + 0.5) * grid.width / width).any():
+        raise SceneError(
+            f"{ref.path} has pixels with data that have no place on earth in {crs.name}: its CRS or geotransform "
+            "is wrong, or it reaches beyond the CRS; correct them, or mask those pixels, for example with gdalwarp"
+        )
 
 
 def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> Grid:
     """The file's own pixels."""
-    if dataset.crs is None:
+    if dataset.crs is None or dataset.transform.is_identity:
         if dataset.gcps[0]:
             raise SceneError(
                 f"{path} is placed by ground control points only: expected a geotransform and CRS; "
@@ -133,6 +177,8 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
         raise SceneError(
             f"{path} has no CRS: expected a georeferenced raster; name its CRS with --assume-crs EPSG:N"
         )
+    if assume_crs is not None:
+        parse_crs(assume_crs)
     parse_crs(crs)
     t = dataset.transform
     if t.determinant == 0:
@@ -184,9 +230,13 @@ def _placed(source: Grid, scale_yx: tuple[float, float], *, north_up_grid: bool)
     return _Placed(grid, scale_yx, None, (flip_y, flip_x))
 
 
-def _notes(dataset: DatasetReader, bands: tuple[int, ...], placed: _Placed) -> tuple[str, ...]:
+def _notes(
+    dataset: DatasetReader, bands: tuple[int, ...], placed: _Placed, assume_crs: str | None
+) -> tuple[str, ...]:
     """What is not as one might expect."""
     notes = []
+    if assume_crs is not None and dataset.crs is not None:
+        notes.append(f"the file has a CRS of its own, {dataset.crs.to_string()[:60]}: --assume-crs is not used")
     tags = {(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in bands} - {(1.0, 0.0)}
     if tags:
         scale, offset = min(tags)
@@ -284,12 +334,15 @@ def _mask_rule(dataset: DatasetReader, bands: tuple[int, ...]) -> MaskRule:
         return "dataset"
     if MaskFlags.nodata not in flags:
         return "all"
-    # Zero is a legal intensity: saturated red is (255, 0, 0). Other nodata values never are.
-    dark = all(dataset.nodatavals[band - 1] == 0 for band in bands)
-    return "any-band" if dark and np.dtype(dataset.dtypes[bands[0] - 1]).kind in "ui" else "every-band"
+    # Any whole number is a legal intensity too: saturated red is (255, 0, 0), whichever of 0 and 255 is nodata.
+    whole = np.dtype(dataset.dtypes[bands[0] - 1]).kind in "ui"
+    return "any-band" if whole else "every-band"
 
 
-def _alpha_band(dataset: DatasetReader) -> int | None:
+def _alpha_band(dataset: DatasetReader, bands: tuple[int, ...]) -> int | None:
+    """The band of opacity, where GDAL's own mask does not know it: it does as the last band of two or four."""
+    if any(MaskFlags.alpha in dataset.mask_flag_enums[band - 1] for band in bands):
+        return None
     numbers = [number for number, color in enumerate(dataset.colorinterp, 1) if color is ColorInterp.alpha]
     return numbers[0] if numbers else None
 
@@ -301,7 +354,7 @@ def _with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | N
             return ref
         reader = SceneReader(ref)
         try:
-            reader.thumbnail(1024)
+            reader.thumbnail(_THUMBNAIL_PX)
         finally:
             reader.close()
         return ref
@@ -311,7 +364,7 @@ def _with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | N
         return replace(ref, stretch=(asked,) * len(ref.bands))
     reader = SceneReader(replace(ref, stretch=None, value_range=(-math.inf, math.inf)))
     try:
-        image_chw, valid_hw = reader.thumbnail(1024)
+        image_chw, valid_hw = reader.thumbnail(_THUMBNAIL_PX)
     finally:
         reader.close()
     if not valid_hw.any():
@@ -331,7 +384,9 @@ def _with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | N
 
 def _sources(path: str, dataset: DatasetReader) -> list[Path]:
     """The files that a VRT is made of."""
-    return sorted(Path(file) for file in dataset.files if file != path) if dataset.driver == "VRT" else []
+    if dataset.driver != "VRT":
+        return []
+    return sorted(Path(file) for file in dataset.files if not Path(file).samefile(path))
 
 
 def _fingerprint(files: list[Path]) -> str:

@@ -74,6 +74,8 @@ def check_tensors(tensors: Mapping[str, Tensor], architecture: Architecture) -> 
             raise ModelError(f"expected weight {name} as floating-point numbers, got {_dtype_name(tensor)}")
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"weight {name} holds NaN or infinity in {_dtype_name(tensor)}")
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise ModelError(f"weight {name} holds a variance below 0: the file is damaged")
 
 
 def encode(network: nn.Module, architecture: Architecture, dtype: WeightsDtype) -> bytes:
@@ -147,6 +149,11 @@ def load_state(path: Path) -> dict[str, Tensor]:
         else:
             _refuse_compression(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} is damaged, or holds more than tensors by name (a whole module, or code) and is not read: "
+            "save the state dict alone, best as .safetensors"
+        ) from error
     except _MALFORMED as error:
         raise ModelError(f"{path} cannot be read as weights: {_words(error)}") from error
     if not isinstance(state, Mapping):

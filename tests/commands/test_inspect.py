@@ -1,6 +1,7 @@
 """What is said of scenes, models and runs."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio.shutil
 from affine import Affine
 from rasterio.enums import ColorInterp
 
@@ -132,6 +134,37 @@ def test_a_damaged_scene_says_so(
     scene.write_bytes(content[: len(content) // 2])
     assert run(monkeypatch, "inspect", scene, "--model", tiny_model) == 0
     assert "nodata   not readable: the file is cut short or damaged" in capsys.readouterr().out
+
+
+def test_a_vrt_is_described_as_its_source_when_it_is_trusted(
+    tmp_path: Path, write_raster: WriteRaster, tiny_model: Path
+) -> None:
+    """In processes of their own: GDAL knows the driver, or does not, from when it is first used."""
+    image_chw = np.random.default_rng(0).integers(1, 255, (3, 60, 70), dtype=np.uint8)
+    image_chw[:, :, :7] = 0
+    source = write_raster(image_chw, nodata=0)
+    scene = tmp_path / "scene.vrt"
+    rasterio.shutil.copy(source, scene, driver="VRT")
+
+    def said(what: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        arguments = ["inspect", str(what), "--model", str(tiny_model), "--json", *options]
+        return subprocess.run(
+            [sys.executable, "-m", "geoseg.cli", *arguments], capture_output=True, text=True, check=False
+        )
+
+    distrusted = said(scene)
+    assert distrusted.returncode == 2
+    assert "--trust-vrt" in distrusted.stderr
+    trusted = said(scene, "--trust-vrt")
+    assert trusted.returncode == 0, trusted.stderr
+    of_vrt, of_source = json.loads(trusted.stdout), json.loads(said(source).stdout)
+    assert (of_vrt["driver"], of_source["driver"]) == ("VRT", "GTiff")
+    stored = {"path", "driver", "bytes", "block_px", "compression"}
+    assert {key: of_vrt[key] for key in set(of_vrt) - stored} == {
+        key: of_source[key] for key in set(of_source) - stored
+    }
+    assert of_vrt["fit"]["fits"]
+    assert of_vrt["nodata_share"] == pytest.approx(0.1)
 
 
 def test_a_model_is_described(inspect: Inspect, tiny_model: Path) -> None:

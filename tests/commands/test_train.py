@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from click.testing import CliRunner, Result
 
 from geoseg.commands.evaluate import evaluate
 from geoseg.commands.train import train
-from geoseg.config import load_train_config
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, GeosegError
 from geoseg.models.package import load_package
 from geoseg.models.resnet import ResNetEncoder
 
@@ -96,8 +96,9 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return model, run_train(data, model)
 
 
-def run_train(data: Path, model: Path, *options: str) -> Result:
-    arguments = ["--config", str(data / "train.yaml"), "-o", str(model), "--data-root", str(data)]
+def run_train(data: Path, model: Path, *options: str, config: Path | None = None) -> Result:
+    config = config or data / "train.yaml"
+    arguments = ["--config", str(config), "-o", str(model), "--data-root", str(data)]
     return CliRunner().invoke(train, [*arguments, "--device", "cpu", *options], catch_exceptions=False)
 
 
@@ -199,10 +200,11 @@ def test_evaluate_refuses_a_model_of_other_classes(data: Path, tiny_model: Path)
 
 
 def with_architecture(data: Path, name: str, architecture: dict[str, Any], **training: float) -> Path:
-    """A copy of the data root's configuration with another network."""
+    """A copy of the data root's configuration with another network, trained for a moment and judged on val."""
     config = yaml.safe_load((data / "train.yaml").read_text())
     config["architecture"] = architecture
-    config["training"] |= {"iterations": 2, "validate_every": 1, **training}
+    config["training"] |= {"iterations": 1, "validate_every": 1, **training}
+    config["data"] = config["data"][:2]
     (data / name).write_text(yaml.safe_dump(config))
     return data / name
 
@@ -216,8 +218,7 @@ def test_training_begins_from_the_encoder_weights(data: Path, tmp_path: Path, na
     architecture = {"name": name, "encoder_weights": "resnet18.pth"}
     # Steps so small that they change no weight.
     config = with_architecture(data, f"{name}.yaml", architecture, lr=1e-30, weight_decay=0)
-    options = ["--config", str(config), "-o", str(tmp_path / "model"), "--data-root", str(data), "--device", "cpu"]
-    assert CliRunner().invoke(train, options, catch_exceptions=False).exit_code == 0
+    assert run_train(data, tmp_path / "model", config=config).exit_code == 0
     package = load_package(tmp_path / "model")
     trained_state = package.build().state_dict()
     for key, parameter in encoder.named_parameters():
@@ -227,8 +228,8 @@ def test_training_begins_from_the_encoder_weights(data: Path, tmp_path: Path, na
 
     # Other weights under the same name are another training.
     torch.save({**state, "bn1.bias": state["bn1.bias"] + 1}, data / "resnet18.pth")
-    with pytest.raises(ConfigError, match="other"):
-        CliRunner().invoke(train, [*options, "--resume"], catch_exceptions=False)
+    with pytest.raises(ConfigError, match="belongs to a run with another configuration or other data"):
+        run_train(data, tmp_path / "model", "--resume", config=config)
 
 
 @pytest.mark.parametrize(
@@ -237,17 +238,40 @@ def test_training_begins_from_the_encoder_weights(data: Path, tmp_path: Path, na
         ({"name": "unet", "encoder_weights": "w.pth"}, "unet has no ResNet encoder"),
         ({"name": "unet_resnet18", "width": 0.5, "encoder_weights": "w.pth"}, "for width 1, got width 0.5"),
         ({"name": "unet_resnet18", "encoder_weights": "none.pth"}, "expected a file, got none.pth"),
+        ({"name": "unet_resnet18", "encoder_weights": "."}, "expected a file, got [.], not found"),
+        ({"name": "unet_resnet18", "encoder_weights": "n" * 999}, "cannot be read: File name too long"),
+        ({"name": "unet_resnet18", "encoder_weights": "labels.tif"}, "expected a weights file .safetensors, .pth"),
+        ({"name": "unet_resnet34", "encoder_weights": "resnet18.pth"}, "holds weights of another network"),
     ],
 )
-def test_encoder_weights_that_cannot_be_are_refused(
+def test_encoder_weights_that_cannot_be_are_refused_before_anything_is_written(
     data: Path, tmp_path: Path, architecture: dict[str, Any], words: str
 ) -> None:
+    torch.save(ResNetEncoder("resnet18", bands=3).state_dict(), data / "resnet18.pth")
     config = with_architecture(data, "refused.yaml", architecture)
-    options = ["--config", str(config), "-o", str(tmp_path / "model"), "--data-root", str(data)]
-    with pytest.raises(ConfigError, match=words):
-        CliRunner().invoke(train, options, catch_exceptions=False)
+    with pytest.raises(GeosegError, match=words) as refused:
+        run_train(data, tmp_path / "model", config=config)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_configuration_without_them_has_the_fingerprint_that_it_had(data: Path) -> None:
-    config = load_train_config(data / "train.yaml")
-    assert config.model_dump(mode="json")["architecture"] == {"name": "unet", "width": 0.0625}
+def test_a_run_that_goes_on_keeps_what_it_learned_after_the_encoder_weights(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    safetensors.torch.save_file(ResNetEncoder("resnet18", bands=3).state_dict(), data / "own.safetensors")
+    architecture = {"name": "unet_resnet18", "encoder_weights": "own.safetensors"}
+    config = with_architecture(data, "own.yaml", architecture)
+    run_train(data, tmp_path / "model", config=config)
+    learned = (tmp_path / "model" / "weights.safetensors").read_bytes()
+    run_train(data, tmp_path / "model", "--resume", config=config)
+    assert (tmp_path / "model" / "weights.safetensors").read_bytes() == learned
+
+
+def test_a_configuration_without_them_has_the_fingerprint_that_it_had(data: Path, tmp_path: Path) -> None:
+    config = with_architecture(data, "older.yaml", {"name": "unet", "width": 0.0625})
+    given = yaml.safe_load(config.read_text())
+    given["imagery"] |= {"mean": [116, 116, 116], "std": [70, 70, 70]}
+    config.write_text(yaml.safe_dump(given))
+    run_train(data, tmp_path / "model", config=config)
+    checkpoint = torch.load(tmp_path / "model.training" / "last.pt", weights_only=True)
+    # What geoseg wrote before it knew of encoder weights: those runs can still go on.
+    assert checkpoint["fingerprint"] == "714fbccbf9d5a8b57ff687e28c3740cf71552456b1b8b3f950054674f2b4e321"
