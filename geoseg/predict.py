@@ -113,17 +113,22 @@ class Predictor:
         # Always a full batch: the kernels, and with them the last bits, may depend on its size.
         batch_nchw = np.zeros((self.batch, *tiles[0].shape), np.float32)
         batch_nchw[: len(tiles)] = tiles
-        with torch.inference_mode(), self._autocast():
-            input_nchw = torch.from_numpy(batch_nchw).to(self._numerics.device)
-            logits_nchw = self._network(input_nchw.contiguous(memory_format=torch.channels_last))
+        with torch.inference_mode():
+            logits_nchw = self.logits(torch.from_numpy(batch_nchw))
             # A sum is NaN or infinite where one of its terms is.
-            if not bool(torch.isfinite(logits_nchw.float().sum())):
+            if not bool(torch.isfinite(logits_nchw.sum())):
                 raise ModelError(
                     f"the network's answer is not finite in {self._numerics.precision}: its weights are "
                     "damaged, or it needs --precision fp32"
                 )
-            probabilities_nchw: NDArray[np.float32] = logits_nchw.float().softmax(dim=1).cpu().numpy()
+            probabilities_nchw: NDArray[np.float32] = logits_nchw.softmax(dim=1).cpu().numpy()
         return probabilities_nchw[: len(tiles)]
+
+    def logits(self, tiles_nchw: Tensor) -> Tensor:
+        """The network's answer to normalized tiles (tile, band, row, column), float32 (tile, class, row, column)."""
+        with torch.inference_mode(), self._autocast():
+            input_nchw = tiles_nchw.to(self._numerics.device).contiguous(memory_format=torch.channels_last)
+            return self._network(input_nchw).float()
 
     def _autocast(self) -> AbstractContextManager[Any]:
         match self._numerics.precision:

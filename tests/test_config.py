@@ -206,3 +206,13 @@ def test_anchors_that_stay_small_are_welcome(tmp_path: Path) -> None:
     config = load_train_config(path)
     assert [source.image for source in config.data] == ["a.tif", "a.tif"]
     assert [source.split for source in config.data] == ["train", "val"]
+
+
+def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    with path.open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(ConfigError, match="at most"):
+        load_train_config(path)
+    with pytest.raises(ConfigError, match="directory or device"):
+        load_train_config(Path("/dev/zero"))

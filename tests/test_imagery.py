@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,3 +56,9 @@ def test_what_lies_under_nodata_is_never_seen(hidden: float) -> None:
 def test_what_makes_no_sense_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(BYTES, **change)  # type: ignore[arg-type]  # wrong values are the point
+
+
+@pytest.mark.parametrize("change", [{"std": (1e-320,) * 3}, {"mean": (1e308,) * 3}, {"value_range": (0, 1e308)}])
+def test_numbers_that_no_pixel_survives_are_refused(rgb: Imagery, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="32-bit"):
+        replace(rgb, **change)

@@ -59,3 +59,9 @@ def test_no_two_classes_share_a_name_or_a_layer() -> None:
         LabelSet((first, first))
     with pytest.raises(ValueError, match="layer names must differ, got as, as"):
         LabelSet((first, second))
+
+
+@pytest.mark.parametrize("layer", ["gpkg_contents", "sqlite_master", "rtree_a_geom"])
+def test_names_that_sqlite_keeps_are_no_layers(layer: str) -> None:
+    with pytest.raises(ValueError, match="are SQLite's"):
+        LabelClass("a", layer, "stuff", "#000000")

@@ -26,7 +26,7 @@ class Mapping:
 
     scene: Path
     model: Path
-    options: tuple[str, ...] = ("--workers", str(WORKERS), "--block-size", "512", "--min-area", "5")
+    options: tuple[str, ...] = ("--workers", str(WORKERS), "--block-size", "512", "--min-area", "60")
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, run: Path, *options: str) -> subprocess.Popen[str]:

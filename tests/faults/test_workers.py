@@ -38,7 +38,7 @@ def plan(mapping: Mapping) -> RunPlan:
         mapping.model,
         SceneOptions(),
         TileOptions(block_px=512),
-        LayerOptions(5, 1),
+        LayerOptions(60, 1),
         Resources(workers=2),
         probability=False,
     )
@@ -189,7 +189,7 @@ def test_a_full_disk_is_resumed_on_ray_too(mapping: Mapping, undisturbed: Path, 
         stopped = mapping.finish(disk / "run")
         assert stopped.returncode == 4, stopped.stderr
         assert "make room" in stopped.stderr
-        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
         finished = mapping.finish(disk / "run")
         assert finished.returncode == 0, finished.stderr
         assert content(disk / "run") == content(undisturbed)

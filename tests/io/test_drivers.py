@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -236,3 +237,55 @@ def test_the_cache_is_bounded() -> None:
         "from rasterio.env import Env, get_gdal_config\nwith Env():\n    print(get_gdal_config('GDAL_CACHEMAX'))"
     )
     assert int(done.stdout) == GDAL_CACHE_MIB * 2**20
+
+
+BAND = """<VRTRasterBand dataType="Byte" band="1"{kind}>{inner}<SimpleSource>
+<SourceFilename>{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "inner", "after", "words"),
+    [
+        ("", "", "<MaskBand>{band}</MaskBand>", "MaskBand"),
+        ("", "<Overview><SourceFilename>/etc/passwd</SourceFilename></Overview>", "", "Overview"),
+        (
+            ' subClass="VRTDerivedRasterBand"',
+            "<PixelFunctionType>f</PixelFunctionType><PixelFunctionLanguage>Python</PixelFunctionLanguage>",
+            "",
+            "VRTDerivedRasterBand",
+        ),
+        (' subClass="VRTRawRasterBand"', "", "", "VRTRawRasterBand"),
+    ],
+)
+def test_a_trusted_vrt_has_no_masks_overviews_or_code(
+    write_raster: WriteRaster, tmp_path: Path, kind: str, inner: str, after: str, words: str
+) -> None:
+    source = write_raster(PIXELS)
+    band = BAND.format(kind=kind, inner=inner, source=source)
+    mask = after.format(band=BAND.format(kind="", inner="", source="/vsicurl/http://127.0.0.1:9/a.tif"))
+    path = tmp_path / "a.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="4" rasterYSize="4">{band}{mask}</VRTDataset>')
+    with pytest.raises(SceneError, match=words):
+        open_raster(str(path), trust_vrt=True)
+
+
+def test_sources_that_gdal_does_not_list_pass_the_same_door(write_raster: WriteRaster, tmp_path: Path) -> None:
+    path = tmp_path / "a.vrt"
+    for source in ("/vsicurl/http://127.0.0.1:9/a.tif", "http://127.0.0.1:9/a.tif", "/etc/passwd", "<VRTDataset/>"):
+        path.write_text(VRT.format(source=source.replace("<", "&lt;").replace(">", "&gt;")))
+        with pytest.raises(SceneError):
+            open_raster(str(path), trust_vrt=True)
+    path.write_text('<!DOCTYPE a [<!ENTITY b "c">]>' + VRT.format(source="&b;"))
+    with pytest.raises(SceneError, match="DOCTYPE"):
+        open_raster(str(path), trust_vrt=True)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_colon_in_a_name_names_no_subdataset(
+    write_raster: WriteRaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(write_raster(PIXELS), tmp_path / "scene.tif")
+    (tmp_path / "GTIFF_DIR:1:scene.tif").write_bytes(b"no raster at all")
+    with pytest.raises(SceneError, match="cannot be opened"):
+        open_raster("GTIFF_DIR:1:scene.tif")

@@ -398,3 +398,53 @@ def test_a_trusted_vrt_is_read_and_known_by_its_sources(
     with rasterio.open(source, "r+") as dataset:
         dataset.write(bands(3)[:1] + 1, [1])
     assert describe(vrt, rgb, trust_vrt=True).fingerprint != ref.fingerprint
+
+
+@pytest.mark.parametrize(
+    "colors", [("red", "green", "blue", "undefined", "alpha"), ("alpha", "red", "green", "blue")]
+)
+def test_alpha_is_opacity_wherever_it_stands(
+    write_raster: WriteRaster, rgb: Imagery, colors: tuple[str, ...]
+) -> None:
+    image_chw = np.full((len(colors), 40, 50), 90, np.uint8)
+    alpha = colors.index("alpha")
+    image_chw[alpha] = 255
+    image_chw[alpha, :, 30:] = 0
+    path = write_raster(image_chw, colorinterp=[ColorInterp[color] for color in colors])
+    ref = describe_scene(str(path), rgb, SceneOptions())
+    assert ref.bands == tuple(colors.index(color) + 1 for color in ("red", "green", "blue"))
+    valid_hw = SceneReader(ref).read_valid(Window(0, 0, 40, 50))
+    assert np.array_equal(valid_hw, image_chw[alpha] > 0)
+
+
+@pytest.mark.parametrize("nodata", [0, 3, 255])
+def test_a_pixel_with_one_band_at_nodata_is_one(write_raster: WriteRaster, rgb: Imagery, nodata: int) -> None:
+    image_chw = np.random.default_rng(0).choice(np.array([nodata, 100, 200], np.uint8), (3, 30, 40))
+    path = write_raster(image_chw, nodata=nodata)
+    with rasterio.open(path) as dataset:
+        mask_hw = dataset.dataset_mask() > 0
+    assert 0 < (~mask_hw).sum() < (image_chw == nodata).any(axis=0).sum()
+    ref = describe_scene(str(path), rgb, SceneOptions())
+    assert np.array_equal(SceneReader(ref).read_valid(Window(0, 0, 30, 40)), mask_hw)
+
+
+def test_data_off_the_earth_is_refused_before_any_work_and_empty_corners_are_not(
+    write_raster: WriteRaster, rgb: Imagery
+) -> None:
+    # Mollweide: the world is an ellipse of 18 by 9 million metres about the origin.
+    place = {"crs": "ESRI:54009", "transform": Affine(4e5, 0, -1.84e7, 0, -4e5, 9.2e6)}
+    image_chw = np.full((3, 46, 92), 80, np.uint8)
+    options = SceneOptions(resolution="native")
+    with pytest.raises(SceneError, match="no place on earth"):
+        describe_scene(str(write_raster(image_chw, **place)), rgb, options)
+    rows, cols = np.mgrid[:46, :92]
+    inside_hw = ((cols - 45.5) / 43) ** 2 + ((rows - 22.5) / 21) ** 2 < 1
+    describe_scene(str(write_raster(image_chw * inside_hw, nodata=0, **place)), rgb, options)
+
+
+def test_a_crs_that_is_not_needed_is_checked_and_said(write_raster: WriteRaster, rgb: Imagery) -> None:
+    path = str(write_raster(np.full((3, 20, 20), 9, np.uint8)))
+    notes = describe_scene(path, rgb, SceneOptions(assume_crs="EPSG:4326")).notes
+    assert any("--assume-crs is not used" in note for note in notes)
+    with pytest.raises(SceneError):
+        describe_scene(path, rgb, SceneOptions(assume_crs="EPSG:99999999"))
