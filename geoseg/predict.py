@@ -125,7 +125,7 @@ class Predictor:
         return probabilities_nchw[: len(tiles)]
 
     def logits(self, tiles_nchw: Tensor) -> Tensor:
-        """The network's answer to normalized tiles (tile, band, row, column), float32 (tile, class, row, column)."""
+        """The answer to normalized tiles (tile, band, row, column): float32 (tile, class, row, column)."""
         with torch.inference_mode(), self._autocast():
             input_nchw = tiles_nchw.to(self._numerics.device).contiguous(memory_format=torch.channels_last)
             return self._network(input_nchw).float()
