@@ -1,7 +1,8 @@
 """Configuration files: YAML in, checked and frozen values out, with errors that name the key."""
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -364,13 +365,26 @@ class _Count:
             raise ValueError(f"at most {_YAML_VALUES} values, aliases written out")
 
 
+def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where an unknown one stands."""
+    section: type[BaseModel] = TrainConfig
+    for part in place[:-1]:
+        if isinstance(part, str):
+            annotation = section.model_fields[part].annotation
+            inner = [annotation, *get_args(annotation)]
+            section = next(kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(section.model_fields)
+
+
 def _explain(error: ValidationError) -> str:
     """The first problem on one line, as `key: what was expected, got what came`, and how many more there are."""
     first, *others = error.errors(include_url=False)
     key = ".".join(str(part) for part in first["loc"])
     match first["type"]:
         case "extra_forbidden":
-            text = f"{key}: unknown key, remove it or correct its spelling"
+            nearest = difflib.get_close_matches(str(first["loc"][-1]), _keys_beside(first["loc"]), n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "remove it or correct its spelling"
+            text = f"{key}: unknown key, {hint}"
         case "missing":
             text = f"{key}: expected a value, the key is missing"
         case "value_error":

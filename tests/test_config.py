@@ -107,6 +107,13 @@ def test_the_bundled_model_is_trained_as_its_data_set_says() -> None:
         ),
         (changed("training", "learning_rate", value=1), r"training\.learning_rate: unknown key"),
         (changed("colour", value=1), "colour: unknown key"),
+        (changed("training", "batchh", value=1), r"training\.batchh: unknown key, did you mean batch\?"),
+        (changed("training", "augmentation", value={"flip": True}), r"flip: unknown key, did you mean flips\?"),
+        (changed("clases", value=1), r"clases: unknown key, did you mean classes\?"),
+        (
+            changed("data", value=[{"image": "a", "labels": "b", "splitt": "val"}]),
+            r"data\.0\.splitt: unknown key, did you mean split\?|data\.0\.split: expected a value",
+        ),
         (changed("kind", value="map"), "kind: expected 'train', got 'map'"),
         (without("imagery", "bands"), r"imagery\.bands: expected a value, the key is missing"),
         (changed("imagery", "mean", value=[1]), "imagery: give both mean and std"),
