@@ -131,7 +131,7 @@ def make_plan(
     blocks = lay_blocks(ref.grid.height, ref.grid.width, model, tile_options)
     bytes_each = worker_bytes(model, blocks, numerics.batch)
     doubt = resolution_warning(max(ref.grid.ground_resolution_m()), model.imagery.ground_resolution_m)
-    return RunPlan(
+    plan = RunPlan(
         scene=ref,
         model_path=str(model_path.resolve()),
         model_name=model.card.name,
@@ -146,6 +146,9 @@ def make_plan(
         worker_bytes=bytes_each,
         warnings=(*ref.notes, *(() if doubt is None else (doubt,))),
     )
+    # Classes that the model does not have are refused here, before anything is written.
+    _ = plan.layer_classes
+    return plan
 
 
 def carry_out(
