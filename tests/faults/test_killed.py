@@ -15,7 +15,7 @@ from geoseg.io.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
-STAGES = ("mosaic", "overviews", "cog", "objects", "seams", "outlines", "features", "layers", "preview")
+STAGES = ("mosaic", "overviews", "cog", "objects", "layers", "preview")
 
 
 def test_these_are_the_stages(undisturbed: Path) -> None:
@@ -49,7 +49,7 @@ def test_the_driver_is_killed_in_every_stage(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("stage", ["mosaic", "features"])
+@pytest.mark.parametrize("stage", ["mosaic", "objects"])
 def test_a_signal_stops_the_run_cleanly(
     mapping: Mapping, undisturbed: Path, tmp_path: Path, number: signal.Signals, stage: str
 ) -> None:
