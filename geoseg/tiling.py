@@ -169,6 +169,9 @@ def mirrored(start: int, stop: int, size: int) -> NDArray[np.int64]:
 
     The mirror lies on the outermost pixel's outer edge, so that pixel itself is repeated (numpy's "symmetric")
     and an axis of one pixel works.
+
+    Returns:
+        int64 (n,), n being stop - start.
     """
     position = np.arange(start, stop) % (2 * size)
     return np.where(position < size, position, 2 * size - 1 - position)

@@ -249,7 +249,7 @@ def test_numbers_of_other_libraries_are_numbers(tmp_path: Path, scene: Path, tin
         ({"stretch": (9, 3)}, "LO below HI"),
         ({"stretch": "5"}, "expected a stretch"),
         ({"resolution": "coarse"}, "model, native, finest or metres"),
-        ({"resolution": -1}, "positive number of metres"),
+        ({"resolution": -1}, "0.0001 to 1000000 metres"),
         ({"tile_size": 4}, "tile size from 8 to 8192, got 4"),
         ({"tile_overlap": -2}, "tile overlap from 0, got -2"),
         ({"block_size": 700}, "multiple of the chunk size"),

@@ -92,7 +92,7 @@ class Mosaic:
         array[(..., *window.slices_in(Window(0, 0, height, width)))] = values
 
     def read(self, level: int, name: str, window: Window | None = None) -> NDArray[np.uint8]:
-        """A window (default: all) of one array."""
+        """A window (default: all) of one array: (row, column), or (class, row, column) for `probability`."""
         array = self._array(level, name)
         if window is None:
             return np.asarray(array[...])
@@ -163,7 +163,7 @@ def majority_of_four(classes_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def mean_of_four(confidence_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mean of the valid among each 2 x 2 pixels, rounded to nearest; 255 where none is."""
+    """The mean (row, column) of the valid among each 2 x 2 pixels, rounded to nearest; 255 where none is."""
     quads = _quads(confidence_hw)
     valid = quads != NODATA_CLASS
     count = valid.sum(axis=0, dtype=np.uint16)

@@ -78,7 +78,7 @@ class Axis:
         return Taps(source_start, source_stop, weights)
 
     def nearest(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The source pixel that holds the centre of each target pixel [start, stop)."""
+        """The source pixel that holds the centre of each target pixel [start, stop), int64 (n,)."""
         centre = (np.arange(start, stop) + 0.5) * self.scale
         return np.minimum(np.floor(centre).astype(np.int64), self.source_size - 1)
 

@@ -44,7 +44,7 @@ class Slant:
         return _rounded((t.e * rows + t.f) + t.d * cols), _rounded((t.b * rows + t.c) + t.a * cols)
 
     def inside(self, rows_hw: NDArray[np.float64], cols_hw: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which places lie on the source: its footprint is that of its pixels, edges included."""
+        """Which places lie on the source (row, column): its footprint is its pixels', edges included."""
         within: NDArray[np.bool_] = (
             (rows_hw >= 0) & (rows_hw <= self.height) & (cols_hw >= 0) & (cols_hw <= self.width)
         )
@@ -96,7 +96,7 @@ class Between:
 
     @property
     def taps(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.float32]], ...]:
-        """Index, counted from `start`, and weight of the two pixels around each place."""
+        """Index, counted from `start`, and weight (row, column) of the two pixels around each place."""
         last = self.stop - self.start - 1
         return (
             (np.clip(self.first_hw - self.start, 0, last), 1 - self.fraction_hw),

@@ -119,7 +119,7 @@ class LabelledScene:
         self.reader.close()
 
     def labels(self, window: Window) -> NDArray[np.uint8]:
-        """Class ids of a window; `NODATA_CLASS` where ignored, outside the region or the scene.
+        """Class ids (row, column) of a window; `NODATA_CLASS` where ignored, outside the region or the scene.
 
         Validity of the image is not known here: see `read`.
         """
