@@ -92,7 +92,7 @@ def test_a_random_worker_is_killed_every_three_seconds(mapping: Mapping, undistu
         _, said = process.communicate()
         if process.returncode == 0:
             break
-        assert process.returncode == 1, said
+        assert process.returncode in {1, 4}, said
     assert killed > 0
     record = RunFolder(run).record()
     assert record is not None
