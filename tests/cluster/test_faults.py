@@ -125,17 +125,21 @@ class Sleep:
         return work
 
 def leave(number, frame):
-    raise SystemExit(128 + number)
+    # As the command does: Ray turns a SystemExit that reaches it within a call of its own into exit code 1.
+    raise KeyboardInterrupt
 
 signal.signal(signal.SIGTERM, leave)
-with RayRunner(2, 1, gpu=False) as runner:
-    list(runner.run(Sleep(sys.argv[1]), [Unit(str(number), number) for number in range(9)]))
+try:
+    with RayRunner(2, 1, gpu=False) as runner:
+        list(runner.run(Sleep(sys.argv[1]), [Unit(str(number), number) for number in range(9)]))
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -2)])
-def test_a_signal_ends_a_run_that_is_at_work(tmp_path: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_that_is_at_work(tmp_path: Path, number: int) -> None:
     begun = tmp_path / "begun"
     with subprocess.Popen([sys.executable, "-c", SLEEPERS, str(begun)], stderr=subprocess.DEVNULL) as process:
         try:
@@ -143,7 +147,7 @@ def test_a_signal_ends_a_run_that_is_at_work(tmp_path: Path, number: int, code: 
             while not begun.exists() and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
             process.send_signal(number)
-            assert process.wait(timeout=60) == code
+            assert process.wait(timeout=60) == 130
         finally:
             process.kill()
 
