@@ -1,34 +1,32 @@
-"""The whole story of a run: mosaic, overviews, COG, objects, layers, picture; each stage resumable.
+"""The whole story of a run: mosaic, overviews, COG, objects, outlines, features, layers, picture.
 
 Every stage leaves markers in the ledger, each with the hash of what it depends on. Running the same plan again does
 what has no marker; other options for the layers redo the stages that depend on them, and nothing before.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from geoseg.errors import GeosegError, RunFolderError, StoppedError
 from geoseg.io.cog import write_class_cog
-from geoseg.io.layers import Features, Source, write_geojson, write_geopackage
-from geoseg.io.ledger import file_sha256
+from geoseg.io.layers import Batches, Source, write_geojson, write_geopackage
+from geoseg.io.ledger import canonical_hash
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
-from geoseg.progress import stage_progress
 from geoseg.report.preview import write_preview
-from geoseg.runner import ItemT, Job, Runner, Unit, is_disk_full
+from geoseg.runner import Runner, Unit, is_disk_full
+from geoseg.stages import Stages
 from geoseg.tiling import Block
-from geoseg.vectorize.features import assemble
-from geoseg.vectorize.pieces import BlockPieces, merge
-from geoseg.work.objects import TraceBlocks, pieces_file
+from geoseg.work.features import PlaceFeatures, features_of, owner_keys
+from geoseg.work.objects import LabelBlocks, join_seams
+from geoseg.work.outlines import TraceBlocks
 from geoseg.work.overviews import ReduceBlocks, level_key, level_windows
 from geoseg.work.predict import PredictBlocks
+from geoseg.work.stage_files import StageFiles
 
 _WHOLE = "all"
 """Key of the marker of a stage that is one unit."""
@@ -74,7 +72,7 @@ def map_scene(
         _keep_plan(plan, run, mixed_numerics=mixed_numerics)
         _write_record(plan, run, outcome, argv)
         try:
-            _Story(plan, run, runner, outcome).tell()
+            _Story(plan, run, Stages(run, runner, outcome)).tell()
             outcome.status = "incomplete" if outcome.quarantined else "complete"
         finally:
             if outcome.status == "running":
@@ -101,12 +99,13 @@ def _write_record(plan: RunPlan, run: RunFolder, outcome: Outcome, argv: Sequenc
 class _Story:
     """The stages of one run, in order."""
 
-    def __init__(self, plan: RunPlan, run: RunFolder, runner: Runner, outcome: Outcome) -> None:
+    def __init__(self, plan: RunPlan, run: RunFolder, stages: Stages) -> None:
         self.plan = plan
         self.run = run
-        self.runner = runner
-        self.outcome = outcome
+        self.stages = stages
+        self.outcome = stages.outcome
         self.grid = plan.scene.grid
+        self.class_ids = tuple(class_id for class_id, _ in plan.labels.layers)
 
     def tell(self) -> None:
         if not self.run.mosaic.path.exists():
@@ -114,12 +113,14 @@ class _Story:
         self._predict()
         state = MosaicState.of(self.run.ledger("mosaic"))
         self._reduce(state.content_hash)
-        self._once("cog", _WHOLE, {"mosaic": state.content_hash}, self._write_cog)
-        self._trace(state)
+        self.stages.once("cog", _WHOLE, {"mosaic": state.content_hash}, self._write_cog)
+        self._label(state)
+        shapes = canonical_hash({"mosaic": state.content_hash, **self.plan.shapes_content})
+        self._outline(state, shapes)
         layers = {"mosaic": state.content_hash, **self.plan.layers_content}
         for kind in self._formats(layers):
-            self._once("layers", kind, layers, partial(self._write_layers, kind))
-        self._once("preview", _WHOLE, layers, self._write_preview)
+            self.stages.once("layers", kind, layers, partial(self._write_layers, kind, shapes))
+        self.stages.once("preview", _WHOLE, layers, partial(self._write_preview, shapes))
 
     def _predict(self) -> None:
         done = self.run.ledger("mosaic").done()
@@ -133,7 +134,7 @@ class _Story:
             numerics=self.plan.numerics,
         )
         units = [Unit(block.key, block) for block in self.plan.blocks if block.key not in done]
-        self.outcome.quarantined |= self._units("mosaic", job, units, _block_px)
+        self.outcome.quarantined |= self.stages.units("mosaic", job, units, _block_px)
 
     def _reduce(self, mosaic_hash: str) -> None:
         done = self.run.ledger("overviews").done_for(mosaic_hash)
@@ -142,48 +143,45 @@ class _Story:
             units = [Unit(level_key(level, window), window) for window in windows]
             units = [unit for unit in units if unit.key not in done]
             job = ReduceBlocks(self.run, level, mosaic_hash)
-            failed = self._units("overviews", job, units, lambda window: window.height * window.width)
+            failed = self.stages.units("overviews", job, units, lambda window: window.height * window.width)
             _all_done(f"overview level {level}", failed)
         self.outcome.outputs.append({"path": "mosaic.zarr", "format": "zarr", "features": None, "sha256": None})
 
-    def _trace(self, state: MosaicState) -> None:
+    def _label(self, state: MosaicState) -> None:
+        """Label the blocks that hold data, and join what meets at their seams."""
         done = self.run.ledger("objects").done()
-        blocks = [block for block in self.plan.blocks if block.key in state.with_data - done]
-        keep = tuple(class_id for class_id, _ in self.plan.labels.layers)
-        units = [Unit(block.key, block) for block in blocks]
-        failed = self._units("objects", TraceBlocks(self.run, self.grid.width, keep), units, _block_px)
+        units = [Unit(block.key, block) for block in self._with_data(state) if block.key not in done]
+        failed = self.stages.units("objects", LabelBlocks(self.run, self.grid, self.class_ids), units, _block_px)
         _all_done("objects", failed)
+        seams = self.run.ledger("seams")
+        if not seams.done_for(state.content_hash):
+            with self.stages.timed("seams"):
+                files = join_seams(self.run, self.grid.width, self._with_data(state))
+            seams.commit(_WHOLE, {"depends": state.content_hash, "files": files})
 
-    def _units(
-        self, stage: str, job: Job[ItemT], units: Sequence[Unit[ItemT]], pixels: Callable[[ItemT], int]
-    ) -> dict[str, str]:
-        """Do units of a stage with a progress bar; returns the error of each that failed for good."""
-        if not units:
-            return {}
-        sizes = {unit.key: pixels(unit.item) for unit in units}
-        failed: dict[str, str] = {}
-        sums = self.outcome.stages.setdefault(stage, {})
-        start = time.perf_counter()
-        with self._timed(stage), stage_progress(stage, sum(sizes.values())) as advance:
-            for report in self.runner.run(job, units):
-                if report.error is not None:
-                    failed[report.key] = report.error
-                if "start_s" not in sums and "seconds" in report.result:
-                    # Until the first unit began, workers started: their libraries take seconds to load.
-                    sums["start_s"] = max(0.0, time.perf_counter() - start - report.result["seconds"])
-                sums["units"] = sums.get("units", 0) + 1
-                for name, value in report.result.items():
-                    # A stage's own seconds are those of the clock on the wall.
-                    counted = "worker_s" if name == "seconds" else name
-                    sums[counted] = sums.get(counted, 0) + value
-                sums["retries"] = sums.get("retries", 0) + len(report.earlier)
-                advance(
-                    sizes.pop(report.key),
-                    report.result.get("tiles", 0),
-                    retries=len(report.earlier),
-                    quarantined=int(report.error is not None),
-                )
-        return failed
+    def _outline(self, state: MosaicState, shapes: str) -> None:
+        """Outline the objects that are large enough, block by block, and make features of them."""
+        layers = self.plan.layers
+        done = StageFiles(self.run, "outlines", shapes).remove_others()
+        tracing = TraceBlocks(
+            run=self.run,
+            grid=self.grid,
+            blocks=self.plan.blocks,
+            keep=self.class_ids,
+            min_area_m2=layers.min_area_m2,
+            simplify_m=layers.simplify_m,
+            depends=shapes,
+        )
+        blocks = [Unit(block.key, block) for block in self._with_data(state) if block.key not in done]
+        _all_done("outlines", self.stages.units("outlines", tracing, blocks, _block_px))
+        done = StageFiles(self.run, "features", shapes).remove_others()
+        placing = PlaceFeatures(self.run, self.grid, layers.simplify_m == 0, shapes)
+        owners = [Unit(key, key) for key in owner_keys(self.run, shapes) if key not in done]
+        block_px = self.plan.blocks.block_px**2
+        _all_done("features", self.stages.units("features", placing, owners, lambda _: block_px))
+
+    def _with_data(self, state: MosaicState) -> list[Block]:
+        return [block for block in self.plan.blocks if block.key in state.with_data]
 
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""
@@ -198,76 +196,39 @@ class _Story:
             ledger.forget(kind)
         return [kind for kind in get_args(LayerFormat) if kind in kept]
 
-    def _once(
-        self, stage: str, key: str, depends: dict[str, Any], work: Callable[[], list[dict[str, Any]]]
-    ) -> None:
-        """Do one unit of a stage in this process, unless its outputs are there and depend on the same."""
-        ledger = self.run.ledger(stage)
-        if key in ledger.done():
-            marker = ledger.record(key)
-            there = all((self.run.path / output["path"]).exists() for output in marker["outputs"])
-            if marker["depends"] == depends and there:
-                self.outcome.outputs += marker["outputs"]
-                return
-        with self._timed(stage):
-            outputs = work()
-        ledger.commit(key, {"depends": depends, "outputs": outputs})
-        self.outcome.outputs += outputs
-
     def _write_cog(self) -> list[dict[str, Any]]:
         path = self.run.path / "classes.tif"
         write_class_cog(path, self.run.mosaic, self.grid, self.plan.labels, self.plan.plan_hash)
-        return [self._output(path, "cog", None)]
+        return [self.stages.output(path, "cog", None)]
 
-    def _write_layers(self, kind: LayerFormat) -> list[dict[str, Any]]:
-        keys = sorted(self.run.ledger("objects").done())
-        pieces = [BlockPieces.from_bytes(pieces_file(self.run, key).read_bytes()) for key in keys]
-        features = assemble(
-            merge(pieces),
-            self.grid,
-            min_area_m2=self.plan.layers.min_area_m2,
-            tolerance_m=self.plan.layers.simplify_m,
-        )
+    def _write_layers(self, kind: LayerFormat, shapes: str) -> list[dict[str, Any]]:
         self.run.layers.mkdir(exist_ok=True)
         source = Source(self.plan.plan_hash, len(self.outcome.quarantined))
-        outputs = []
-        layers: dict[str, Features] = {}
-        for class_id, layer in self.plan.layer_classes:
-            layers[layer] = features.where(features.class_id == np.uint8(class_id))
-            if kind == "geojson":
-                path = self.run.layers / f"{layer}.geojson"
-                write_geojson(path, layers[layer], self.plan.labels, self.grid.crs, source)
-                outputs.append(self._output(path, "geojson", len(layers[layer])))
-        if kind == "gpkg":
-            path = self.run.layers / "geoseg.gpkg"
-            write_geopackage(path, layers, self.plan.labels, self.grid.crs, source)
-            outputs.append(self._output(path, "gpkg", len(features)))
-        return outputs
+        layers = self._features(shapes)
+        labels, crs = self.plan.labels, self.grid.crs
+        match kind:
+            case "geojson":
+                outputs = []
+                for layer, batches in layers.items():
+                    path = self.run.layers / f"{layer}.geojson"
+                    count = write_geojson(path, batches, labels, crs, source)
+                    outputs.append(self.stages.output(path, kind, count))
+                return outputs
+            case "gpkg":
+                path = self.run.layers / "geoseg.gpkg"
+                counts = write_geopackage(path, layers, labels, crs, source)
+                return [self.stages.output(path, kind, sum(counts.values()))]
 
-    def _write_preview(self) -> list[dict[str, Any]]:
+    def _write_preview(self, shapes: str) -> list[dict[str, Any]]:
         path = self.run.path / "preview.png"
-        files = {layer: self._layer_file(layer) for _, layer in self.plan.layer_classes}
-        write_preview(path, self.plan.scene, self.run.mosaic, files, self.plan.labels)
-        return [self._output(path, "png", None)]
+        write_preview(path, self.plan.scene, self.run.mosaic, self._features(shapes), self.plan.labels)
+        return [self.stages.output(path, "png", None)]
 
-    def _layer_file(self, layer: str) -> Path:
-        """A file that holds a layer, in whichever format there is one."""
-        geopackage = self.run.layers / "geoseg.gpkg"
-        return geopackage if geopackage.exists() else self.run.layers / f"{layer}.geojson"
-
-    def _output(self, path: Path, kind: str, features: int | None) -> dict[str, Any]:
-        name = path.relative_to(self.run.path).as_posix()
-        return {"path": name, "format": kind, "features": features, "sha256": file_sha256(path)}
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of a with-block to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            sums = self.outcome.stages.setdefault(stage, {})
-            sums["seconds"] = round(sums.get("seconds", 0) + time.perf_counter() - start, 2)
+    def _features(self, shapes: str) -> dict[str, Batches]:
+        """The features of each layer that is written."""
+        return {
+            layer: partial(features_of, self.run, shapes, class_id) for class_id, layer in self.plan.layer_classes
+        }
 
 
 def _block_px(block: Block) -> int:

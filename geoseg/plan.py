@@ -133,6 +133,16 @@ class RunPlan:
         return tuple(layer for name, layer in with_layer.items() if name in asked)
 
     @property
+    def shapes_content(self) -> dict[str, Any]:
+        """All that outlines and features depend on besides the mosaic, as JSON; those of a class on no other's."""
+        return {
+            "min_area_m2": self.layers.min_area_m2,
+            "simplify_m": self.layers.simplify_m,
+            "layers": [class_id for class_id, _ in self.labels.layers],
+            "block_px": self.blocks.block_px,
+        }
+
+    @property
     def layers_content(self) -> dict[str, Any]:
         """All that the layers depend on besides the mosaic, as JSON; each format is written from the same."""
         return {

@@ -15,14 +15,17 @@ _SNAP_DEG = 1e-6
 _WGS84 = "EPSG:4326"
 
 
-def crosses(polygons: NDArray[np.object_], crs: str) -> bool:
-    """Whether any of the polygons (n,), in x and y of a projected CRS, may lie across the antimeridian."""
+def crosses(bounds: NDArray[np.float64], crs: str) -> bool:
+    """Whether polygons in x and y of a projected CRS may lie across the antimeridian.
+
+    Args:
+        bounds: Left, bottom, right and top of all of them, float64 (4,); NaN of none.
+        crs: Authority code or WKT.
+    """
     projected = parse_crs(crs)
-    if projected.is_geographic or len(polygons) == 0:
+    if projected.is_geographic or np.isnan(bounds).any():
         return False
-    west, _, east, _ = Transformer.from_crs(projected, _WGS84, always_xy=True).transform_bounds(
-        *shapely.total_bounds(polygons)
-    )
+    west, _, east, _ = Transformer.from_crs(projected, _WGS84, always_xy=True).transform_bounds(*bounds)
     return bool(west > east or east - west > 180)
 
 

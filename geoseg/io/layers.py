@@ -1,19 +1,20 @@
 """Layers of features, written so that GIS tools open them: GeoJSON (RFC 7946) and GeoPackage 1.3.
 
 Both are written whole beside their target and then moved over it, and the same features give the same bytes.
+Features come in batches, so that memory does not grow with their number.
 """
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import pyogrio
-import pyogrio.raw
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
@@ -23,8 +24,17 @@ from geoseg.grid import parse_crs
 from geoseg.io.antimeridian import crosses, cut
 from geoseg.labels import LabelSet
 
-# What a GeoPackage says about when it was written; any fixed date does.
-_WRITTEN = "2000-01-01T00:00:00.000Z"
+_GEOPACKAGE_OPTIONS = {
+    # What a GeoPackage says about when it was written; any fixed date does.
+    "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z",
+    # Bytes of a spatial index that GDAL holds before it writes to the file.
+    "OGR_GPKG_MAX_RAM_USAGE_RTREE": str(32 * 2**20),
+}
+
+_GEOMETRY = "geom"
+
+_BATCH = 4096
+"""Features that GDAL gets at once."""
 
 # The last bytes of every GeoJSON file of GDAL's.
 _GEOJSON_END = b"\n]\n}\n"
@@ -52,15 +62,21 @@ class Features:
     def __len__(self) -> int:
         return len(self.id)
 
-    def where(self, wanted: NDArray[np.bool_]) -> "Features":
-        """The features for which `wanted` (n,) is true."""
+    def at(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> "Features":
+        """The features at an index (m,), or where a mask (n,) is true."""
         return Features(
-            self.id[wanted],
-            self.class_id[wanted],
-            self.confidence[wanted],
-            self.area_m2[wanted],
-            self.geometry[wanted],
+            self.id[index], self.class_id[index], self.confidence[index], self.area_m2[index], self.geometry[index]
         )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Features"]) -> "Features":
+        """The features of all parts, at least one, one after the other."""
+        columns = ("id", "class_id", "confidence", "area_m2", "geometry")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+
+
+Batches = Callable[[], Iterable[Features]]
+"""Features of a layer, in order and a batch at a time; each call gives all of them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,7 @@ class Source:
         return {"run": self.run, "status": self.status, "missing_blocks": self.missing_blocks}
 
 
-def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str, source: Source) -> None:
+def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source) -> int:
     """Write features as a GeoJSON FeatureCollection in the sense of RFC 7946.
 
     Coordinates are WGS 84 longitude and latitude with 7 decimals (about 1 cm), polygons across the
@@ -94,20 +110,26 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str, so
 
     Args:
         path: File to write, in a folder that exists; one that is there is replaced.
-        features: Features in `crs`.
+        batches: Features in `crs`.
         labels: What names the classes.
         crs: Authority code or WKT.
         source: The run, which becomes the foreign member `geoseg` (RFC 7946, section 6.1).
+
+    Returns:
+        How many features were written.
 
     Raises:
         StoppedError: GDAL could not write the whole file.
         OSError: The folder is missing or read-only.
     """
-    placed, cut_here = features, crosses(features.geometry, crs)
-    if cut_here:
-        placed = replace(features, geometry=cut(features.geometry, crs))
+    cut_here = crosses(_bounds(batches), crs)
+
+    def placed() -> Iterator[Features]:
+        for features in batches():
+            yield replace(features, geometry=cut(features.geometry, crs)) if cut_here else features
+
     with _replacing(path) as written:
-        _write(
+        count = _write(
             written,
             path.stem,
             placed,
@@ -115,7 +137,7 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str, so
             None if cut_here else crs,
             geometry_type="Unknown" if cut_here else "Polygon",
             # GDAL takes the column that becomes the member `id` out of the properties, so it gets a copy.
-            extra={"feature_id": features.id},
+            id_column="feature_id",
             driver="GeoJSON",
             layer_options={
                 # GDAL would cut again, at what only touches the meridian; a layer of no CRS gets no member `crs`.
@@ -134,11 +156,12 @@ def write_geojson(path: Path, features: Features, labels: LabelSet, crs: str, so
             whole = file.read() == _GEOJSON_END
         if not whole:
             raise _not_written(path, "the end of the file is missing")
+    return count
 
 
 def write_geopackage(
-    path: Path, layers: Mapping[str, Features], labels: LabelSet, crs: str, source: Source
-) -> None:
+    path: Path, layers: Mapping[str, Batches], labels: LabelSet, crs: str, source: Source
+) -> dict[str, int]:
     """Write layers into one GeoPackage, version 1.3, with a spatial index each.
 
     Version 1.3, since older QGIS warns of the later ones.
@@ -150,6 +173,9 @@ def write_geopackage(
         crs: Authority code or WKT.
         source: The run, which becomes each layer's metadata (gpkg_metadata) and, in words, its description.
 
+    Returns:
+        How many features each layer has.
+
     Raises:
         ValueError: There is no layer.
         StoppedError: GDAL could not write the whole file.
@@ -157,70 +183,117 @@ def write_geopackage(
     """
     if not layers:
         raise ValueError("expected at least one layer")
-    with _replacing(path) as written, _gdal_option("OGR_CURRENT_DATE", _WRITTEN):
-        for name, features in layers.items():
-            _write(
+    counts: dict[str, int] = {}
+    with _replacing(path) as written, _gdal_options(_GEOPACKAGE_OPTIONS):
+        for name, batches in layers.items():
+            counts[name] = _write(
                 written,
                 name,
-                features,
+                batches,
                 labels,
                 crs,
-                extra={},
                 driver="GPKG",
                 dataset_options={"VERSION": "1.3"},
                 layer_options={
                     "SPATIAL_INDEX": "YES",
-                    "GEOMETRY_NAME": "geom",
+                    "GEOMETRY_NAME": _GEOMETRY,
                     "FID": "fid",
                     "DESCRIPTION": _in_words(source),
                 },
                 metadata={f"geoseg_{key}": str(value) for key, value in source.to_json().items()},
             )
-        for name, features in layers.items():
+        for name, count in counts.items():
             # Nor does it report that it could not write the spatial index, the last thing it does.
             info = pyogrio.read_info(written, layer=name)
-            if info["features"] != len(features) or not info["capabilities"]["fast_spatial_filter"]:
+            if info["features"] != count or not info["capabilities"]["fast_spatial_filter"]:
                 raise _not_written(path, f"layer {name} is not whole")
+    return counts
 
 
 def _write(
     path: Path,
     layer: str,
-    features: Features,
+    batches: Batches,
     labels: LabelSet,
     crs: str | None,
     *,
-    extra: Mapping[str, NDArray[np.int64]],
     driver: str,
     layer_options: Mapping[str, str],
+    id_column: str | None = None,
     dataset_options: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
     geometry_type: str = "Polygon",
-) -> None:
-    """Write one layer, with the columns that all formats have and extra ones."""
-    columns: dict[str, NDArray[np.generic]] = {
-        **extra,
-        "id": features.id,
-        "class": np.array(labels.names, object)[features.class_id],
-        "confidence": np.round(features.confidence, 4),
-        "area_m2": np.round(features.area_m2, 2),
-    }
+) -> int:
+    """Write one layer, with the columns that all formats have; returns the number of its features."""
+    kinds = [("id", pa.int64()), ("class", pa.string()), ("confidence", pa.float64()), ("area_m2", pa.float64())]
+    if id_column is not None:
+        kinds.insert(0, (id_column, pa.int64()))
+    geometry = pa.field(_GEOMETRY, pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
+    schema = pa.schema([pa.field(name, kind) for name, kind in kinds] + [geometry])
+    count = 0
+    broken: list[BaseException] = []
+
+    def tables() -> Iterator[pa.RecordBatch]:
+        # GDAL says only that there is no further batch.
+        try:
+            yield from converted()
+        except BaseException as error:
+            broken.append(error)
+            raise
+
+    def converted() -> Iterator[pa.RecordBatch]:
+        nonlocal count
+        names = np.array(labels.names, object)
+        for features in _of_one_size(batches()):
+            count += len(features)
+            arrays: list[NDArray[np.generic]] = [features.id] * (id_column is not None)
+            arrays += [features.id, names[features.class_id]]
+            arrays += [np.round(features.confidence, 4), np.round(features.area_m2, 2)]
+            arrays.append(np.asarray(shapely.to_wkb(features.geometry, byte_order=1), object))
+            columns = [pa.array(array, field.type) for array, field in zip(arrays, schema, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
-        pyogrio.raw.write(
-            str(path),
-            shapely.to_wkb(features.geometry, byte_order=1),
-            list(columns.values()),
-            list(columns),
-            layer=layer,
-            driver=driver,
-            geometry_type=geometry_type,
-            crs=None if crs is None else parse_crs(crs).to_wkt(),
-            promote_to_multi=False,
-            dataset_options=dict(dataset_options or {}),
-            layer_options=dict(layer_options),
-            layer_metadata=None if metadata is None else dict(metadata),
-        )
+        try:
+            pyogrio.write_arrow(
+                pa.RecordBatchReader.from_batches(schema, tables()),
+                str(path),
+                layer=layer,
+                driver=driver,
+                geometry_name=_GEOMETRY,
+                geometry_type=geometry_type,
+                crs=None if crs is None else parse_crs(crs).to_wkt(),
+                dataset_options=dict(dataset_options or {}),
+                layer_options=dict(layer_options),
+                layer_metadata=None if metadata is None else dict(metadata),
+            )
+        except RuntimeError:
+            if broken:
+                raise broken[0] from None
+            raise
+    return count
+
+
+def _of_one_size(batches: Iterable[Features]) -> Iterator[Features]:
+    """The same features in batches of a fixed size, upon which the pages of a GeoPackage depend."""
+    left: Features | None = None
+    for features in batches:
+        every = features if left is None else Features.concatenate((left, features))
+        whole = len(every) // _BATCH * _BATCH
+        yield from (every.at(np.arange(start, start + _BATCH)) for start in range(0, whole, _BATCH))
+        left = every.at(np.arange(whole, len(every)))
+    if left is not None and len(left):
+        yield left
+
+
+def _bounds(batches: Batches) -> NDArray[np.float64]:
+    """Left, bottom, right, top of all features; NaN of none."""
+    bounds = [shapely.total_bounds(features.geometry) for features in batches() if len(features)]
+    if not bounds:
+        return np.full(4, np.nan)
+    every = np.array(bounds)
+    return np.concatenate((every[:, :2].min(axis=0), every[:, 2:].max(axis=0)))
 
 
 def _in_words(source: Source) -> str:
@@ -247,14 +320,14 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _gdal_option(name: str, value: str) -> Iterator[None]:
-    """Set one of GDAL's configuration options for a while."""
-    before = pyogrio.get_gdal_config_option(name)
-    pyogrio.set_gdal_config_options({name: value})
+def _gdal_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Set some of GDAL's configuration options for a while."""
+    before = {name: pyogrio.get_gdal_config_option(name) for name in options}
+    pyogrio.set_gdal_config_options(dict(options))
     try:
         yield
     finally:
-        pyogrio.set_gdal_config_options({name: before})
+        pyogrio.set_gdal_config_options(before)
 
 
 def _not_written(path: Path, reason: str) -> StoppedError:

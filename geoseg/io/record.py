@@ -128,7 +128,13 @@ class StageRecord(_Part):
     """Pixels that hold data."""
 
     components: Count = 0
-    """Pieces of objects, or objects."""
+    """Components of single blocks."""
+
+    parts: Count = 0
+    """Outlines of objects, or of what single blocks hold of them."""
+
+    features: Count = 0
+    """Whole objects with their outlines, of all classes that have a layer."""
 
     worker_s: Length = 0
     """Time from the start of a unit to its end."""

@@ -1,12 +1,14 @@
 """Objects across blocks: components that meet at a seam are one object.
 
-Only the pixels on block borders are looked at, so that time and memory grow with the length of the seams and
-not with the raster.
+Only the pixels on block borders are looked at, a row of blocks at a time: once from the top down, when components
+become sets (`link`), and once from the bottom up, when each set learns what it became further down (`settle`).
+Memory grows with the grid's width, not with its height.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,11 @@ from scipy.sparse.csgraph import connected_components
 
 from geoseg.grid import Window
 from geoseg.objects.label import BlockObjects
+from geoseg.objects.measures import Measures
+
+_NO_SET = -1
+
+_LINES = ("top_w", "bottom_w", "left_h", "right_h", "label", "class_id")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +36,7 @@ class BlockBorders:
         right_h: int32 (row,); along the last column.
         label: int32 (n,); the labels on those four lines, sorted, each once.
         class_id: uint8 (n,); the class of each.
-        first_pixel: int64 (n,); the first pixel of each within the block, as in `BlockObjects`.
+        measures: Of each, within the block.
     """
 
     window: Window
@@ -39,7 +46,7 @@ class BlockBorders:
     right_h: NDArray[np.int32]
     label: NDArray[np.int32]
     class_id: NDArray[np.uint8]
-    first_pixel: NDArray[np.int64]
+    measures: Measures
 
     @classmethod
     def of(cls, objects: BlockObjects) -> Self:
@@ -58,92 +65,138 @@ class BlockBorders:
             right_h=right_h,
             label=label,
             class_id=objects.class_id[label - 1],
-            first_pixel=objects.first_pixel[label - 1],
+            measures=objects.measures.take(label - 1),
         )
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name, but for the window."""
+        lines = {f"border_{name}": getattr(self, name) for name in _LINES}
+        return {**lines, **self.measures.to_arrays("border_")}
 
-def join(blocks: Sequence[BlockBorders]) -> list[NDArray[np.int64]]:
-    """Find the object of every border component.
+    @classmethod
+    def from_arrays(cls, window: Window, arrays: dict[str, NDArray[Any]]) -> Self:
+        """What `to_arrays` gave."""
+        lines = {name: arrays[f"border_{name}"] for name in _LINES}
+        return cls(window=window, **lines, measures=Measures.from_arrays(arrays, "border_"))
 
-    Two components are one object when a pixel of one is 4-adjacent to a pixel of the other across a border
-    and the classes are equal. An object's id is 1 + its first pixel in raster order on the grid, which
-    depends neither on the blocks nor on their order. A component that touches no border is an object by
-    itself, with id 1 + its own first pixel.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedRow:
+    """The components on the borders of a row of blocks, joined with all that lies above.
+
+    Attributes:
+        row_stop: The first grid row below the blocks.
+        members: For each block, the set of each of its `BlockBorders.label`.
+        above: int64 (m,); the set that each set of the row above is part of, -1 where it does not reach this row.
+        class_id: uint8 (n,); the class of each of n sets.
+        measures: Of each set, down to this row.
+        bottom_w: int64 (grid column,); sets along the last row of pixels, -1 for none.
+    """
+
+    row_stop: int
+    members: tuple[NDArray[np.int64], ...]
+    above: NDArray[np.int64]
+    class_id: NDArray[np.uint8]
+    measures: Measures
+    bottom_w: NDArray[np.int64]
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What `settle` needs, by name."""
+        sizes = np.array([len(part) for part in self.members], np.int64)
+        members = np.concatenate((np.empty(0, np.int64), *self.members))
+        return {"members": members, "sizes": sizes, "above": self.above, **self.measures.to_arrays()}
+
+
+def link(blocks: Sequence[BlockBorders], grid_width: int, above: LinkedRow | None) -> LinkedRow:
+    """Join the components of a row of blocks with one another and with the row above.
+
+    Two components are one object when a pixel of one is 4-adjacent to a pixel of the other across a border and
+    the classes are equal.
 
     Args:
-        blocks: Disjoint blocks in any order; blocks without any data may be missing.
-
-    Returns:
-        For each block, in the order given, the ids int64 (n,) of its `BlockBorders.label`.
+        blocks: Blocks of one row, from left to right; those without any data may be missing.
+        grid_width: Columns of the grid.
+        above: The row above, or None if there is nothing above.
 
     Raises:
-        ValueError: A block is given twice.
+        ValueError: The blocks are not of one row, or overlap.
     """
-    if len({block.window for block in blocks}) != len(blocks):
-        raise ValueError("expected each block once, got one of them twice")
-    if not blocks:
-        return []
-    sizes = [len(block.label) for block in blocks]
-    starts = np.concatenate(([0], np.cumsum(sizes)))
-    count = int(starts[-1])
-    if count == 0:
-        return [np.empty(0, np.int64) for _ in blocks]
+    rows = {(block.window.row, block.window.row_stop) for block in blocks}
+    if len(rows) != 1 or any(a.window.col_stop > b.window.col for a, b in pairwise(blocks)):
+        raise ValueError("expected blocks of one row from left to right, each once")
+    [(row, row_stop)] = rows
+    starts = np.concatenate(([0], np.cumsum([len(block.label) for block in blocks]))).tolist()
     class_id = np.concatenate([block.class_id for block in blocks])
-    first_pixel = np.concatenate([block.first_pixel for block in blocks])
+    measures = Measures.concatenate(*(block.measures for block in blocks))
+    ones, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for (a, at_a), (b, at_b) in pairwise(zip(blocks, starts, strict=False)):
+        if a.window.col_stop == b.window.col:
+            one, other = _nodes(a, a.right_h, at_a), _nodes(b, b.left_h, at_b)
+            touch = (one >= 0) & (other >= 0)
+            ones.append(one[touch])
+            others.append(other[touch])
 
-    above, below = _pairs_across_rows(blocks, starts)
-    left, right = _pairs_across_columns(blocks, starts)
-    one, other = np.concatenate((above, left)), np.concatenate((below, right))
+    nodes = starts[-1]
+    reaching = np.empty(0, np.int64)
+    if above is not None and above.row_stop == row:
+        top_w = _across(blocks, starts, grid_width, "top_w")
+        touch = (top_w >= 0) & (above.bottom_w >= 0)
+        touch[touch] = class_id[top_w[touch]] == above.class_id[above.bottom_w[touch]]
+        reaching, of_above = np.unique(above.bottom_w[touch], return_inverse=True)
+        ones.append(top_w[touch])
+        others.append(nodes + of_above)
+        class_id = np.concatenate((class_id, above.class_id[reaching]))
+        measures = Measures.concatenate(measures, above.measures.take(reaching))
+    one, other = np.concatenate(ones), np.concatenate(others)
     same = class_id[one] == class_id[other]
-    one, other = one[same], other[same]
-    graph = coo_array((np.ones(len(one), np.uint8), (one, other)), shape=(count, count))
-    objects, member_of = connected_components(graph, directed=False)
+    edges = (np.ones(int(same.sum()), np.uint8), (one[same], other[same]))
+    graph = coo_array(edges, shape=(len(class_id), len(class_id)))
+    count, set_of = connected_components(graph, directed=False) if len(class_id) else (0, np.empty(0, np.int64))
 
-    object_first = np.full(objects, np.iinfo(np.int64).max)
-    np.minimum.at(object_first, member_of, first_pixel)
-    return np.split(object_first[member_of] + 1, starts[1:-1])
+    set_of = set_of.astype(np.int64)
+    set_class = np.zeros(count, np.uint8)
+    set_class[set_of] = class_id
+    of_above = np.full(0 if above is None else len(above.measures), _NO_SET, np.int64)
+    of_above[reaching] = set_of[nodes:]
+    bottom_w = _across(blocks, starts, grid_width, "bottom_w")
+    bottom_w[bottom_w >= 0] = set_of[bottom_w[bottom_w >= 0]]
+    members = tuple(np.split(set_of[:nodes], starts[1:-1]))
+    return LinkedRow(row_stop, members, of_above, set_class, measures.joined(set_of, count), bottom_w)
 
 
-def _pairs_across_rows(
-    blocks: Sequence[BlockBorders], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nodes of labelled pixels that lie above one another across a border, each int64 (pair,)."""
-    stride = max(block.window.col_stop for block in blocks) + 1
-    above, below = [], []
+def settle(
+    arrays: dict[str, NDArray[Any]], below: tuple[NDArray[np.int64], Measures] | None
+) -> tuple[list[Measures], tuple[NDArray[np.int64], Measures]]:
+    """The objects that the components on the borders of a row of blocks are part of.
+
+    Args:
+        arrays: The row, from `LinkedRow.to_arrays`.
+        below: What this function returned second for the row below; None for the last row.
+
+    Returns:
+        For each block, a row for each of its `BlockBorders.label`: the measures of the whole object. And what the
+        row above needs: the set here of each of its sets, int64 (m,), and the measures of those.
+    """
+    measures = Measures.from_arrays(arrays)
+    if below is not None:
+        set_below, final = below
+        goes_on = set_below >= 0
+        columns = (column.copy() for column in measures.columns)
+        measures = Measures(*columns)
+        for column, value in zip(measures.columns, final.take(set_below[goes_on]).columns, strict=True):
+            column[goes_on] = value
+    members = np.split(arrays["members"], np.cumsum(arrays["sizes"])[:-1])
+    return [measures.take(member) for member in members], (arrays["above"], measures)
+
+
+def _nodes(block: BlockBorders, line: NDArray[np.int32], start: int) -> NDArray[np.int64]:
+    """Graph nodes along a line of a block, int64 (pixel,), -1 where there is no object."""
+    return np.where(line > 0, start + np.searchsorted(block.label, line), _NO_SET).astype(np.int64)
+
+
+def _across(blocks: Sequence[BlockBorders], starts: Sequence[int], grid_width: int, side: str) -> NDArray[np.int64]:
+    """Graph nodes along one side of a row of blocks, int64 (grid column,), -1 where there is no object."""
+    nodes_w = np.full(grid_width, _NO_SET, np.int64)
     for block, start in zip(blocks, starts, strict=False):
-        window = block.window
-        cols = np.arange(window.col, window.col_stop, dtype=np.int64)
-        # Both lines are keyed by the pixel below the border.
-        above.append(_keyed(window.row_stop * stride + cols, block.bottom_w, block, int(start)))
-        below.append(_keyed(window.row * stride + cols, block.top_w, block, int(start)))
-    return _match(np.hstack(above), np.hstack(below))
-
-
-def _pairs_across_columns(
-    blocks: Sequence[BlockBorders], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nodes of labelled pixels that lie side by side across a border, each int64 (pair,)."""
-    # One more than the columns: the pixel right of the last column must not be the next row's first.
-    stride = max(block.window.col_stop for block in blocks) + 1
-    left, right = [], []
-    for block, start in zip(blocks, starts, strict=False):
-        window = block.window
-        row_keys = np.arange(window.row, window.row_stop, dtype=np.int64) * stride
-        left.append(_keyed(row_keys + window.col_stop, block.right_h, block, int(start)))
-        right.append(_keyed(row_keys + window.col, block.left_h, block, int(start)))
-    return _match(np.hstack(left), np.hstack(right))
-
-
-def _keyed(
-    pixel_key: NDArray[np.int64], line: NDArray[np.int32], block: BlockBorders, start: int
-) -> NDArray[np.int64]:
-    """Pixel key and graph node of the labelled pixels of a line, int64 (2, pixel)."""
-    labelled = line > 0
-    node = start + np.searchsorted(block.label, line[labelled])
-    return np.stack((pixel_key[labelled], node.astype(np.int64)))
-
-
-def _match(one: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nodes of the pixels whose key occurs on both sides; a key occurs once a side in disjoint blocks."""
-    _, at_one, at_other = np.intersect1d(one[0], other[0], assume_unique=True, return_indices=True)
-    return one[1, at_one], other[1, at_other]
+        nodes_w[block.window.col : block.window.col_stop] = _nodes(block, getattr(block, side), start)
+    return nodes_w

@@ -2,22 +2,23 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pyogrio
 import shapely
+from affine import Affine
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
-from pyproj import Transformer
 
 from geoseg.errors import SceneError
-from geoseg.grid import Grid, parse_crs
+from geoseg.grid import Grid
+from geoseg.io.layers import Batches
 from geoseg.io.mosaic import Mosaic
 from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.labels import NODATA_CLASS, LabelSet
@@ -25,11 +26,14 @@ from geoseg.labels import NODATA_CLASS, LabelSet
 _PANEL_PX = 900
 """Longest side of a panel's raster."""
 
+_MOST_LINES = 10_000
+"""Outlines of a layer that are drawn, the largest first."""
+
 _PAPER = (1.0, 1.0, 1.0)
 
 
 def write_preview(
-    path: Path, scene: SceneRef, mosaic: Mosaic, layers: Mapping[str, Path], labels: LabelSet
+    path: Path, scene: SceneRef, mosaic: Mosaic, layers: Mapping[str, Batches], labels: LabelSet
 ) -> None:
     """Draw a finished run.
 
@@ -37,7 +41,7 @@ def write_preview(
         path: PNG to write; it appears whole or not at all.
         scene: The scene.
         mosaic: Its classes, with overviews.
-        layers: The file that holds each layer, by the layer's name.
+        layers: Features in the grid's CRS by layer name.
         labels: Names and colours.
     """
     grid = scene.grid
@@ -63,7 +67,7 @@ def write_preview(
     for class_id, layer in labels.layers:
         if layer not in layers:
             continue
-        lines = _outlines(layers[layer], layer, grid)
+        lines = _outlines(layers[layer], grid)
         panels[2].add_collection(LineCollection(lines, colors=[labels.classes[class_id].color], linewidths=0.7))
     panels[2].set_xlim(0, grid.width)
     panels[2].set_ylim(grid.height, 0)
@@ -105,27 +109,26 @@ def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.float64]:
     return picture
 
 
-def _outlines(file: Path, layer: str, grid: Grid) -> list[NDArray[np.float64]]:
-    """All rings of a layer in the grid's pixel coordinates, each (vertex, x-y)."""
-    meta, _, geometry, _ = pyogrio.raw.read(file, layer=layer, columns=[])
-    to_grid = Transformer.from_crs(meta["crs"], parse_crs(grid.crs), always_xy=True)
-    polygons = shapely.transform(shapely.from_wkb(geometry), to_grid.transform, interleaved=False)
-    rings = shapely.get_rings(polygons)
+def _outlines(batches: Batches, grid: Grid) -> list[NDArray[np.float64]]:
+    """The largest rings of a layer in the grid's pixel coordinates, each (vertex, x-y)."""
     # What is below a pixel of the panel cannot be seen and takes long to draw.
     tolerance = max(grid.height, grid.width) / _PANEL_PX / 2
-    to_pixels = ~grid.transform
-    lines: list[NDArray[np.float64]] = []
-    for ring in rings:
-        xy = shapely.get_coordinates(ring)
-        pixels = np.column_stack(
-            (
-                to_pixels.a * xy[:, 0] + to_pixels.b * xy[:, 1] + to_pixels.c,
-                to_pixels.d * xy[:, 0] + to_pixels.e * xy[:, 1] + to_pixels.f,
-            )
-        )
-        if np.ptp(pixels, axis=0).max() > tolerance:
-            lines.append(pixels)
-    return lines
+    t = ~grid.transform
+    sizes, lines = np.empty(0), np.empty(0, object)
+    for features in batches():
+        rings = shapely.get_rings(shapely.transform(features.geometry, partial(_apply, t)))
+        left, top, right, bottom = shapely.bounds(rings).T
+        size = np.maximum(right - left, bottom - top)
+        seen = size > tolerance
+        sizes, lines = np.append(sizes, size[seen]), np.append(lines, shapely.simplify(rings[seen], tolerance / 2))
+        largest = np.argsort(-sizes, kind="stable")[:_MOST_LINES]
+        sizes, lines = sizes[largest], lines[largest]
+    return [shapely.get_coordinates(line) for line in lines]
+
+
+def _apply(transform: Affine, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    t, x, y = transform, xy[:, 0], xy[:, 1]
+    return np.column_stack((t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f))
 
 
 def _scale_bar(axes: Axes, grid: Grid) -> None:

@@ -1,6 +1,7 @@
-"""Features from whole objects: simplified, placed on the ground and measured."""
+"""Features from outlines: placed on the ground and measured."""
 
 import math
+from typing import Any
 
 import numpy as np
 import shapely
@@ -10,50 +11,42 @@ from pyproj import CRS, Geod, Transformer
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.io.layers import Features
-from geoseg.vectorize.pieces import PixelObjects
+from geoseg.vectorize.outlines import Outlines
 from geoseg.vectorize.rings import Rings
-from geoseg.vectorize.simplify import simplify
 
-__all__ = ["Features", "assemble", "geodesic_area_m2"]
+_COLUMNS = ("id", "class_id", "confidence", "area_m2")
 
 
-def assemble(objects: PixelObjects, grid: Grid, *, min_area_m2: float = 0, tolerance_m: float = 0) -> Features:
-    """Turn whole objects into features in the grid's CRS.
+def place(outlines: Outlines, grid: Grid) -> Features:
+    """Turn outlines in pixels into features in the grid's CRS.
 
-    Objects that are too small go first, by the area of their exact outline; what is left is simplified, all
-    classes together; the area that a feature reports is that of its geometry as it is written. An id is that
-    of the object, whatever is dropped.
+    The area that a feature reports is that of its geometry as it is written.
 
     Args:
-        objects: Objects of all layers, in pixel coordinates.
+        outlines: Whole objects, in pixel coordinates.
         grid: The grid they lie on.
-        min_area_m2: Objects with less ground area are dropped; 0 keeps all.
-        tolerance_m: Simplification tolerance on the ground (see `simplify`); 0 keeps outlines exact.
 
     Returns:
-        Features sorted by id, exteriors counter-clockwise in the x and y of the CRS.
+        Features in the same order, exteriors counter-clockwise in the x and y of the CRS.
 
     Raises:
         SceneError: The CRS cannot place an object on earth.
-        ValueError: The least area or the tolerance is negative or not finite.
     """
-    if not 0 <= min_area_m2 < math.inf:
-        raise ValueError(f"expected a least area of 0 m2 or more, got {min_area_m2}")
-    kept = np.ones(len(objects), bool)
-    if min_area_m2 > 0:
-        kept = geodesic_area_m2(_place(objects.polygons, grid), grid.crs) >= min_area_m2
-    pixel_m = math.sqrt(math.prod(grid.ground_resolution_m()))
-    geometry = _place(simplify(objects.polygons[kept], tolerance_m / pixel_m), grid)
+    geometry = _place(outlines.polygons, grid)
     area_m2 = geodesic_area_m2(geometry, grid.crs)
-    order = np.argsort(objects.id[kept], kind="stable")
-    confidence = objects.confidence_sum[kept] / (objects.pixels[kept] * 254)
-    return Features(
-        id=objects.id[kept][order],
-        class_id=objects.class_id[kept][order],
-        confidence=confidence[order],
-        area_m2=area_m2[order],
-        geometry=geometry[order],
-    )
+    return Features(outlines.id, outlines.class_id, outlines.confidence, area_m2, geometry)
+
+
+def to_arrays(features: Features) -> dict[str, NDArray[Any]]:
+    """The columns of features as arrays, by name."""
+    columns = {name: getattr(features, name) for name in _COLUMNS}
+    return {**columns, **Rings.of(features.geometry).to_arrays()}
+
+
+def from_arrays(arrays: dict[str, NDArray[Any]]) -> Features:
+    """What `to_arrays` gave."""
+    columns = {name: arrays[name] for name in _COLUMNS}
+    return Features(**columns, geometry=Rings.from_arrays(arrays).polygons())
 
 
 def geodesic_area_m2(polygons: NDArray[np.object_], crs: str) -> NDArray[np.float64]:

@@ -13,59 +13,57 @@ from geoseg.grid import Window
 from geoseg.vectorize.rings import Rings
 
 
-def trace(labels_hw: NDArray[np.int32], window: Window) -> NDArray[np.object_]:
-    """Trace the outline of each component of a block.
+def trace(
+    values_hw: NDArray[np.int32], mask_hw: NDArray[np.bool_], window: Window
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Trace the outline of each 4-connected component of equal value.
 
     The outlines are those of `rasterio.features.shapes` (GDAL's polygonize) with connectivity 4. They are
     always valid: where an outline meets itself at a corner, it falls into a shell and holes.
 
     Args:
-        labels_hw: 4-connected components, int32 (row, column), numbered 1 to n without a gap, 0 for none.
-        window: The block's place on the grid.
+        values_hw: int32 (row, column).
+        mask_hw: Pixels to trace, boolean (row, column).
+        window: The pixels' place on the grid.
 
     Returns:
-        shapely polygons (n,) in the grid's pixel coordinates; entry k belongs to label k + 1.
-
-    Raises:
-        ValueError: The labels are not 1 to n, or one of them is not 4-connected.
+        The value of each component, int64 (n,), and its polygon in the grid's pixel coordinates, (n,).
     """
-    labels: list[int] = []
+    values: list[int] = []
     ring_counts: list[int] = []
     ring_sizes: list[int] = []
     # Flat, at 16 bytes a vertex: a tuple of two floats takes eight times that.
     coordinates = array("d")
     shapes = rasterio.features.shapes(
-        labels_hw, mask=labels_hw > 0, connectivity=4, transform=Affine.translation(window.col, window.row)
+        values_hw, mask=mask_hw, connectivity=4, transform=Affine.translation(window.col, window.row)
     )
-    for geometry, label in shapes:
+    for geometry, value in shapes:
         rings = geometry["coordinates"]
-        labels.append(int(label))
+        values.append(int(value))
         ring_counts.append(len(rings))
         for ring in rings:
             # The last point of a ring repeats the first.
             ring_sizes.append(len(ring) - 1)
             coordinates.extend(chain.from_iterable(ring[:-1]))
-    label_of_polygon = np.array(labels, np.int64)
-    order = np.argsort(label_of_polygon)
-    expected = np.arange(1, int(labels_hw.max(initial=0)) + 1)
-    if not np.array_equal(label_of_polygon[order], expected):
-        raise ValueError("expected 4-connected components numbered from 1 without a gap")
     xy = np.array(coordinates).reshape(-1, 2)
-    return Rings(xy, np.array(ring_sizes, np.int64), np.array(ring_counts, np.int64)).polygons()[order]
+    rings = Rings(xy, np.array(ring_sizes, np.int64), np.array(ring_counts, np.int64))
+    return np.array(values, np.int64), rings.polygons()
 
 
 def dissolve(
-    polygons: NDArray[np.object_], object_id: NDArray[np.int64]
+    polygons: NDArray[np.object_], object_id: NDArray[np.int64], *, exact: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """Join the pieces of each object.
 
-    Objects of one piece pass through untouched. The others are united, which is exact at integer coordinates,
-    and lose the vertices that the borders of blocks left in the middle of straight lines, so that the result
-    is the polygon that tracing the whole raster gives, up to where its rings start and which way they run.
+    Objects of one piece pass through untouched. The others are united: they have integer coordinates and meet
+    along rows and columns, so that this is exact.
 
     Args:
         polygons: Pieces (m,) in pixel coordinates, in any order.
         object_id: int64 (m,); pieces with the same id share edges and are one object.
+        exact: Whether all edges run along rows and columns. Then vertices that the borders of blocks left in the
+            middle of straight lines go, and the result is the polygon that tracing the whole raster gives, up to
+            where its rings start and which way they run.
 
     Returns:
         The ids in increasing order, int64 (n,), and the polygon of each, (n,).
@@ -87,7 +85,8 @@ def dissolve(
     torn = shapely.get_type_id(dissolved[several]) != shapely.GeometryType.POLYGON
     if torn.any():
         raise ValueError(f"the pieces of object {ids[several][torn][0]} do not share edges")
-    dissolved[several] = straighten(dissolved[several])
+    if exact:
+        dissolved[several] = straighten(dissolved[several])
     return ids, dissolved
 
 

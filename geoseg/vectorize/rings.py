@@ -1,7 +1,7 @@
 """The rings of many polygons as flat arrays, so that numpy can work on all their vertices at once."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import shapely
@@ -39,6 +39,15 @@ class Rings:
         offsets = (_offsets(self.size + 1), _offsets(self.count))
         polygons: NDArray[np.object_] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, closed_xy, offsets)
         return polygons
+
+    def to_arrays(self, dtype: type[np.number[Any]] = np.float64) -> dict[str, NDArray[Any]]:
+        """The arrays by name, coordinates as `dtype`."""
+        return {"ring_xy": self.xy.astype(dtype), "ring_size": self.size, "ring_count": self.count}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        """What `to_arrays` gave."""
+        return cls(arrays["ring_xy"].astype(np.float64), arrays["ring_size"], arrays["ring_count"])
 
     @property
     def start(self) -> NDArray[np.int64]:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from geoseg.vectorize.rings import Rings
 
 
-def simplify(polygons: NDArray[np.object_], tolerance_px: float) -> NDArray[np.object_]:
-    """Simplify polygons together, as a coverage.
+def simplify(polygons: NDArray[np.object_], tolerance_px: float, nodes: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Simplify the polygons of a partition together, as a coverage; its outer edges stay as they are.
 
     Visvalingam and Whyatt's algorithm (1993, Line generalisation by repeated elimination of points) on the
     shared edges of the coverage, as in GEOS's CoverageSimplifier: the vertex whose triangle with its two
@@ -17,32 +17,30 @@ def simplify(polygons: NDArray[np.object_], tolerance_px: float) -> NDArray[np.o
     slanted lines.
 
     Args:
-        polygons: Polygons (n,) in pixel coordinates, of all layers together, with edges along rows and
-            columns, whose interiors are disjoint. They may leave gaps and may touch at corners.
-        tolerance_px: Square root of the largest triangle that is removed. 0 returns the input.
+        polygons: Polygons (n,) in pixel coordinates, with edges along rows and columns, whose interiors are
+            disjoint. They may leave gaps, whose edges stay as well, and may touch at corners.
+        tolerance_px: Square root of the largest triangle that is removed.
+        nodes: int64 (p, 2), x and y of points that become vertices of the outer edges that they lie on.
 
     Returns:
-        The simplified polygons (n,), valid and none of them empty.
-
-    Raises:
-        ValueError: The tolerance is negative or not finite.
+        The simplified polygons (n,), valid and none of them empty; all coordinates are among those given.
     """
-    if not 0 <= tolerance_px < np.inf:
-        raise ValueError(f"expected a tolerance of 0 pixels or more, got {tolerance_px}")
-    if tolerance_px == 0 or len(polygons) == 0:
+    if len(polygons) == 0:
         return polygons
-    simplified: NDArray[np.object_] = shapely.coverage_simplify(renode(polygons), tolerance_px)
+    noded = renode(polygons, nodes)
+    simplified: NDArray[np.object_] = shapely.coverage_simplify(noded, tolerance_px, simplify_boundary=False)
     return simplified
 
 
-def renode(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Insert into each edge the vertices of other polygons that lie on it.
+def renode(polygons: NDArray[np.object_], nodes: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Insert into each edge the vertices of other polygons, and further points, that lie on it.
 
     Traced polygons have vertices only where they turn, so that at a T-junction the straight side lacks the
     vertex at which its two neighbours meet. As a coverage they are valid only with it.
 
     Args:
         polygons: Polygons (n,) with integer coordinates and edges along rows and columns.
+        nodes: int64 (p, 2), x and y of the further points, within the bounds of the polygons.
 
     Returns:
         The same polygons (n,) with more vertices.
@@ -50,13 +48,14 @@ def renode(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
     rings = Rings.of(polygons)
     if len(rings.xy) == 0:
         return polygons
-    origin = rings.xy.min(axis=0)
-    start = (rings.xy - origin).astype(np.int64)
+    origin = np.concatenate((rings.xy.astype(np.int64), nodes)).min(axis=0)
+    start = rings.xy.astype(np.int64) - origin
     end = start[rings.following]
     is_row = start[:, 1] == end[:, 1]
+    vertices = np.concatenate((start, nodes - origin))
 
     inserted = [
-        _on_edges(np.flatnonzero(on_axis), start[on_axis], end[on_axis], start, axis)
+        _on_edges(np.flatnonzero(on_axis), start[on_axis], end[on_axis], vertices, axis)
         for axis, on_axis in ((0, is_row), (1, ~is_row))
     ]
     edge = np.concatenate([edge for edge, _ in inserted])

@@ -1,50 +1,112 @@
-"""Objects of the mosaic, block by block."""
+"""Objects of the mosaic: labelled and measured block by block, then joined across the seams of blocks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from geoseg.io.ledger import file_sha256
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.grid import Grid
+from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.run_folder import RunFolder
+from geoseg.objects.ground import pixel_ground
 from geoseg.objects.label import label_block
+from geoseg.objects.measures import Measures
+from geoseg.objects.seams import BlockBorders, LinkedRow, link, settle
 from geoseg.tiling import Block
-from geoseg.vectorize.pieces import BlockPieces
 
 
 @dataclass(frozen=True, slots=True)
-class TraceBlocks:
-    """Label and trace the objects of blocks, as far as a block can see them.
+class LabelBlocks:
+    """Label and measure the objects of blocks, as far as a block can see them.
 
     Attributes:
         run: The RUN folder.
-        grid_width: Columns of the grid.
+        grid: The mosaic's grid.
         keep: Ids of the classes that have a layer.
     """
 
     run: RunFolder
-    grid_width: int
+    grid: Grid
     keep: tuple[int, ...]
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
         mosaic, ledger = self.run.mosaic, self.run.ledger("objects")
 
-        def trace(block: Block) -> dict[str, Any]:
+        def label(block: Block) -> dict[str, Any]:
             classes_hw = mosaic.read(0, "classes", block.window)
             confidence_hw = mosaic.read(0, "confidence", block.window)
-            objects = label_block(classes_hw, confidence_hw, block.window, self.grid_width, self.keep)
-            file = pieces_file(self.run, block.key)
-            partial = file.with_suffix(".partial")
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(BlockPieces.of(objects).to_bytes())
-            partial.replace(file)
-            ledger.commit(block.key, {"components": len(objects), "sha256": file_sha256(file)})
+            ground_hw = pixel_ground(self.grid, block.window)
+            objects = label_block(classes_hw, confidence_hw, block.window, self.grid.width, self.keep, ground_hw)
+            arrays: dict[str, NDArray[Any]] = {
+                "class_id": objects.class_id,
+                **objects.measures.to_arrays(),
+                **BlockBorders.of(objects).to_arrays(),
+            }
+            file = _objects_file(self.run, block)
+            sha256 = write_arrays(file, arrays)
+            files = {file.relative_to(self.run.path).as_posix(): sha256}
+            ledger.commit(block.key, {"components": len(objects), "files": files})
             return {"components": len(objects)}
 
-        return trace
+        return label
 
 
-def pieces_file(run: RunFolder, key: str) -> Path:
-    """Where the pieces of a block's objects lie."""
-    return run.ledger("objects").folder / f"{key}.npz"
+def join_seams(run: RunFolder, grid_width: int, blocks: Iterable[Block]) -> dict[str, str]:
+    """Find the whole objects of all components on block borders, a row of blocks in memory at a time.
+
+    Args:
+        run: The RUN folder.
+        grid_width: Columns of the grid.
+        blocks: All blocks that were labelled, in row-major order.
+
+    Returns:
+        sha256 of each file written, by its path within the RUN folder.
+    """
+    folder = run.ledger("seams").folder
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [list(row) for _, row in groupby(blocks, lambda block: block.i)]
+    hashes: dict[str, str] = {}
+    with TemporaryDirectory(prefix=".rows.", suffix=".partial", dir=folder) as name:
+        above: LinkedRow | None = None
+        for number, row in enumerate(rows):
+            borders = [
+                BlockBorders.from_arrays(block.window, read_arrays(_objects_file(run, block))) for block in row
+            ]
+            above = link(borders, grid_width, above)
+            write_arrays(Path(name) / f"{number}.npz", above.to_arrays())
+        below = None
+        for number, row in reversed(list(enumerate(rows))):
+            of_blocks, below = settle(read_arrays(Path(name) / f"{number}.npz"), below)
+            for block, measures in zip(row, of_blocks, strict=True):
+                file = _seams_file(run, block)
+                hashes[file.relative_to(run.path).as_posix()] = write_arrays(file, measures.to_arrays())
+    return dict(sorted(hashes.items()))
+
+
+def whole_objects(run: RunFolder, block: Block) -> tuple[NDArray[np.uint8], Measures]:
+    """The objects that have pixels in a block: class, and measures of the whole object.
+
+    Returns:
+        uint8 (n,) and measures (n,); entry k belongs to label k + 1 of the block.
+    """
+    arrays = read_arrays(_objects_file(run, block))
+    measures = Measures.from_arrays(arrays)
+    at_border = arrays["border_label"] - 1
+    whole = Measures.from_arrays(read_arrays(_seams_file(run, block)))
+    for column, value in zip(measures.columns, whole.columns, strict=True):
+        column[at_border] = value
+    return arrays["class_id"], measures
+
+
+def _objects_file(run: RunFolder, block: Block) -> Path:
+    return run.ledger("objects").folder / f"{block.key}.npz"
+
+
+def _seams_file(run: RunFolder, block: Block) -> Path:
+    return run.ledger("seams").folder / f"{block.key}.npz"

@@ -15,7 +15,7 @@ from geoseg.io.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
-STAGES = ("mosaic", "overviews", "cog", "objects", "layers", "preview")
+STAGES = ("mosaic", "overviews", "cog", "objects", "seams", "outlines", "features", "layers", "preview")
 
 
 def test_these_are_the_stages(undisturbed: Path) -> None:

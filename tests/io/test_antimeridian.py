@@ -15,7 +15,7 @@ from geoseg.grid import Window
 from geoseg.io.antimeridian import crosses, cut
 from geoseg.io.layers import Features, Source, write_geojson
 from geoseg.labels import LabelClass, LabelSet
-from geoseg.objects.label import label_block
+from geoseg.objects.label import components
 from geoseg.vectorize.features import geodesic_area_m2
 from geoseg.vectorize.polygons import trace
 
@@ -29,13 +29,13 @@ def blobs(crs: str, seed: int, pixel_m: float = 0.5) -> Features:
     rng = np.random.default_rng(seed)
     classes_hw = (rng.random((24, 40)) < 0.45).astype(np.uint8)
     window = Window(0, 0, 24, 40)
-    objects = label_block(classes_hw, np.full((24, 40), 99, np.uint8), window, 40, {0})
+    labels_hw = components(classes_hw, {0})
     x, y = PLACES[crs]
-    polygons = trace(objects.labels_hw, window)
+    label, polygons = trace(labels_hw, labels_hw > 0, window)
     moved = shapely.transform(polygons, lambda xy: xy * [pixel_m, -pixel_m] + [x - 20 * pixel_m, y + 12 * pixel_m])
-    count = len(objects)
+    count = len(polygons)
     return Features(
-        id=objects.first_pixel + 1,
+        id=label,
         class_id=np.zeros(count, np.uint8),
         confidence=np.ones(count),
         area_m2=geodesic_area_m2(moved, crs),
@@ -47,7 +47,7 @@ def blobs(crs: str, seed: int, pixel_m: float = 0.5) -> Features:
 @given(st.integers(0, 10**6), st.sampled_from(sorted(PLACES)), st.sampled_from([0.3, 1.0, 30.0]))
 def test_the_parts_are_valid_and_together_the_whole(seed: int, crs: str, pixel_m: float) -> None:
     features = blobs(crs, seed, pixel_m)
-    assert crosses(features.geometry, crs)
+    assert crosses(shapely.total_bounds(features.geometry), crs)
     lonlat = cut(features.geometry, crs)
     assert shapely.is_valid(lonlat).all()
     assert (np.abs(shapely.bounds(lonlat)[:, [0, 2]]) <= 180).all()
@@ -55,16 +55,16 @@ def test_the_parts_are_valid_and_together_the_whole(seed: int, crs: str, pixel_m
     geod = Geod(ellps="WGS84")
     for polygon, area_m2 in zip(lonlat, features.area_m2, strict=True):
         cut_m2 = abs(geod.geometry_area_perimeter(polygon)[0])
-        # Seven decimals are a centimetre along each edge.
+        # Seven decimals are a centimetre along each edge; one beside the meridian moves there, by 11 cm at most.
         assert cut_m2 == pytest.approx(
-            area_m2, abs=0.02 * shapely.length(shapely.get_parts(polygon)).sum() * 111e3 + 1e-3
+            area_m2, abs=0.06 * shapely.length(shapely.get_parts(polygon)).sum() * 111e3 + 1e-3
         )
 
 
 @pytest.mark.parametrize("crs", PLACES)
 def test_the_layer_is_valid_as_it_is_written(tmp_path: Path, crs: str) -> None:
     features = blobs(crs, 3)
-    write_geojson(tmp_path / "land.geojson", features, LABELS, crs, Source("0" * 64))
+    write_geojson(tmp_path / "land.geojson", lambda: [features], LABELS, crs, Source("0" * 64))
     written = json.loads((tmp_path / "land.geojson").read_text())["features"]
     geometries = np.array([shapely.geometry.shape(feature["geometry"]) for feature in written], object)
     assert [feature["id"] for feature in written] == features.id.tolist()
@@ -75,5 +75,5 @@ def test_the_layer_is_valid_as_it_is_written(tmp_path: Path, crs: str) -> None:
 
 def test_what_lies_elsewhere_is_not_cut() -> None:
     box = np.array([shapely.box(5e5, 1e5, 5e5 + 100, 1e5 + 100)])
-    assert not crosses(box, "EPSG:32601")
-    assert not crosses(box[:0], "EPSG:32601")
+    assert not crosses(shapely.total_bounds(box), "EPSG:32601")
+    assert not crosses(np.full(4, np.nan), "EPSG:32601")

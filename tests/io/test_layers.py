@@ -17,7 +17,7 @@ import shapely.geometry
 from pyproj import Transformer
 
 from geoseg.errors import StoppedError
-from geoseg.io.layers import Features, Source, write_geojson, write_geopackage
+from geoseg.io.layers import Batches, Features, Source, write_geojson, write_geopackage
 from geoseg.labels import LabelClass, LabelSet
 
 LABELS = LabelSet(
@@ -49,6 +49,11 @@ def features_in(crs: str, count: int = 3) -> Features:
     )
 
 
+def batches(features: Features, size: int = 2) -> Batches:
+    """The features, a few at a time."""
+    return lambda: (features.at(np.arange(i, min(i + size, len(features)))) for i in range(0, len(features), size))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(path.read_text())
     return document
@@ -69,7 +74,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def test_geojson_keeps_rfc_7946(tmp_path: Path, crs: str) -> None:
     path = tmp_path / "buildings.geojson"
     features = features_in(crs)
-    write_geojson(path, features, LABELS, crs, RUN)
+    write_geojson(path, batches(features), LABELS, crs, RUN)
 
     document = read_json(path)
     assert document["type"] == "FeatureCollection"
@@ -90,7 +95,7 @@ def test_geojson_keeps_rfc_7946(tmp_path: Path, crs: str) -> None:
 
 def test_geojson_has_the_properties_of_each_feature(tmp_path: Path) -> None:
     features = features_in("EPSG:32640")
-    write_geojson(tmp_path / "a.geojson", features, LABELS, "EPSG:32640", RUN)
+    write_geojson(tmp_path / "a.geojson", batches(features), LABELS, "EPSG:32640", RUN)
     properties = [feature["properties"] for feature in read_json(tmp_path / "a.geojson")["features"]]
     assert properties == [
         {"id": 2**40, "class": "building", "confidence": 0.1235, "area_m2": 15.0},
@@ -102,7 +107,7 @@ def test_geojson_has_the_properties_of_each_feature(tmp_path: Path) -> None:
 @pytest.mark.parametrize("crs", ["EPSG:32640", "EPSG:4326"])
 def test_geojson_lies_where_pyproj_puts_it(tmp_path: Path, crs: str) -> None:
     features = features_in(crs)
-    write_geojson(tmp_path / "a.geojson", features, LABELS, crs, RUN)
+    write_geojson(tmp_path / "a.geojson", batches(features), LABELS, crs, RUN)
     table = geopandas.read_file(tmp_path / "a.geojson")
     assert table.crs.to_epsg() == 4326
     to_lonlat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
@@ -117,7 +122,7 @@ def test_geojson_is_cut_at_the_antimeridian(tmp_path: Path, crs: str, meridian_x
     _, y, _ = PLACES[crs]
     geometry = shapely.box(meridian_x + np.array([-20, 100]), y, meridian_x + np.array([20, 140]), y + 40)
     features = replace(features_in(crs, 2), geometry=geometry)
-    write_geojson(tmp_path / "a.geojson", features, LABELS, crs, RUN)
+    write_geojson(tmp_path / "a.geojson", batches(features), LABELS, crs, RUN)
     table = geopandas.read_file(tmp_path / "a.geojson")
     assert table.geom_type.tolist() == ["MultiPolygon", "Polygon"]
     west, east = sorted(shapely.bounds(table.geometry[0].geoms).tolist())
@@ -131,8 +136,8 @@ def test_geojson_is_cut_at_the_antimeridian(tmp_path: Path, crs: str, meridian_x
 @pytest.mark.parametrize("crs", PLACES)
 def test_geopackage_comes_back_as_it_went(tmp_path: Path, crs: str) -> None:
     features = features_in(crs)
-    layers = {name: features.where(features.class_id == i) for i, name in LABELS.layers}
-    write_geopackage(tmp_path / "a.gpkg", layers, LABELS, crs, RUN)
+    layers = {name: features.at(features.class_id == i) for i, name in LABELS.layers}
+    write_geopackage(tmp_path / "a.gpkg", {name: batches(of) for name, of in layers.items()}, LABELS, crs, RUN)
     assert pyogrio.list_layers(tmp_path / "a.gpkg")[:, 0].tolist() == ["buildings", "roads"]
     for i, (name, expected) in enumerate(layers.items()):
         table = geopandas.read_file(tmp_path / "a.gpkg", layer=name)
@@ -147,7 +152,11 @@ def test_geopackage_comes_back_as_it_went(tmp_path: Path, crs: str) -> None:
 def test_geopackage_is_version_1_3_with_a_spatial_index_each(tmp_path: Path) -> None:
     features = features_in("EPSG:32640")
     write_geopackage(
-        tmp_path / "a.gpkg", {"roads": features, "water": features_in("EPSG:32640", 0)}, LABELS, "EPSG:32640", RUN
+        tmp_path / "a.gpkg",
+        {"roads": batches(features), "water": batches(features_in("EPSG:32640", 0))},
+        LABELS,
+        "EPSG:32640",
+        RUN,
     )
     with sqlite3.connect(tmp_path / "a.gpkg") as database:
         assert database.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"GPKG"),)
@@ -164,8 +173,8 @@ def test_the_same_features_give_the_same_bytes_at_another_time(tmp_path: Path) -
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
-        write_geojson(folder / "a.geojson", features, LABELS, "EPSG:32640", RUN)
-        write_geopackage(folder / "a.gpkg", {"roads": features}, LABELS, "EPSG:32640", RUN)
+        write_geojson(folder / "a.geojson", batches(features), LABELS, "EPSG:32640", RUN)
+        write_geopackage(folder / "a.gpkg", {"roads": batches(features)}, LABELS, "EPSG:32640", RUN)
         time.sleep(1.1)
     for name in ("a.geojson", "a.gpkg"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
@@ -174,14 +183,16 @@ def test_the_same_features_give_the_same_bytes_at_another_time(tmp_path: Path) -
 def test_gdal_has_its_own_clock_again_afterwards(tmp_path: Path) -> None:
     for before in ("1999-01-01T00:00:00.000Z", None):
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
-        write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326", RUN)
+        write_geopackage(
+            tmp_path / "a.gpkg", {"roads": batches(features_in("EPSG:4326"))}, LABELS, "EPSG:4326", RUN
+        )
         assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") == before
 
 
 def test_an_empty_layer_is_an_empty_collection(tmp_path: Path) -> None:
     nothing = features_in("EPSG:32640", 0)
-    write_geojson(tmp_path / "roads.geojson", nothing, LABELS, "EPSG:32640", RUN)
-    write_geopackage(tmp_path / "a.gpkg", {"roads": nothing}, LABELS, "EPSG:32640", RUN)
+    write_geojson(tmp_path / "roads.geojson", batches(nothing), LABELS, "EPSG:32640", RUN)
+    write_geopackage(tmp_path / "a.gpkg", {"roads": batches(nothing)}, LABELS, "EPSG:32640", RUN)
     document = read_json(tmp_path / "roads.geojson")
     assert (document["type"], document["name"], document["features"]) == ("FeatureCollection", "roads", [])
     table = geopandas.read_file(tmp_path / "a.gpkg")
@@ -192,8 +203,8 @@ def test_an_empty_layer_is_an_empty_collection(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_replaced_and_nothing_lies_beside_it(tmp_path: Path) -> None:
     for name in ("a.geojson", "a.gpkg"):
         (tmp_path / name).write_text("something else")
-    write_geojson(tmp_path / "a.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326", RUN)
-    write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326", RUN)
+    write_geojson(tmp_path / "a.geojson", batches(features_in("EPSG:4326")), LABELS, "EPSG:4326", RUN)
+    write_geopackage(tmp_path / "a.gpkg", {"roads": batches(features_in("EPSG:4326"))}, LABELS, "EPSG:4326", RUN)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.geojson", "a.gpkg"]
     assert len(geopandas.read_file(tmp_path / "a.geojson")) == 3
     assert len(geopandas.read_file(tmp_path / "a.gpkg")) == 3
@@ -204,11 +215,11 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path, missing: in
     # GDAL itself says nothing when the last bytes do not fit.
     features = features_in("EPSG:32640", 50)
     path = tmp_path / "a.geojson"
-    write_geojson(path, features, LABELS, "EPSG:32640", RUN)
+    write_geojson(path, batches(features), LABELS, "EPSG:32640", RUN)
     before = path.read_bytes()
     left = 0 if missing is None else len(before) - missing
     with files_of_at_most(left), pytest.raises(StoppedError, match="make room"):
-        write_geojson(path, features, LABELS, "EPSG:32640", RUN)
+        write_geojson(path, batches(features), LABELS, "EPSG:32640", RUN)
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
 
@@ -217,16 +228,16 @@ def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path, missing: in
 def test_a_full_disk_is_told_for_geopackages(tmp_path: Path, missing: int) -> None:
     layers = {name: features_in("EPSG:32640", 1000) for name in ("buildings", "roads")}
     path = tmp_path / "a.gpkg"
-    write_geopackage(path, layers, LABELS, "EPSG:32640", RUN)
+    write_geopackage(path, {name: batches(of) for name, of in layers.items()}, LABELS, "EPSG:32640", RUN)
     before = path.read_bytes()
     with files_of_at_most(len(before) - missing), pytest.raises(StoppedError, match="make room"):
-        write_geopackage(path, layers, LABELS, "EPSG:32640", RUN)
+        write_geopackage(path, {name: batches(of) for name, of in layers.items()}, LABELS, "EPSG:32640", RUN)
     assert path.read_bytes() == before
 
 
 def test_a_missing_folder_and_missing_layers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        write_geojson(tmp_path / "no" / "a.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326", RUN)
+        write_geojson(tmp_path / "no" / "a.geojson", batches(features_in("EPSG:4326")), LABELS, "EPSG:4326", RUN)
     with pytest.raises(ValueError, match="at least one layer"):
         write_geopackage(tmp_path / "a.gpkg", {}, LABELS, "EPSG:4326", RUN)
 
@@ -234,11 +245,38 @@ def test_a_missing_folder_and_missing_layers_are_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("missing", [0, 3])
 def test_layers_say_which_run_they_are_of_and_whether_it_is_whole(tmp_path: Path, missing: int) -> None:
     source = Source("ab" * 32, missing)
-    write_geojson(tmp_path / "roads.geojson", features_in("EPSG:4326"), LABELS, "EPSG:4326", source)
-    write_geopackage(tmp_path / "a.gpkg", {"roads": features_in("EPSG:4326")}, LABELS, "EPSG:4326", source)
+    write_geojson(tmp_path / "roads.geojson", batches(features_in("EPSG:4326")), LABELS, "EPSG:4326", source)
+    write_geopackage(tmp_path / "a.gpkg", {"roads": batches(features_in("EPSG:4326"))}, LABELS, "EPSG:4326", source)
     status = "incomplete" if missing else "complete"
     said = {"run": "ab" * 32, "status": status, "missing_blocks": missing}
     assert read_json(tmp_path / "roads.geojson")["geoseg"] == said
     metadata = pyogrio.read_info(tmp_path / "a.gpkg", layer="roads")["layer_metadata"]
     assert {key: metadata[f"geoseg_{key}"] for key in said} == {key: str(value) for key, value in said.items()}
     assert ("INCOMPLETE: 3 block(s)" in metadata["DESCRIPTION"]) == bool(missing)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32640", "EPSG:3857"])
+def test_a_layer_does_not_depend_on_its_batches(tmp_path: Path, crs: str) -> None:
+    features = features_in(crs, 9001)
+    for name, size in (("one", 9001), ("some", 4096), ("odd", 1234)):
+        folder = tmp_path / name
+        folder.mkdir()
+        assert write_geojson(folder / "roads.geojson", batches(features, size), LABELS, crs, RUN) == 9001
+        layers = {"roads": batches(features, size)}
+        assert write_geopackage(folder / "a.gpkg", layers, LABELS, crs, RUN) == {"roads": 9001}
+    for name in ("roads.geojson", "a.gpkg"):
+        assert len({(tmp_path / folder / name).read_bytes() for folder in ("one", "some", "odd")}) == 1
+
+
+def test_what_goes_wrong_with_a_batch_is_said_as_it_was(tmp_path: Path) -> None:
+    def broken() -> Iterator[Features]:
+        yield features_in("EPSG:4326")
+        raise StoppedError("the next batch cannot be read")
+
+    for write in (
+        lambda: write_geojson(tmp_path / "a.geojson", broken, LABELS, "EPSG:4326", RUN),
+        lambda: write_geopackage(tmp_path / "a.gpkg", {"roads": broken}, LABELS, "EPSG:4326", RUN),
+    ):
+        with pytest.raises(StoppedError, match="the next batch cannot be read"):
+            write()
+    assert [*tmp_path.iterdir()] == []

@@ -30,7 +30,8 @@ def confidence_of(classes_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def test_components_are_those_of_scipy_with_their_measures(classes_hw: NDArray[np.uint8]) -> None:
     confidence_hw = confidence_of(classes_hw)
     window = Window(5, 3, *classes_hw.shape)
-    objects = label_block(classes_hw, confidence_hw, window, 100, (2, 0))
+    ground_hw = (confidence_hw.astype(np.int32) * 99991 + 1).astype(np.int32)
+    objects = label_block(classes_hw, confidence_hw, window, 100, (2, 0), ground_hw)
 
     expected = []
     for class_id in (0, 2):
@@ -40,13 +41,15 @@ def test_components_are_those_of_scipy_with_their_measures(classes_hw: NDArray[n
             row, col = np.unravel_index(at, classes_hw.shape)
             first = (row[0] + 5) * 100 + col[0] + 3
             confidence_sum = confidence_hw.reshape(-1)[at].sum(dtype=np.int64)
-            expected.append((first, class_id, len(at), confidence_sum, at.tolist()))
+            ground = ground_hw.reshape(-1)[at].sum(dtype=np.int64)
+            expected.append((first, class_id, len(at), confidence_sum, ground, at.tolist()))
     found = [
         (
-            objects.first_pixel[i],
+            objects.measures.first_pixel[i],
             objects.class_id[i],
-            objects.pixels[i],
-            objects.confidence_sum[i],
+            objects.measures.pixels[i],
+            objects.measures.confidence_sum[i],
+            objects.measures.ground[i],
             np.flatnonzero(objects.labels_hw == i + 1).tolist(),
         )
         for i in range(len(objects))
@@ -60,7 +63,7 @@ def test_labels_count_up_in_raster_order(classes_hw: NDArray[np.uint8]) -> None:
     objects = label_block(
         classes_hw, confidence_of(classes_hw), Window(0, 0, *classes_hw.shape), classes_hw.shape[1], (0, 1, 2)
     )
-    assert (np.diff(objects.first_pixel) > 0).all()
+    assert (np.diff(objects.measures.first_pixel) > 0).all()
     assert np.array_equal(objects.labels_hw > 0, classes_hw != 255)
 
 
@@ -68,7 +71,7 @@ def test_first_pixels_of_a_huge_grid_do_not_overflow() -> None:
     width = 3_000_000_000
     window = Window(2_999_999_999, width - 1, 1, 1)
     objects = label_block(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), window, width, [0])
-    assert objects.first_pixel.tolist() == [width * width - 1]
+    assert objects.measures.first_pixel.tolist() == [width * width - 1]
 
 
 def with_nodata() -> None:

@@ -12,9 +12,10 @@ from pyproj import Geod, Transformer
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
-from geoseg.objects.label import label_block
-from geoseg.vectorize.features import Features, assemble, geodesic_area_m2
-from geoseg.vectorize.pieces import BlockPieces, PixelObjects, merge
+from geoseg.io.layers import Features
+from geoseg.objects.label import components
+from geoseg.vectorize.features import from_arrays, geodesic_area_m2, place, to_arrays
+from geoseg.vectorize.outlines import Outlines, assemble, outline
 
 KEEP = (0, 1)
 UTM = Affine(0.5, 0, 314047, 0, -0.5, 2775758)
@@ -26,17 +27,13 @@ classes_hw_arrays = hnp.arrays(
 RING = np.array([[0, 0, 0, 255], [0, 1, 0, 255], [0, 0, 0, 1]], np.uint8)
 
 
-def objects_of(classes_hw: NDArray[np.uint8], side: int = 100) -> PixelObjects:
-    height, width = classes_hw.shape
-    confidence_hw = (np.arange(classes_hw.size).reshape(classes_hw.shape) * 7 % 255).astype(np.uint8)
-    windows = [
-        Window(row, col, min(side, height - row), min(side, width - col))
-        for row in range(0, height, side)
-        for col in range(0, width, side)
-    ]
-    cuts = [(window, window.slices_in(Window(0, 0, height, width))) for window in windows]
-    blocks = [label_block(classes_hw[at], confidence_hw[at], window, width, KEEP) for window, at in cuts]
-    return merge([BlockPieces.of(block) for block in blocks])
+def outlines_of(classes_hw: NDArray[np.uint8], tolerance_px: float = 0) -> Outlines:
+    window = Window(0, 0, *classes_hw.shape)
+    labels_hw = components(classes_hw, KEEP)
+    label, polygons = outline(labels_hw, classes_hw, window, window, tolerance_px)
+    first = np.unique(labels_hw, return_index=True)[1][-len(label) :] if len(label) else np.empty(0, np.int64)
+    part = Outlines(first + 1, classes_hw.reshape(-1)[first], (first % 7) / 7, polygons)
+    return assemble([part], exact=tolerance_px == 0)
 
 
 def grid_of(classes_hw: NDArray[np.uint8], crs: str = "EPSG:32640", transform: Affine = UTM) -> Grid:
@@ -49,29 +46,28 @@ def as_rows(features: Features) -> list[tuple[object, ...]]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(classes_hw_arrays, st.integers(1, 5), st.sampled_from([0.0, 0.5, 2.0]))
-def test_features_do_not_depend_on_the_blocks(classes_hw: NDArray[np.uint8], side: int, tolerance_m: float) -> None:
-    grid = grid_of(classes_hw)
-    tiled = assemble(objects_of(classes_hw, side), grid, min_area_m2=0.6, tolerance_m=tolerance_m)
-    whole = assemble(objects_of(classes_hw), grid, min_area_m2=0.6, tolerance_m=tolerance_m)
-    assert as_rows(tiled) == as_rows(whole)
+@given(classes_hw_arrays)
+def test_exact_features_cover_the_pixels_of_their_objects(classes_hw: NDArray[np.uint8]) -> None:
+    outlines = outlines_of(classes_hw)
+    features = place(outlines, grid_of(classes_hw))
+    pixels = shapely.area(outlines.polygons)
+    assert features.id.tolist() == outlines.id.tolist()
+    assert features.class_id.tolist() == outlines.class_id.tolist()
+    assert features.confidence.tolist() == outlines.confidence.tolist()
+    assert shapely.area(features.geometry) == pytest.approx(pixels * 0.25)
+    # UTM's scale 2 degrees off its central meridian is within 1e-3 of the ground.
+    assert features.area_m2 == pytest.approx(pixels * 0.25, rel=2e-3)
 
 
 @settings(max_examples=25, deadline=None)
 @given(classes_hw_arrays)
-def test_exact_features_cover_the_pixels_of_their_objects(classes_hw: NDArray[np.uint8]) -> None:
-    objects = objects_of(classes_hw)
-    features = assemble(objects, grid_of(classes_hw))
-    assert features.id.tolist() == objects.id.tolist()
-    assert (np.diff(features.id) > 0).all()
-    assert shapely.area(features.geometry) == pytest.approx(objects.pixels * 0.25)
-    assert features.confidence == pytest.approx(objects.confidence_sum / objects.pixels / 254)
-    # UTM's scale 2 degrees off its central meridian is within 1e-3 of the ground.
-    assert features.area_m2 == pytest.approx(objects.pixels * 0.25, rel=2e-3)
+def test_features_come_back_from_arrays_as_they_went(classes_hw: NDArray[np.uint8]) -> None:
+    features = place(outlines_of(classes_hw), grid_of(classes_hw))
+    assert as_rows(from_arrays(to_arrays(features))) == as_rows(features)
 
 
 def test_features_stand_where_the_grid_puts_their_pixels() -> None:
-    features = assemble(objects_of(np.array([[255, 255], [255, 0]], np.uint8)), Grid("EPSG:32640", UTM, 2, 2))
+    features = place(outlines_of(np.array([[255, 255], [255, 0]], np.uint8)), Grid("EPSG:32640", UTM, 2, 2))
     assert shapely.bounds(features.geometry).tolist() == [[314047.5, 2775757.0, 314048.0, 2775757.5]]
 
 
@@ -85,9 +81,9 @@ def test_features_stand_where_the_grid_puts_their_pixels() -> None:
     ],
     ids=["north up", "mirrored", "mirrored across", "rotated"],
 )
-@pytest.mark.parametrize("tolerance_m", [0, 1])
-def test_exteriors_run_counter_clockwise_and_holes_clockwise(transform: Affine, tolerance_m: float) -> None:
-    geometry = assemble(objects_of(RING), grid_of(RING, transform=transform), tolerance_m=tolerance_m).geometry
+@pytest.mark.parametrize("tolerance_px", [0, 2])
+def test_exteriors_run_counter_clockwise_and_holes_clockwise(transform: Affine, tolerance_px: float) -> None:
+    geometry = place(outlines_of(RING, tolerance_px), grid_of(RING, transform=transform)).geometry
     assert shapely.is_ccw(shapely.get_exterior_ring(geometry)).all()
     holes = shapely.get_rings(geometry[shapely.get_num_interior_rings(geometry) > 0])[1:]
     assert len(holes) == 1
@@ -107,14 +103,14 @@ def test_exteriors_run_counter_clockwise_and_holes_clockwise(transform: Affine, 
     ],
 )
 def test_areas_are_ground_areas_in_any_crs(crs: str, transform: Affine, pixel_m2: float) -> None:
-    features = assemble(objects_of(RING), grid_of(RING, crs, transform))
+    features = place(outlines_of(RING), grid_of(RING, crs, transform))
     assert features.area_m2 == pytest.approx(np.array([8, 1, 1]) * pixel_m2, rel=7e-3)
 
 
 @settings(max_examples=25, deadline=None)
 @given(classes_hw_arrays)
 def test_areas_are_those_of_pyproj(classes_hw: NDArray[np.uint8]) -> None:
-    features = assemble(objects_of(classes_hw), grid_of(classes_hw), tolerance_m=0.5)
+    features = place(outlines_of(classes_hw, 1), grid_of(classes_hw))
     to_lonlat = Transformer.from_crs("EPSG:32640", "EPSG:4326", always_xy=True)
     geod = Geod(ellps="WGS84")
     for polygon, area_m2 in zip(features.geometry, features.area_m2, strict=True):
@@ -130,41 +126,10 @@ def test_areas_across_the_antimeridian_are_not_those_of_the_rest_of_the_world() 
     )
 
 
-def test_small_objects_go_by_their_area_before_simplification() -> None:
-    classes_hw = np.full((5, 9), 255, np.uint8)
-    classes_hw[1, 1] = 0
-    classes_hw[1:4, 4:7] = 0
-    objects, grid = objects_of(classes_hw), grid_of(classes_hw)
-    assert len(assemble(objects, grid, min_area_m2=0.2, tolerance_m=1)) == 2
-    assert assemble(objects, grid, min_area_m2=0.2, tolerance_m=1).area_m2[0] < 0.2
-    assert assemble(objects, grid, min_area_m2=0.3).id.tolist() == [objects.id[1]]
-    assert len(assemble(objects, grid, min_area_m2=3)) == 0
-
-
-def test_the_tolerance_is_a_length_on_the_ground() -> None:
-    classes_hw = np.tri(12, dtype=np.uint8)
-    # At 60 degrees north a metre of web mercator is half a metre on the ground.
-    grid = grid_of(classes_hw, "EPSG:3857", Affine(10, 0, 6000000, 0, -10, 8399738))
-    # The steps are triangles of half a pixel, sqrt(0.5) x 5 m = 3.5 m.
-    exact, kept, slanted = (
-        shapely.get_num_coordinates(assemble(objects_of(classes_hw), grid, tolerance_m=tolerance_m).geometry).sum()
-        for tolerance_m in (0, 3, 4)
-    )
-    assert kept == exact
-    assert slanted < exact / 2
-
-
-@pytest.mark.parametrize("wrong", [{"min_area_m2": -1}, {"min_area_m2": math.nan}, {"tolerance_m": -1}])
-def test_senseless_thresholds_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        assemble(objects_of(RING), grid_of(RING), **wrong)
-
-
 def test_objects_that_lie_nowhere_on_earth_are_refused() -> None:
     with pytest.raises(SceneError, match="no place on earth"):
         geodesic_area_m2(shapely.box([1e12], [0], [1e12 + 1], [1]), "EPSG:32640")
 
 
 def test_no_objects_are_no_features() -> None:
-    objects = objects_of(np.full((2, 2), 255, np.uint8))
-    assert len(assemble(objects, grid_of(RING), min_area_m2=1, tolerance_m=1)) == 0
+    assert len(place(outlines_of(np.full((2, 2), 255, np.uint8)), grid_of(RING))) == 0

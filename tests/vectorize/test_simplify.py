@@ -9,7 +9,6 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.objects.label import label_block
 from geoseg.vectorize.polygons import trace
 from geoseg.vectorize.simplify import renode, simplify
 
@@ -20,13 +19,13 @@ classes_hw_arrays = hnp.arrays(
     elements=st.sampled_from([0, 1, 2, 255]),
 )
 CORNERS = np.array([[0, 255, 1], [255, 0, 255], [0, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
+NO_NODES = np.empty((0, 2), np.int64)
 SELF_TOUCHING = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 0]], np.uint8)
 
 
 def outlines(classes_hw: NDArray[np.uint8]) -> NDArray[np.object_]:
-    window = Window(0, 0, *classes_hw.shape)
-    objects = label_block(classes_hw, np.zeros_like(classes_hw), window, window.width, (0, 1, 2))
-    return trace(objects.labels_hw, window)
+    _, polygons = trace(classes_hw.astype(np.int32), classes_hw != 255, Window(0, 0, *classes_hw.shape))
+    return polygons
 
 
 @settings(max_examples=50, deadline=None)
@@ -37,7 +36,7 @@ def test_renoded_outlines_are_the_same_shapes_and_a_valid_coverage(
     classes_hw: NDArray[np.uint8], down: int, across: int
 ) -> None:
     polygons = outlines(np.kron(classes_hw, np.ones((down, across), np.uint8)))
-    noded = renode(polygons)
+    noded = renode(polygons, NO_NODES)
     assert shapely.coverage_is_valid(noded)
     assert shapely.equals(noded, polygons).all()
 
@@ -47,7 +46,7 @@ def test_the_long_side_of_a_junction_gets_its_vertex_in_order() -> None:
     below = shapely.box([0, 1, 3], [1, 1, 1], [1, 3, 6], [2, 2, 2])
     for reverse in (False, True):
         first = shapely.reverse(long_side) if reverse else long_side
-        noded = renode(np.array([first, *below], object))
+        noded = renode(np.array([first, *below], object), NO_NODES)
         x = shapely.get_coordinates(noded[0])
         x = x[x[:, 1] == 1][:, 0]
         assert x.tolist() == ([6, 3, 1, 0] if reverse else [0, 1, 3, 6])
@@ -63,35 +62,46 @@ def test_simplified_outlines_are_a_valid_coverage_of_about_the_same_areas(
     classes_hw: NDArray[np.uint8], down: int, across: int, tolerance_px: float
 ) -> None:
     polygons = outlines(np.kron(classes_hw, np.ones((down, across), np.uint8)))
-    simplified = simplify(polygons, tolerance_px)
+    simplified = simplify(polygons, tolerance_px, NO_NODES)
     assert len(simplified) == len(polygons)
     assert shapely.coverage_is_valid(simplified)
     assert shapely.is_valid(simplified).all()
     assert (shapely.area(simplified) > 0).all()
     assert (shapely.get_num_interior_rings(simplified) == shapely.get_num_interior_rings(polygons)).all()
     # Each vertex that goes takes away or adds one triangle.
-    gone = shapely.get_num_coordinates(renode(polygons)) - shapely.get_num_coordinates(simplified)
+    gone = shapely.get_num_coordinates(renode(polygons, NO_NODES)) - shapely.get_num_coordinates(simplified)
     change_px2 = np.abs(shapely.area(simplified) - shapely.area(polygons))
     assert (change_px2 <= gone * tolerance_px**2 + 1e-9).all()
 
 
 def test_steps_become_slanted_lines_and_neighbours_keep_their_common_line() -> None:
     classes_hw = np.tri(12, dtype=np.uint8)
-    simplified = simplify(outlines(classes_hw), 1.0)
+    simplified = simplify(outlines(classes_hw), 1.0, NO_NODES)
     assert shapely.get_num_coordinates(simplified).sum() < 20
     assert shapely.area(simplified).sum() == pytest.approx(144)
     assert shapely.area(shapely.intersection(*simplified)) == 0
 
 
-def test_no_tolerance_returns_the_input() -> None:
-    polygons = outlines(CORNERS)
-    assert simplify(polygons, 0) is polygons
+@settings(max_examples=50, deadline=None)
+@given(classes_hw_arrays, st.integers(1, 3), st.sampled_from([1.0, 10.0]))
+def test_the_edges_of_the_whole_stay_as_they_are(
+    classes_hw: NDArray[np.uint8], scale: int, tolerance_px: float
+) -> None:
+    polygons = outlines(np.kron(classes_hw, np.ones((scale, scale), np.uint8)))
+    simplified = simplify(polygons, tolerance_px, NO_NODES)
+    before, after = shapely.union_all(polygons), shapely.union_all(simplified)
+    assert before.symmetric_difference(after).area == 0
+
+
+def test_further_points_become_vertices_of_the_edges_that_they_lie_on() -> None:
+    square = np.array([shapely.box(2, 2, 6, 6)], object)
+    points = np.array([[3, 2], [6, 5], [2, 2], [0, 0]])
+    for noded in (renode(square, points), simplify(square, 10, points)):
+        assert {(3, 2), (6, 5)} < {tuple(xy) for xy in shapely.get_coordinates(noded).tolist()}
+        assert shapely.get_num_coordinates(noded).tolist() == [7]
+
+
+def test_nothing_simplified_is_nothing() -> None:
     nothing = np.empty(0, object)
-    assert len(simplify(nothing, 1)) == 0
-    assert len(renode(nothing)) == 0
-
-
-@pytest.mark.parametrize("tolerance_px", [-1, math.nan, math.inf])
-def test_a_senseless_tolerance_is_refused(tolerance_px: float) -> None:
-    with pytest.raises(ValueError, match="tolerance"):
-        simplify(outlines(CORNERS), tolerance_px)
+    assert len(simplify(nothing, 1, NO_NODES)) == 0
+    assert len(renode(nothing, NO_NODES)) == 0

@@ -1,0 +1,64 @@
+"""Features: the parts of each object brought together, placed and measured, by the block in which it begins."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from geoseg.grid import Grid
+from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.layers import Features
+from geoseg.io.run_folder import RunFolder
+from geoseg.vectorize.features import from_arrays, place, to_arrays
+from geoseg.vectorize.outlines import Outlines, assemble
+from geoseg.work.stage_files import StageFiles
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFeatures:
+    """Make the features of the objects that begin in a block.
+
+    Attributes:
+        run: The RUN folder.
+        grid: The mosaic's grid.
+        exact: Whether outlines are those of pixels.
+        depends: Hash of all that outlines and features depend on.
+    """
+
+    run: RunFolder
+    grid: Grid
+    exact: bool
+    depends: str
+
+    def open(self) -> Callable[[str], dict[str, Any]]:
+        """Nothing to prepare."""
+        outlines = StageFiles(self.run, "outlines", self.depends)
+        files = StageFiles(self.run, "features", self.depends)
+
+        def make(key: str) -> dict[str, Any]:
+            of_blocks = sorted((outlines.folder / key).glob("*.npz"))
+            parts = [Outlines.from_arrays(read_arrays(file)) for file in of_blocks]
+            features = place(assemble(parts, exact=self.exact), self.grid)
+            file = files.folder / f"{key}.npz"
+            files.commit(key, {file: write_arrays(file, to_arrays(features))}, {"features": len(features)})
+            return {"features": len(features)}
+
+        return make
+
+
+def owner_keys(run: RunFolder, depends: str) -> list[str]:
+    """Keys of the blocks in which objects begin that have outlines."""
+    return sorted(path.name for path in StageFiles(run, "outlines", depends).folder.iterdir())
+
+
+def features_of(run: RunFolder, depends: str, class_id: int) -> Iterator[Features]:
+    """The features of a class sorted by id, those of a row of blocks at a time."""
+    # An id is a place in raster order, and a block's key begins with its row.
+    files = sorted(StageFiles(run, "features", depends).folder.glob("*.npz"))
+    for _, row in groupby(files, lambda file: file.stem.partition("-")[0]):
+        parts = [from_arrays(read_arrays(file)) for file in row]
+        parts = [part.at(part.class_id == np.uint8(class_id)) for part in parts]
+        together = Features.concatenate(parts)
+        yield together.at(np.argsort(together.id, kind="stable"))

@@ -1,0 +1,163 @@
+"""Outlines of blocks, brought together, against the whole raster."""
+
+import math
+from random import Random
+
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+import shapely.geometry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.objects.label import components
+from geoseg.vectorize.outlines import Outlines, assemble, outline
+
+KEEP = (0, 1)
+PATCH_PX = 4
+classes_hw_arrays = hnp.arrays(
+    np.uint8,
+    hnp.array_shapes(min_dims=2, max_dims=2, max_side=14),
+    elements=st.sampled_from([0, 0, 1, 2, 255]),
+)
+# "." has no data. With blocks of 4 and 8 pixels the interesting spots lie on borders and block corners.
+PICTURES = {
+    "diagonal touch at a block corner": ["0000....", "0000....", "0000....", "0000....", "....0000", "....0000"],
+    "diagonal touch of two classes": ["00001111"] * 4 + ["11110000"] * 4,
+    "a ring through four blocks": ["........", ".000000.", ".0....0.", ".0....0.", ".0....0.", ".000000."],
+    "nested holes": ["0000000", "0111110", "0100010", "0101010", "0100010", "0111110", "0000000"],
+    "a hole that touches the outside at a corner": ["0000..", "0.00..", "00.000", "0000.0", "..0000"],
+    "lines of one pixel": ["0.0.0.", "0.0.00", "0.0.0.", "0.0.0.", "000000", "......"],
+    "one object everywhere": ["0000000"] * 5,
+    "a checkerboard": ["010101", "101010"] * 3,
+    "a staircase": ["2" * (9 - i) + "0" * i for i in range(9)],
+    "a spiral": ["0000000", "......0", "00000.0", "0...0.0", "0.000.0", "0.....0", "0000000"],
+    "one column": ["0", "0", "1", ".", "0"],
+}
+
+
+def cut(shape: tuple[int, ...], block_height: int, block_width: int) -> list[Window]:
+    height, width = shape
+    return [
+        Window(row, col, min(block_height, height - row), min(block_width, width - col))
+        for row in range(0, height, block_height)
+        for col in range(0, width, block_width)
+    ]
+
+
+def outlines_by_blocks(classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float) -> Outlines:
+    """Outline blocks; which object a component is part of is looked up in the whole raster."""
+    whole = Window(0, 0, *classes_hw.shape)
+    whole_hw = components(classes_hw, KEEP)
+    _, first = np.unique(whole_hw, return_index=True)
+    ids = 1 + first[-whole_hw.max() :] if whole_hw.max() else np.empty(0, np.int64)
+    parts = []
+    for window in windows:
+        around = Window(max(window.row - 1, 0), max(window.col - 1, 0), window.height + 2, window.width + 2)
+        around = around.intersection(whole) or whole
+        at = window.slices_in(whole)
+        labels_hw = components(classes_hw[at], KEEP)
+        label, polygons = outline(
+            labels_hw, classes_hw[around.slices_in(whole)], window, around, tolerance_px, PATCH_PX
+        )
+        assert (np.diff(label) > 0).all()
+        assert len(label) == labels_hw.max()
+        first_of_label: NDArray[np.intp] = (
+            np.unique(labels_hw, return_index=True)[1][-len(label) :] if len(label) else np.empty(0, np.intp)
+        )
+        object_id = ids[whole_hw[at].reshape(-1)[first_of_label] - 1]
+        class_id = classes_hw[at].reshape(-1)[first_of_label]
+        order = np.argsort(object_id)
+        parts.append(Outlines(object_id[order], class_id[order], object_id[order] / 7, polygons[order]))
+    return assemble(parts, exact=tolerance_px == 0)
+
+
+def as_rows(outlines: Outlines) -> list[tuple[object, ...]]:
+    columns = (outlines.id, outlines.class_id, outlines.confidence)
+    return [*zip(*(column.tolist() for column in columns), shapely.to_wkb(outlines.polygons).tolist(), strict=True)]
+
+
+def check_exact(classes_hw: NDArray[np.uint8], windows: list[Window]) -> None:
+    found = outlines_by_blocks(classes_hw, windows, 0)
+    assert (np.diff(found.id) > 0).all()
+    for class_id in KEEP:
+        mask_hw = (classes_hw == class_id).astype(np.uint8)
+        expected = [
+            shapely.geometry.shape(geometry)
+            for geometry, _ in rasterio.features.shapes(mask_hw, mask=mask_hw > 0, connectivity=4)
+        ]
+        polygons = found.polygons[found.class_id == class_id]
+        assert {p.wkb for p in polygons} == {p.normalize().wkb for p in expected}
+        assert len(polygons) == len(expected)
+
+
+def check_simplified(classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float) -> None:
+    found = outlines_by_blocks(classes_hw, windows, tolerance_px)
+    whole = outlines_by_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], tolerance_px)
+    assert as_rows(found) == as_rows(whole)
+    assert shapely.coverage_is_valid(found.polygons)
+    assert shapely.is_valid(found.polygons).all()
+    assert np.array_equal(np.rint(shapely.get_coordinates(found.polygons)), shapely.get_coordinates(found.polygons))
+    nodata = shapely.box(*np.nonzero(classes_hw == 255)[::-1], *(np.array(np.nonzero(classes_hw == 255)[::-1]) + 1))
+    assert shapely.union_all(found.polygons).intersection(shapely.union_all(nodata)).area == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(classes_hw_arrays, st.integers(1, 3), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_exact_outlines_are_those_of_the_whole_raster_in_any_order_of_blocks(
+    classes_hw: NDArray[np.uint8], down: int, across: int, random: Random
+) -> None:
+    windows = cut(classes_hw.shape, down * PATCH_PX, across * PATCH_PX)
+    random.shuffle(windows)
+    check_exact(classes_hw, windows)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    classes_hw_arrays,
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([0.75, 1.0, 10.0]),
+    st.randoms(use_true_random=False),
+)
+def test_simplified_outlines_fit_together_and_do_not_depend_on_the_blocks(
+    classes_hw: NDArray[np.uint8], down: int, across: int, tolerance_px: float, random: Random
+) -> None:
+    windows = cut(classes_hw.shape, down * PATCH_PX, across * PATCH_PX)
+    random.shuffle(windows)
+    check_simplified(classes_hw, windows, tolerance_px)
+
+
+@pytest.mark.parametrize("sides", [(4, 4), (8, 4), (4, 8)])
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES.keys())
+def test_hard_shapes(picture: list[str], sides: tuple[int, int]) -> None:
+    classes_hw = np.array([[255 if c == "." else int(c) for c in row] for row in picture], np.uint8)
+    check_exact(classes_hw, cut(classes_hw.shape, *sides))
+    check_simplified(classes_hw, cut(classes_hw.shape, *sides), 1.0)
+
+
+def test_steps_become_slanted_lines_across_the_edges_of_blocks_too() -> None:
+    classes_hw = np.where(np.tri(32, dtype=bool), 0, 2).astype(np.uint8)
+    [exact] = outlines_by_blocks(classes_hw, cut((32, 32), 8, 8), 0).polygons
+    [slanted] = outlines_by_blocks(classes_hw, cut((32, 32), 8, 8), 1).polygons
+    assert shapely.get_num_coordinates(exact) == 67
+    # What is left are the corners of the squares that the line crosses and where it crosses their edges.
+    assert shapely.get_num_coordinates(slanted) < 55
+    assert shapely.area(slanted) == pytest.approx(shapely.area(exact), rel=0.05)
+
+
+@settings(max_examples=25, deadline=None)
+@given(classes_hw_arrays)
+def test_outlines_come_back_from_arrays_as_they_went(classes_hw: NDArray[np.uint8]) -> None:
+    outlines = outlines_by_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], 0)
+    assert as_rows(Outlines.from_arrays(outlines.to_arrays())) == as_rows(outlines)
+
+
+@pytest.mark.parametrize("tolerance_px", [-1, math.nan, math.inf])
+def test_a_senseless_tolerance_is_refused(tolerance_px: float) -> None:
+    with pytest.raises(ValueError, match="tolerance"):
+        outlines_by_blocks(np.zeros((2, 2), np.uint8), [Window(0, 0, 2, 2)], tolerance_px)
