@@ -86,7 +86,7 @@ class LinkedRow:
 
     Attributes:
         row_stop: The first grid row below the blocks.
-        members: For each block, the set of each of its `BlockBorders.label`.
+        members: For each block, int64 (n,): the set of each of its `BlockBorders.label`.
         above: int64 (m,); the set that each set of the row above is part of, -1 where it does not reach this row.
         class_id: uint8 (n,); the class of each of n sets.
         measures: Of each set, down to this row.
