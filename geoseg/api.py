@@ -96,6 +96,7 @@ def map_scenes(
         GeosegError: Anything else that cannot be done as asked.
     """
     asked = dict(locals())
+    block_px = None if block_size is None else (operator.index(block_size), operator.index(block_size))
     run = RunFolder(Path(output))
     resources = Resources(
         device, precision, _whole(workers), operator.index(threads_per_worker), _whole(memory), address, local
@@ -111,7 +112,7 @@ def map_scenes(
             assume_crs,
             trust_vrt=trust_vrt,
         ),
-        TileOptions(_whole(tile_size), _whole(tile_overlap), _whole(block_size)),
+        TileOptions(_whole(tile_size), _whole(tile_overlap), block_px),
         LayerOptions(
             float(min_area),
             float(simplify),

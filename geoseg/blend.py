@@ -1,7 +1,9 @@
 """Tiles into one block: window weights that are positive everywhere, sums in a fixed order, one division."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geoseg.grid import Window
 from geoseg.tiling import Lattice
@@ -26,36 +28,75 @@ def taper(lattice: Lattice) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
+def weight_sums(
+    lattice: Lattice, start: int, stop: int, size: int, taper_px: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Sums of the weights along one axis, float32 (n,), at the pixels [start, stop) of an axis of `size` pixels.
+
+    The weights of a tile are an outer product, so their sum over all tiles is the outer product of these sums.
+    """
+    sums = np.zeros(stop - start)
+    count, _ = lattice.count(size, 1)
+    for k in range(count):
+        first = lattice.window(k, 0).row
+        low, high = max(first, start), min(first + lattice.tile_px, stop)
+        if low < high:
+            sums[low - start : high - start] += taper_px[low - first : high - first]
+    return sums.astype(np.float32)
+
+
 class BlockBlend:
-    """Weighted mean of the tile fields that touch a block.
+    """Weighted sums of the tile fields that touch a block, and of as much below it as those tiles reach.
 
     The sums run in the order in which tiles are added; give them in row-major order and the result depends
-    on nothing else.
+    on nothing else. What lies below a block goes on into the block below: its sums begin with the same tiles.
 
     Args:
-        window: The block's pixels.
+        window: The block's pixels, and those below that its tiles reach.
         channels: Fields of a tile.
         taper_px: Weights along one axis, from `taper`.
+        device: Where the fields are.
+        above: What `below` of the block above gave, (channel, row, column), for the first rows of the window.
     """
 
-    def __init__(self, window: Window, channels: int, taper_px: NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        window: Window,
+        channels: int,
+        taper_px: NDArray[np.float32],
+        device: str = "cpu",
+        above: Tensor | None = None,
+    ) -> None:
         self._window = window
-        self._weights_hw = np.outer(taper_px, taper_px)
-        self._sum_chw = np.zeros((channels, *window.shape), np.float32)
-        self._weight_hw = np.zeros(window.shape, np.float32)
+        self._weights_hw = torch.from_numpy(np.outer(taper_px, taper_px)).to(device)
+        self._sum_chw = torch.zeros((channels, *window.shape), device=device)
+        if above is not None:
+            self._sum_chw[:, : above.shape[1]] = above
 
-    def add(self, tile: Window, fields_chw: NDArray[np.float32]) -> None:
-        """Add a tile's fields, (channel, row, column) over exactly the tile's window."""
+    def add(self, tile: Window, fields_chw: Tensor) -> None:
+        """Add a tile's fields, float32 (channel, row, column) over exactly the tile's window."""
         common = self._window.intersection(tile)
         if common is None:
             return
         target, source = common.slices_in(self._window), common.slices_in(tile)
-        weights_hw = self._weights_hw[source]
-        self._sum_chw[(slice(None), *target)] += weights_hw * fields_chw[(slice(None), *source)]
-        self._weight_hw[target] += weights_hw
+        self._sum_chw[(slice(None), *target)].addcmul_(fields_chw[(slice(None), *source)], self._weights_hw[source])
 
-    def mean(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """The blended fields (channel, row, column), zero where no tile was added, and where one was."""
-        covered_hw = self._weight_hw > 0
-        np.divide(self._sum_chw, self._weight_hw, out=self._sum_chw, where=covered_hw)
-        return self._sum_chw, covered_hw
+    def mean(self, rows: int, weight_h: NDArray[np.float32], weight_w: NDArray[np.float32]) -> Tensor:
+        """The blended fields (channel, row, column) of the first rows; zero where the weights are.
+
+        Args:
+            rows: How many.
+            weight_h: Sums of the weights of all tiles along the rows, from `weight_sums`.
+            weight_w: Along the columns.
+        """
+        mean_chw = self._sum_chw[:, :rows]
+        for weights, axis in ((weight_h, 1), (weight_w, 2)):
+            inverse = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 0)
+            shape = [1, 1, 1]
+            shape[axis] = len(inverse)
+            mean_chw = mean_chw * torch.from_numpy(inverse).to(mean_chw.device).reshape(shape)
+        return mean_chw
+
+    def below(self, rows: int) -> Tensor:
+        """The sums (channel, row, column) below the first rows, in memory of their own."""
+        return self._sum_chw[:, rows:].clone()

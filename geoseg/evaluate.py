@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import ConfigError
+from geoseg.fields import predict_block
 from geoseg.imagery import Imagery
 from geoseg.io.regions import region_mask
 from geoseg.labels import NODATA_CLASS, LabelSet
-from geoseg.predict import Predictor, predict_block
+from geoseg.predict import Predictor
 from geoseg.progress import Advance, stage_progress
 from geoseg.tiling import BlockPlan, Lattice
 from geoseg.train.metrics import Confusion
@@ -118,7 +119,7 @@ def _confusion(
     scene: LabelledScene, imagery: Imagery, predictor: Predictor, lattice: Lattice, classes: int, advance: Advance
 ) -> Confusion:
     total = Confusion.zero(classes)
-    plan = BlockPlan(scene.grid.height, scene.grid.width, lattice, _BLOCK_PX, _BLOCK_PX)
+    plan = BlockPlan(scene.grid.height, scene.grid.width, lattice, _BLOCK_PX, (_BLOCK_PX, _BLOCK_PX))
     for block in plan:
         covered_px = int(np.count_nonzero(region_mask(scene.pixels, block.window)))
         # Blocks outside the region are not even read.

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
+from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions, describe_scene
 from geoseg.models.package import load_package
@@ -22,11 +23,14 @@ from geoseg.plan import (
     check_same_run,
     choose_workers,
     lay_blocks,
+    memory_budget,
+    pass_bytes,
     worker_bytes,
 )
 from geoseg.predict import Numerics, Precision, choose_device, choose_precision
 from geoseg.runner import LocalRunner, Runner
 from geoseg.threads import torch_threads
+from geoseg.tiling import BlockPlan
 
 _GPU_BATCH = 8
 """Tiles in one forward pass on a GPU; a CPU is busy with one."""
@@ -128,8 +132,23 @@ def make_plan(
         threads=resources.threads,
         batch=1 if chosen_device == "cpu" else _GPU_BATCH,
     )
-    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, tile_options)
-    bytes_each = worker_bytes(model, blocks, numerics.batch)
+    height, width = ref.grid.height, ref.grid.width
+
+    forward = pass_bytes(model, tile_options, numerics.batch)
+
+    def bytes_of(blocks: BlockPlan) -> int:
+        return worker_bytes(model, blocks, forward, probability=probability)
+
+    # How many workers there can be follows from the smallest blocks, how large these may be from the workers.
+    small = tile_options.block_px or (CHUNK_PX, CHUNK_PX)
+    least = lay_blocks(height, width, model, replace(tile_options, block_px=small))
+    asked = 1 if resources.local else resources.workers
+    workers = choose_workers(asked, numerics, bytes_of(least), resources.memory)
+    share = memory_budget(resources.memory) // workers
+    blocks = lay_blocks(
+        height, width, model, tile_options, workers=workers, fits=lambda plan: bytes_of(plan) <= share
+    )
+    bytes_each = bytes_of(blocks)
     doubt = resolution_warning(max(ref.grid.ground_resolution_m()), model.imagery.ground_resolution_m)
     plan = RunPlan(
         scene=ref,
@@ -142,7 +161,7 @@ def make_plan(
         probability=probability,
         layers=layer_options,
         numerics=numerics,
-        workers=choose_workers(1 if resources.local else resources.workers, numerics, bytes_each, resources.memory),
+        workers=workers,
         worker_bytes=bytes_each,
         warnings=(*ref.notes, *(() if doubt is None else (doubt,))),
     )
@@ -241,11 +260,14 @@ def parse_formats(names: Sequence[str]) -> tuple[LayerFormat, ...]:
     return tuple(formats[name] for name in names)
 
 
-def _block_px(existing: dict[str, Any]) -> int | None:
+def _block_px(existing: dict[str, Any]) -> tuple[int, int] | None:
     """The block size of the plan that lies in a RUN folder; None where it says none."""
     mosaic = existing.get("mosaic")
     block_px = mosaic.get("block_px") if isinstance(mosaic, dict) else None
-    return block_px if isinstance(block_px, int) else None
+    match block_px:
+        case [int(height_px), int(width_px)]:
+            return height_px, width_px
+    return None
 
 
 def _check(tiles: TileOptions, layers: LayerOptions, resources: Resources) -> None:
@@ -257,7 +279,7 @@ def _check(tiles: TileOptions, layers: LayerOptions, resources: Resources) -> No
     limits = (
         ("tile size", tiles.tile_px, *_TILE_PX),
         ("tile overlap", tiles.overlap_px, 0, math.inf),
-        ("block size", tiles.block_px, 1, math.inf),
+        ("block size", None if tiles.block_px is None else min(tiles.block_px), 1, math.inf),
         ("number of workers", resources.workers, 1, math.inf),
         ("number of threads", resources.threads, 1, math.inf),
         ("memory", resources.memory, 1, math.inf),

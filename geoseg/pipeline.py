@@ -4,6 +4,7 @@ Every stage leaves markers in the ledger, each with the hash of what it depends 
 what has no marker; other options for the layers redo the stages that depend on them, and nothing before.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -133,13 +134,14 @@ class _Story:
             probability=self.plan.probability,
             numerics=self.plan.numerics,
         )
-        units = [Unit(block.key, block) for block in self.plan.blocks if block.key not in done]
+        # Down a column of blocks each goes on with what the last one shares with it.
+        units = [Unit(block.key, block, block.j) for block in self.plan.blocks if block.key not in done]
         self.outcome.quarantined |= self.stages.units("mosaic", job, units, _block_px)
 
     def _reduce(self, mosaic_hash: str) -> None:
         done = self.run.ledger("overviews").done_for(mosaic_hash)
         for level, (height, width) in enumerate(self.run.mosaic.level_shapes()[1:], 1):
-            windows = level_windows(height, width, self.plan.blocks.block_px)
+            windows = level_windows(height, width)
             units = [Unit(level_key(level, window), window) for window in windows]
             units = [unit for unit in units if unit.key not in done]
             job = ReduceBlocks(self.run, level, mosaic_hash)
@@ -177,7 +179,7 @@ class _Story:
         done = StageFiles(self.run, "features", shapes).remove_others()
         placing = PlaceFeatures(self.run, self.grid, layers.simplify_m == 0, shapes)
         owners = [Unit(key, key) for key in owner_keys(self.run, shapes) if key not in done]
-        block_px = self.plan.blocks.block_px**2
+        block_px = math.prod(self.plan.blocks.block_px)
         _all_done("features", self.stages.units("features", placing, owners, lambda _: block_px))
 
     def _with_data(self, state: MosaicState) -> list[Block]:

@@ -1,6 +1,8 @@
 """The plan of a run: everything that is decided before the first pixel is predicted."""
 
+import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,17 +27,35 @@ PLAN_VERSION = 2
 _PROCESS_BYTES = 450 * 2**20
 """A worker with Python, torch, rasterio and zarr loaded, before it holds any data (measured: 380 to 430 MiB)."""
 
+BLOCKS_PER_WORKER = 20
+"""Blocks that each worker should have, so that none waits long for the last."""
+
+MOST_EXCESS = 1.10
+"""Tiles evaluated over tiles needed, at most, for the sake of `BLOCKS_PER_WORKER`."""
+
+_MOST_CHUNKS = 11
+"""Chunks across a block; wider ones save few tiles more, and memory must not grow with the raster."""
+
+_WIDER = 2
+"""So many chunks more across than even columns would have may save tiles."""
+
 _RESERVED_SHARE = 0.3
 """Share of the machine's memory that is left to the driver, Ray and everything else."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileOptions:
-    """What the user may say about tiles and blocks; None takes the model's or the plan's own choice."""
+    """What the user may say about tiles and blocks; None takes the model's or the plan's own choice.
+
+    Attributes:
+        tile_px: Side of a tile.
+        overlap_px: Pixels that neighbouring tiles share.
+        block_px: (height, width) of a block.
+    """
 
     tile_px: int | None = None
     overlap_px: int | None = None
-    block_px: int | None = None
+    block_px: tuple[int, int] | None = None
 
 
 LayerFormat = Literal["geojson", "gpkg"]
@@ -104,7 +124,7 @@ class RunPlan:
             "tile_px": self.blocks.lattice.tile_px,
             "overlap_px": self.blocks.lattice.overlap_px,
             "chunk_px": self.blocks.chunk_px,
-            "block_px": self.blocks.block_px,
+            "block_px": list(self.blocks.block_px),
             "probability": self.probability,
         }
 
@@ -139,7 +159,7 @@ class RunPlan:
             "min_area_m2": self.layers.min_area_m2,
             "simplify_m": self.layers.simplify_m,
             "layers": [class_id for class_id, _ in self.labels.layers],
-            "block_px": self.blocks.block_px,
+            "block_px": list(self.blocks.block_px),
         }
 
     @property
@@ -156,6 +176,19 @@ class RunPlan:
         """Bytes of the mosaic's full-resolution arrays before compression."""
         arrays = 2 + (len(self.labels) if self.probability else 0)
         return self.blocks.height * self.blocks.width * arrays
+
+    def _gave_way(self) -> str:
+        """What could not be had of blocks enough for the workers and tiles evaluated once, in words."""
+        few = len(self.blocks) < BLOCKS_PER_WORKER * self.workers
+        dear = excess(self.blocks) > MOST_EXCESS
+        match few, dear:
+            case True, True:
+                return f"; fewer than {BLOCKS_PER_WORKER} a worker, and more than {MOST_EXCESS:g} times the tiles"
+            case True, False:
+                return f"; fewer than {BLOCKS_PER_WORKER} a worker, for the sake of fewer tiles"
+            case False, True:
+                return f"; more than {MOST_EXCESS:g} times the tiles, for the sake of memory and workers"
+        return ""
 
     def to_json(self) -> dict[str, Any]:
         """What plan.json holds."""
@@ -184,6 +217,7 @@ class RunPlan:
             f"{number} as {name}" for number, name in zip(scene.bands, self.imagery.bands, strict=True)
         )
         evaluated, needed = blocks.tiles_evaluated, blocks.tiles_needed
+        block_px = " x ".join(str(side) for side in blocks.block_px)
         outputs = [f"{run}/{name}" for name in ("mosaic.zarr", "classes.tif")]
         for kind in self.layers.formats:
             match kind:
@@ -199,7 +233,7 @@ class RunPlan:
             f"model    {self.model_name} ({self.model_path})",
             f"ground   scene {native} m, model {self.imagery.ground_resolution_m:g} m, grid {grid} m a pixel",
             f"grid     {blocks.height} x {blocks.width} px in {parse_crs(scene.grid.crs).name}",
-            f"blocks   {len(blocks)} of {blocks.block_px} px, in chunks of {blocks.chunk_px} px",
+            f"blocks   {len(blocks)} of {block_px} px, in chunks of {blocks.chunk_px} px{self._gave_way()}",
             (
                 f"tiles    {needed} of {blocks.lattice.tile_px} px, overlapping by {blocks.lattice.overlap_px} px; "
                 f"{evaluated} evaluated, {evaluated / needed:.2f} times what is needed"
@@ -213,34 +247,98 @@ class RunPlan:
         ]
 
 
-def lay_blocks(height: int, width: int, model: LoadedModel, options: TileOptions) -> BlockPlan:
-    """Lattice and blocks of a grid: the model's own tiles, and blocks large enough to share few of them.
+def lay_blocks(
+    height: int,
+    width: int,
+    model: LoadedModel,
+    options: TileOptions,
+    *,
+    workers: int = 1,
+    fits: Callable[[BlockPlan], bool] = lambda _: True,
+) -> BlockPlan:
+    """Lattice and blocks of a grid: the model's own tiles; blocks a chunk high, down columns as wide as may be.
 
-    The block size depends on the grid alone, so that the same scene has the same plan on every machine.
+    Down a column a worker evaluates each tile once; tiles between two columns are evaluated twice. So columns are
+    wide, but not wider than fits into a worker's memory, and than leaves each worker 20 blocks; as far as that does
+    not cost more than a tenth more tiles.
+
+    Args:
+        height: Rows of the grid.
+        width: Columns.
+        model: For its tiles.
+        options: What the user said; a block size that he named is taken as it is.
+        workers: How many share the blocks.
+        fits: Whether a worker has the memory for blocks of a plan.
     """
     lattice = Lattice(
         options.tile_px or model.card.tile.size_px,
         model.card.tile.overlap_px if options.overlap_px is None else options.overlap_px,
     )
-    block_px = options.block_px
-    if block_px is None:
-        # Four blocks give two workers something to share; larger blocks evaluate fewer tiles twice.
-        block_px = 2 * CHUNK_PX if height * width <= (8 * CHUNK_PX) ** 2 else 4 * CHUNK_PX
-    return BlockPlan(height, width, lattice, CHUNK_PX, block_px)
+
+    def plan(chunks: int) -> BlockPlan:
+        return BlockPlan(height, width, lattice, CHUNK_PX, (CHUNK_PX, chunks * CHUNK_PX))
+
+    if options.block_px is not None:
+        return BlockPlan(height, width, lattice, CHUNK_PX, options.block_px)
+    across = math.ceil(width / CHUNK_PX)
+    most = min(_MOST_CHUNKS, across)
+    while most > 1 and not fits(plan(most)):
+        most -= 1
+    affordable: list[BlockPlan] = []
+    for columns in range(math.ceil(across / most), across + 1):
+        even = math.ceil(across / columns)
+        # A little wider, where the borders between columns then lie where fewer tiles overlap.
+        wider = [n for n in range(even, min(even + _WIDER, most) + 1) if math.ceil(across / n) == columns]
+        blocks = min(map(plan, wider or [even]), key=lambda blocks: blocks.tiles_evaluated)
+        if excess(blocks) <= MOST_EXCESS:
+            affordable.append(blocks)
+            if len(blocks) >= BLOCKS_PER_WORKER * workers:
+                break
+    return affordable[-1] if affordable else plan(most)
 
 
-def worker_bytes(model: LoadedModel, blocks: BlockPlan, batch: int) -> int:
-    """Upper bound of what one worker holds at once."""
+def excess(blocks: BlockPlan) -> float:
+    """Tiles evaluated over tiles needed."""
+    return blocks.tiles_evaluated / blocks.tiles_needed
+
+
+def worker_bytes(model: LoadedModel, blocks: BlockPlan, forward: int, *, probability: bool = False) -> int:
+    """Upper bound of what one worker holds at once, in the raster stages and in the vector stages.
+
+    Args:
+        model: For its bands and classes.
+        blocks: Lattice and blocks.
+        forward: Bytes of a forward pass, see `pass_bytes`.
+        probability: Whether the probabilities of all classes are kept.
+    """
     bands, classes = len(model.imagery.bands), len(model.labels)
-    block = min(blocks.block_px, blocks.height) * min(blocks.block_px, blocks.width)
-    reach = 2 * blocks.lattice.tile_px
-    hull = min(blocks.block_px + reach, blocks.height) * min(blocks.block_px + reach, blocks.width)
-    # Per pixel read: the file's numbers, float32 values, the normalized copy and the mask.
-    read = hull * (bands * (4 + 4 + 4) + 2)
-    # Per pixel of the block: sums and weights, their copies while they are quantised, and the result.
-    blended = block * ((classes + 1) * 4 + classes * (4 + 4 + 1) + 8)
-    forward = forward_bytes(model.build(), bands, blocks.lattice.tile_px, batch)
+    tile_px = blocks.lattice.tile_px
+    height, width = (
+        min(side, size) for side, size in zip(blocks.block_px, (blocks.height, blocks.width), strict=True)
+    )
+    hull = min(height + tile_px, blocks.height + tile_px) * min(width + tile_px, blocks.width + tile_px)
+    # Per pixel read: the file's numbers and float32 values while a block is read, its mask; and the normalized
+    # copies of two blocks, of which one waits for the other.
+    read = hull * (bands * (4 + 4 + 2 * 4) + 4)
+    # Per pixel of a block and of what its tiles reach below: the sums, and what is kept of them for the next block.
+    # Per pixel of the block: their means, and what is stored, of two blocks, of which one is being written.
+    area = (height + tile_px) * width
+    blended = area * classes * 4 + tile_px * width * classes * 4
+    blended += height * width * (classes * 4 + 2 * (12 + (classes if probability else 0)))
     return _PROCESS_BYTES + GDAL_CACHE_MIB * 2**20 + read + blended + forward
+
+
+def pass_bytes(model: LoadedModel, options: TileOptions, batch: int) -> int:
+    """Upper bound of what a forward pass of a batch of tiles holds, weights included."""
+    tile_px = options.tile_px or model.card.tile.size_px
+    return forward_bytes(model.build(), len(model.imagery.bands), tile_px, batch)
+
+
+def memory_budget(memory: int | None) -> int:
+    """Bytes that all workers may take together: --memory, or what the machine has less a reserve."""
+    if memory is not None:
+        return memory
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * (1 - _RESERVED_SHARE))
 
 
 def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memory: int | None) -> int:
@@ -255,11 +353,7 @@ def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memor
     Raises:
         GeosegError: Not even one worker, or not as many as asked for, fit into --memory.
     """
-    budget = memory
-    if budget is None:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        budget = int(total * (1 - _RESERVED_SHARE))
-    fitting = budget // bytes_each
+    fitting = memory_budget(memory) // bytes_each
     wanted = 1 if asked is None else asked
     if memory is not None and fitting < wanted:
         raise GeosegError(

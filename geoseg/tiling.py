@@ -1,8 +1,8 @@
 """The lattice of tiles that a network sees, and the blocks of work that own the mosaic's chunks.
 
 Two grids make tiling invisible. *Tiles* lie on a lattice anchored at the grid's pixel (0, 0), whatever the
-blocks are. A *block* is whole chunks with one owner, which evaluates every tile that touches it: no block
-waits for another, and no block's size, order or worker can change a pixel.
+blocks are. A *block* is whole chunks with one owner, which evaluates every tile that touches it, or has kept what
+they gave for the block above: no block waits for another, and no block's size, order or worker can change a pixel.
 """
 
 import math
@@ -56,8 +56,8 @@ class Lattice:
     def touching(self, window: Window, height: int, width: int) -> Iterator["Tile"]:
         """The lattice's tiles that touch a window of a height x width grid, in row-major order."""
         tile_rows, tile_cols = self.count(height, width)
-        for i in self._indices(window.row, window.row_stop, tile_rows):
-            for j in self._indices(window.col, window.col_stop, tile_cols):
+        for i in self.indices(window.row, window.row_stop, tile_rows):
+            for j in self.indices(window.col, window.col_stop, tile_cols):
                 yield Tile(i, j, self.window(i, j))
 
     def window(self, i: int, j: int) -> Window:
@@ -65,7 +65,8 @@ class Lattice:
         row, col = i * self.stride_px - self.margin_px, j * self.stride_px - self.margin_px
         return Window(row, col, self.tile_px, self.tile_px)
 
-    def _indices(self, start: int, stop: int, count: int) -> range:
+    def indices(self, start: int, stop: int, count: int) -> range:
+        """Which of `count` tiles along one axis touch its pixels [start, stop)."""
         # Tile k covers [k * stride - margin, (k + 1) * stride + margin).
         first = (start - self.margin_px) // self.stride_px
         last = (stop - 1 + self.margin_px) // self.stride_px
@@ -110,20 +111,20 @@ class BlockPlan:
         width: Columns of the grid.
         lattice: The tiles.
         chunk_px: Side of a chunk of the mosaic.
-        block_px: Side of a block, a multiple of `chunk_px`.
+        block_px: (height, width) of a block, multiples of `chunk_px`.
     """
 
     height: int
     width: int
     lattice: Lattice
     chunk_px: int
-    block_px: int
+    block_px: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if self.chunk_px < 1 or self.block_px < self.chunk_px or self.block_px % self.chunk_px:
+        if self.chunk_px < 1 or any(side < self.chunk_px or side % self.chunk_px for side in self.block_px):
             raise GeosegError(
                 f"expected --block-size to be a multiple of the chunk size of {self.chunk_px} px, "
-                f"got {self.block_px}"
+                f"got {' x '.join(str(side) for side in dict.fromkeys(self.block_px))}"
             )
 
     def __len__(self) -> int:
@@ -137,16 +138,16 @@ class BlockPlan:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of blocks."""
-        return math.ceil(self.height / self.block_px), math.ceil(self.width / self.block_px)
+        return math.ceil(self.height / self.block_px[0]), math.ceil(self.width / self.block_px[1])
 
     def block(self, i: int, j: int) -> Block:
         """The block at row i, column j."""
-        row, col = i * self.block_px, j * self.block_px
-        window = Window(row, col, min(self.block_px, self.height - row), min(self.block_px, self.width - col))
-        return Block(i, j, window)
+        row, col = i * self.block_px[0], j * self.block_px[1]
+        height, width = min(self.block_px[0], self.height - row), min(self.block_px[1], self.width - col)
+        return Block(i, j, Window(row, col, height, width))
 
     def tiles(self, block: Block) -> tuple[Tile, ...]:
-        """Every tile that touches the block, in row-major order: what its owner evaluates."""
+        """Every tile that touches the block, in row-major order: what its pixels depend on."""
         return tuple(self.lattice.touching(block.window, self.height, self.width))
 
     @property
@@ -157,11 +158,14 @@ class BlockPlan:
 
     @property
     def tiles_evaluated(self) -> int:
-        """Tiles over all blocks: those at block borders count once for each block that they touch."""
-        rows, cols = self.shape
-        first_col = sum(len({tile.i for tile in self.tiles(self.block(i, 0))}) for i in range(rows))
-        first_row = sum(len({tile.j for tile in self.tiles(self.block(0, j))}) for j in range(cols))
-        return first_col * first_row
+        """Tiles over all columns of blocks: those that touch two columns count twice.
+
+        Within a column what a block shares with the one above it is kept, as long as one worker does both.
+        """
+        rows, cols = self.lattice.count(self.height, self.width)
+        side = self.block_px[1]
+        starts = range(0, self.width, side)
+        return rows * sum(len(self.lattice.indices(at, min(at + side, self.width), cols)) for at in starts)
 
 
 def mirrored(start: int, stop: int, size: int) -> NDArray[np.int64]:

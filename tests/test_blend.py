@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
-from geoseg.blend import BlockBlend, taper
+from geoseg.blend import BlockBlend, taper, weight_sums
 from geoseg.grid import Window
 from geoseg.tiling import Lattice
 
@@ -17,12 +19,23 @@ def lattices(draw: st.DrawFn) -> Lattice:
     return Lattice(tile_px, 2 * draw(st.integers(0, tile_px // 4)))
 
 
-def add_tiles(
-    blend: BlockBlend, lattice: Lattice, window: Window, height: int, width: int, field: NDArray[np.float32]
-) -> None:
+def blended(
+    lattice: Lattice,
+    window: Window,
+    height: int,
+    width: int,
+    field: list[float],
+    taper_px: NDArray[np.float32] | None = None,
+) -> Tensor:
+    """The blend of a window, every tile of the lattice giving the same field."""
+    weights = taper(lattice) if taper_px is None else taper_px
+    blend = BlockBlend(window, len(field), weights)
     for tile in lattice.touching(window, height, width):
-        fields_chw = np.broadcast_to(field[:, None, None], (len(field), lattice.tile_px, lattice.tile_px))
-        blend.add(tile.window, fields_chw.astype(np.float32))
+        fields_chw = torch.tensor(field)[:, None, None].expand(-1, lattice.tile_px, lattice.tile_px)
+        blend.add(tile.window, fields_chw)
+    weight_h = weight_sums(lattice, window.row, window.row_stop, height, weights)
+    weight_w = weight_sums(lattice, window.col, window.col_stop, width, weights)
+    return blend.mean(window.height, weight_h, weight_w)
 
 
 @given(lattices())
@@ -51,10 +64,7 @@ def test_a_constant_stays_constant_up_to_the_corners(
 ) -> None:
     row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     window = Window(row, col, height - row, width - col)
-    blend = BlockBlend(window, 2, taper(lattice))
-    add_tiles(blend, lattice, window, height, width, np.array([value, 1 - value], np.float32))
-    mean_chw, covered_hw = blend.mean()
-    assert covered_hw.all()
+    mean_chw = blended(lattice, window, height, width, [value, 1 - value]).numpy()
     np.testing.assert_allclose(mean_chw[0], value, rtol=1e-6, atol=1e-37)
     np.testing.assert_allclose(mean_chw[1], 1 - value, rtol=1e-6, atol=1e-7)
 
@@ -68,23 +78,47 @@ def test_a_blend_is_the_weighted_mean_of_the_tiles(lattice: Lattice, height: int
     weights = taper(lattice).astype(np.float64)
     for tile in lattice.touching(window, height, width):
         fields_chw = generator.random((1, lattice.tile_px, lattice.tile_px), np.float32)
-        blend.add(tile.window, fields_chw)
+        blend.add(tile.window, torch.from_numpy(fields_chw))
         for y in range(lattice.tile_px):
             for x in range(lattice.tile_px):
                 row, col = tile.window.row + y, tile.window.col + x
                 if 0 <= row < height and 0 <= col < width:
                     total_hw[row, col] += weights[y] * weights[x] * fields_chw[0, y, x]
                     weight_hw[row, col] += weights[y] * weights[x]
-    np.testing.assert_allclose(blend.mean()[0][0], total_hw / weight_hw, rtol=1e-5)
+    weight_h, weight_w = (weight_sums(lattice, 0, size, size, taper(lattice)) for size in (height, width))
+    np.testing.assert_allclose(np.outer(weight_h, weight_w), weight_hw, rtol=1e-5)
+    np.testing.assert_allclose(blend.mean(height, weight_h, weight_w)[0], total_hw / weight_hw, rtol=1e-5)
 
 
-def test_a_tile_elsewhere_changes_nothing_and_is_not_called_covered() -> None:
+@given(lattices(), st.integers(2, 30), sizes, st.data())
+def test_sums_go_on_below_bit_for_bit(lattice: Lattice, height: int, width: int, data: st.DataObject) -> None:
+    border = data.draw(st.integers(1, height - 1))
+    generator = np.random.default_rng(0)
+    whole, upper = Window(0, 0, height, width), Window(0, 0, border, width)
+    lower = Window(border, 0, height - border, width)
+    of_tile = {
+        tile: torch.from_numpy(generator.random((2, lattice.tile_px, lattice.tile_px), np.float32))
+        for tile in lattice.touching(whole, height, width)
+    }
+    above = list(lattice.touching(upper, height, width))
+    together, first = BlockBlend(whole, 2, taper(lattice)), BlockBlend(whole, 2, taper(lattice))
+    for tile, fields_chw in of_tile.items():
+        together.add(tile.window, fields_chw)
+        if tile in above:
+            first.add(tile.window, fields_chw)
+    second = BlockBlend(lower, 2, taper(lattice), above=first.below(border))
+    for tile in lattice.touching(lower, height, width):
+        if tile not in above:
+            second.add(tile.window, of_tile[tile])
+    ones_w = np.ones(width, np.float32)
+    found_chw = second.mean(height - border, np.ones(height - border, np.float32), ones_w)
+    assert torch.equal(found_chw, together.mean(height, np.ones(height, np.float32), ones_w)[:, border:])
+
+
+def test_a_tile_elsewhere_changes_nothing() -> None:
     blend = BlockBlend(Window(0, 0, 4, 6), 1, taper(Lattice(4, 2)))
-    blend.add(Window(0, 40, 4, 4), np.ones((1, 4, 4), np.float32))
-    blend.add(Window(0, 4, 4, 4), np.ones((1, 4, 4), np.float32))
-    mean_chw, covered_hw = blend.mean()
-    assert covered_hw.tolist() == [[False] * 4 + [True] * 2] * 4
-    assert (mean_chw[0] == covered_hw).all()
+    blend.add(Window(0, 40, 4, 4), torch.ones(1, 4, 4))
+    assert not blend.mean(4, np.ones(4, np.float32), np.ones(6, np.float32)).any()
 
 
 @pytest.mark.parametrize("lattice", [Lattice(8, 0), Lattice(8, 4)])
@@ -94,9 +128,5 @@ def test_a_frame_without_weight_breaks_the_law(lattice: Lattice) -> None:
     frame = lattice.margin_px + 1
     framed[:frame] = framed[-frame:] = 0
     window = Window(0, 0, 16, 16)
-    blend = BlockBlend(window, 1, framed)
-    add_tiles(blend, lattice, window, 16, 16, np.ones(1, np.float32))
-    mean_chw, covered_hw = blend.mean()
-    assert not covered_hw.all()
-    assert not covered_hw[0].any()
-    assert mean_chw[0, 0, 0] != 1
+    assert blended(lattice, window, 16, 16, [1.0], framed)[0, 0, 0] != 1
+    assert blended(lattice, window, 16, 16, [1.0])[0, 0, 0] == pytest.approx(1)

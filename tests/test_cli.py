@@ -206,7 +206,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     for word in (
         "40 x 50 px",
         "scene 1 m, model 1 m, grid 1 m",
-        "1 of 1024 px",
+        "1 of 512 x 512 px",
         "1.00 times",
         "MiB each",
         "run.json",

@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoseg.blend import taper
+from geoseg.fields import Below, BlockFields, BlockPredictor
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.labels import NODATA_CLASS
-from geoseg.predict import BlockFields, Numerics, Predictor, predict_block
+from geoseg.pixels import BlockPixels
+from geoseg.predict import Numerics, Predictor
 from geoseg.tiling import Block, BlockPlan, Lattice, Tile
 
 CLASSES = 5
@@ -91,23 +93,28 @@ def run(
     batch: int = 4,
     order: Sequence[int] | None = None,
     weights: Weights = taper,
+    keep: bool = False,
 ) -> BlockFields:
-    """The fields of the whole grid, block after block."""
+    """The fields of the whole grid, block after block; with `keep`, each from what the last gave, if it fits."""
     predictor = Predictor(network, Numerics("cpu", "fp32", 1, batch))
+    blockwise = BlockPredictor(plan, predictor, CLASSES, weights=weights)
+    below: Below | None = None
     blocks = list(plan)
     whole = Window(0, 0, plan.height, plan.width)
     empty_chw = np.full((CLASSES, *whole.shape), NODATA_CLASS, np.uint8)
-    probability_chw, tiles = empty_chw.copy(), 0
+    probability_chw, tiles, cached = empty_chw.copy(), 0, 0
     classes_hw, confidence_hw = empty_chw[0].copy(), empty_chw[0].copy()
     for number in order if order is not None else range(len(blocks)):
         block = blocks[number]
-        fields = predict_block(source, IMAGERY, plan, block, predictor, CLASSES, weights)
+        above = below if keep and below is not None and below.block == block else None
+        pixels = BlockPixels.read(source, IMAGERY, plan, block, whole=above is None)
+        fields, below = blockwise.predict(pixels, above)
         if fields is not None:
             index = block.window.slices_in(whole)
             classes_hw[index], confidence_hw[index] = fields.classes_hw, fields.confidence_hw
             probability_chw[(slice(None), *index)] = fields.probability_chw
-            tiles += fields.tiles
-    return BlockFields(classes_hw, confidence_hw, probability_chw, tiles)
+            tiles, cached = tiles + fields.tiles, cached + fields.cached
+    return BlockFields(classes_hw, confidence_hw, probability_chw, tiles, cached)
 
 
 def assert_same(first: BlockFields, second: BlockFields) -> None:
@@ -157,7 +164,8 @@ def lattices(draw: st.DrawFn) -> Lattice:
 @st.composite
 def plans(draw: st.DrawFn) -> BlockPlan:
     chunk_px = draw(st.integers(4, 8))
-    return BlockPlan(draw(sizes), draw(sizes), draw(lattices()), chunk_px, chunk_px * draw(st.integers(1, 3)))
+    block_px = chunk_px * draw(st.integers(1, 3)), chunk_px * draw(st.integers(1, 3))
+    return BlockPlan(draw(sizes), draw(sizes), draw(lattices()), chunk_px, block_px)
 
 
 @st.composite
@@ -173,10 +181,11 @@ def test_neither_block_size_nor_order_nor_batch_is_seen(
 ) -> None:
     source = data.draw(sources(plan))
     expected = run(source, plan)
-    other = replace(plan, chunk_px=other_px, block_px=other_px)
+    other = replace(plan, chunk_px=other_px, block_px=(other_px, other_px))
     assert_same(run(source, other), expected)
     order = data.draw(st.permutations(range(len(plan))))
     assert_same(run(source, plan, order=order, batch=batch), expected)
+    assert_same(run(source, plan, order=order, keep=True), expected)
     assert_nodata_is_where_it_was(source, expected)
 
 
@@ -187,7 +196,35 @@ def test_a_constant_gives_a_constant_up_to_the_corners(plan: BlockPlan, value: i
     source = ArraySource(np.full(shape, value, np.float32), np.ones(shape, np.bool_))
     fields = run(source, plan, shift_invariant)
     assert_constant(fields)
-    assert fields.tiles == plan.tiles_evaluated
+
+
+def down_the_columns(plan: BlockPlan) -> list[int]:
+    rows, cols = plan.shape
+    return [i * cols + j for j in range(cols) for i in range(rows)]
+
+
+@settings(max_examples=40)
+@given(plans(), st.data())
+def test_what_the_block_above_gave_is_not_seen_and_saves_its_tiles(plan: BlockPlan, data: st.DataObject) -> None:
+    source = data.draw(sources(plan))
+    kept = run(source, plan, order=down_the_columns(plan), keep=True)
+    alone = run(source, plan)
+    assert_same(kept, alone)
+    assert kept.tiles + kept.cached == alone.tiles
+    if source.valid_hw.all():
+        assert kept.tiles == plan.tiles_evaluated
+
+
+def test_what_another_block_gave_is_refused() -> None:
+    plan = BlockPlan(20, 20, Lattice(8, 4), 4, (4, 4))
+    source = random_source(20, 20, 0, "none")
+    blockwise = BlockPredictor(plan, Predictor(suspicious, Numerics("cpu", "fp32", 1, 1)), CLASSES)
+    first, second, beside = plan.block(0, 0), plan.block(1, 0), plan.block(1, 1)
+    _, below = blockwise.predict(BlockPixels.read(source, IMAGERY, plan, first, whole=True), None)
+    for block, whole, above in ((beside, False, below), (second, True, below), (second, False, None)):
+        pixels = BlockPixels.read(source, IMAGERY, plan, block, whole=whole)
+        with pytest.raises(ValueError, match="the block above"):
+            blockwise.predict(pixels, above)
 
 
 @settings(max_examples=20)
@@ -200,15 +237,15 @@ def test_what_lies_under_nodata_changes_nothing(plan: BlockPlan, hidden: float, 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 28), (28, 1), (2, 3), (11, 27)])
 def test_slivers_and_scenes_smaller_than_a_tile(shape: tuple[int, int]) -> None:
-    plan = BlockPlan(*shape, Lattice(16, 8), 4, 4)
+    plan = BlockPlan(*shape, Lattice(16, 8), 4, (4, 4))
     source = random_source(*shape, seed=1, nodata="none")
-    assert_same(run(source, plan), run(source, replace(plan, block_px=32)))
+    assert_same(run(source, plan), run(source, replace(plan, block_px=(32, 32))))
     flat = ArraySource(np.full(shape, 3, np.float32), np.ones(shape, np.bool_))
     assert_constant(run(flat, plan, shift_invariant))
 
 
 def test_a_scene_without_data_is_not_predicted() -> None:
-    plan = BlockPlan(20, 20, Lattice(8, 4), 4, 8)
+    plan = BlockPlan(20, 20, Lattice(8, 4), 4, (8, 8))
 
     def never(tiles_nchw: Tensor) -> Tensor:
         raise AssertionError("there is nothing to see")
@@ -276,9 +313,9 @@ def test_mutants_of_the_lattice_are_seen(mutant: type[BlockPlan], overlap_px: in
     lattice = Lattice(16, overlap_px)
     # The first small block ends one pixel inside the second tile: it needs that tile's outermost pixels alone.
     chunk_px = lattice.stride_px - lattice.margin_px + 1
-    honest = BlockPlan(26, 30, lattice, chunk_px, chunk_px)
-    assert_same(run(source, honest), run(source, replace(honest, block_px=4 * chunk_px)))
-    small, large = (mutant(26, 30, lattice, chunk_px, block_px) for block_px in (chunk_px, 4 * chunk_px))
+    honest = BlockPlan(26, 30, lattice, chunk_px, (chunk_px, chunk_px))
+    assert_same(run(source, honest), run(source, replace(honest, block_px=(4 * chunk_px, 4 * chunk_px))))
+    small, large = (mutant(26, 30, lattice, chunk_px, (side, side)) for side in (chunk_px, 4 * chunk_px))
     with pytest.raises(AssertionError, match="Arrays are not equal"):
         assert_same(run(source, small), run(source, large))
 
@@ -286,7 +323,7 @@ def test_mutants_of_the_lattice_are_seen(mutant: type[BlockPlan], overlap_px: in
 @pytest.mark.parametrize("mutant", [zero_frame, shrunken_hann])
 @pytest.mark.parametrize("overlap_px", [0, 2, 8])
 def test_mutants_of_the_weights_are_seen(mutant: Weights, overlap_px: int) -> None:
-    plan = BlockPlan(26, 30, Lattice(16, overlap_px), 5, 10)
+    plan = BlockPlan(26, 30, Lattice(16, overlap_px), 5, (10, 10))
     source = ArraySource(np.full((26, 30), 3, np.float32), np.ones((26, 30), np.bool_))
     assert_constant(run(source, plan, shift_invariant))
     with pytest.raises(AssertionError, match="Arrays are not equal"):

@@ -33,7 +33,7 @@ def planned(
 ) -> RunPlan:
     model = load_package(model_path)
     ref = describe_scene(str(scene), model.imagery, SceneOptions())
-    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions(block_px=block_px))
+    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions(block_px=(block_px, block_px)))
     return RunPlan(
         scene=ref,
         model_path=str(model_path),
@@ -249,7 +249,7 @@ def test_another_run_in_the_folder_is_refused_by_what_differs(
     existing = RunFolder(finished).existing_plan()
     assert existing is not None
     check_same_run(existing, planned(patchwork_scene, tiny_model), finished)
-    with pytest.raises(RunFolderError, match="block_px was 512, is 1024"):
+    with pytest.raises(RunFolderError, match=r"block_px was \[512, 512\], is \[1024, 1024\]"):
         check_same_run(existing, planned(patchwork_scene, tiny_model, block_px=1024), finished)
 
 

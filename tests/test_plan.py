@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from geoseg.errors import GeosegError
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.models.package import LoadedModel, load_package
-from geoseg.plan import LayerOptions, RunPlan, TileOptions, choose_workers, lay_blocks, worker_bytes
+from geoseg.plan import (
+    LayerOptions,
+    RunPlan,
+    TileOptions,
+    choose_workers,
+    excess,
+    lay_blocks,
+    pass_bytes,
+    worker_bytes,
+)
 from geoseg.predict import Numerics, choose_device, choose_precision
 
 CPU = Numerics("cpu", "fp32", 1, 1)
@@ -37,7 +46,7 @@ def plan(model: LoadedModel, tiny_model: Path, patchwork_scene: Path) -> RunPlan
         layers=LayerOptions(20, 1),
         numerics=CPU,
         workers=2,
-        worker_bytes=worker_bytes(model, blocks, 1),
+        worker_bytes=worker_bytes(model, blocks, pass_bytes(model, TileOptions(), 1)),
         warnings=(),
     )
 
@@ -48,7 +57,7 @@ def test_the_hash_is_of_what_the_mosaic_depends_on(plan: RunPlan) -> None:
         replace(plan, layers=LayerOptions(0, 0)),
         replace(plan, numerics=replace(CPU, threads=8)),
         # Blocks follow from workers and memory, and change no pixel.
-        replace(plan, blocks=replace(plan.blocks, block_px=512)),
+        replace(plan, blocks=replace(plan.blocks, block_px=(512, 512))),
         replace(plan, scene=replace(plan.scene, path="/elsewhere/" + Path(plan.scene.path).name)),
     ]
     other = [
@@ -62,12 +71,28 @@ def test_the_hash_is_of_what_the_mosaic_depends_on(plan: RunPlan) -> None:
     assert len({plan.plan_hash, *(one.plan_hash for one in other)}) == 1 + len(other)
 
 
-@given(st.integers(1, 40000), st.integers(1, 40000))
-def test_blocks_are_whole_chunks_whatever_the_scene(height: int, width: int) -> None:
+TILES = TileOptions(tile_px=512, overlap_px=128)
+
+
+def test_a_large_scene_on_one_worker_costs_few_tiles_twice() -> None:
+    blocks = lay_blocks(30000, 30000, _FakeModel(), TILES)  # type: ignore[arg-type]  # stands for a package
+    assert excess(blocks) <= 1.10
+    assert len(blocks) >= 20
+
+
+def test_blocks_are_as_wide_on_any_large_scene_and_narrower_where_memory_is_short() -> None:
+    shapes = {lay_blocks(side, side, _FakeModel(), TILES).block_px for side in (20480, 40960, 102400)}  # type: ignore[arg-type]  # stands for a package
+    assert max(width for _, width in shapes) <= 1.2 * min(width for _, width in shapes)
+    small = lay_blocks(30000, 30000, _FakeModel(), TILES, fits=lambda plan: plan.block_px[1] <= 2048)  # type: ignore[arg-type]  # stands for a package
+    assert small.block_px[1] <= 2048
+
+
+@given(st.integers(1, 40000), st.integers(1, 40000), st.integers(1, 9))
+def test_blocks_are_whole_chunks_whatever_the_scene(height: int, width: int, workers: int) -> None:
     # The model matters for its tile defaults only.
-    blocks = lay_blocks(height, width, _FakeModel(), TileOptions(tile_px=512, overlap_px=128))  # type: ignore[arg-type]  # stands for a package
-    assert blocks.block_px % blocks.chunk_px == 0
+    blocks = lay_blocks(height, width, _FakeModel(), TILES, workers=workers)  # type: ignore[arg-type]  # stands for a package
     assert blocks.tiles_evaluated >= blocks.tiles_needed >= 1
+    assert len(blocks) >= 20 * workers or excess(blocks) <= 1.10
 
 
 class _FakeModel:
@@ -92,9 +117,11 @@ def test_more_workers_than_memory_are_refused() -> None:
 
 
 def test_more_tiles_probabilities_and_batches_take_more_memory(model: LoadedModel) -> None:
-    small = lay_blocks(9000, 9000, model, TileOptions(block_px=1024))
-    large = lay_blocks(9000, 9000, model, TileOptions(block_px=2048))
-    assert worker_bytes(model, small, 1) < worker_bytes(model, large, 1) < worker_bytes(model, large, 8)
+    small = lay_blocks(9000, 9000, model, TileOptions(block_px=(1024, 1024)))
+    large = lay_blocks(9000, 9000, model, TileOptions(block_px=(2048, 2048)))
+    one, eight = (pass_bytes(model, TileOptions(), batch) for batch in (1, 8))
+    assert worker_bytes(model, small, one) < worker_bytes(model, large, one) < worker_bytes(model, large, eight)
+    assert worker_bytes(model, large, one) < worker_bytes(model, large, one, probability=True)
 
 
 def test_devices_and_precisions_are_those_asked_for_or_refused() -> None:

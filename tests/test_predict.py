@@ -13,9 +13,9 @@ from geoseg.predict import Numerics, Predictor
 CPU = Numerics("cpu", "fp32", 1, 3)
 
 
-def tiles(count: int) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def tiles(count: int) -> list[Tensor]:
     rng = np.random.default_rng(0)
-    return [rng.normal(size=(2, 8, 9)).astype(np.float32) for _ in range(count)]
+    return [torch.from_numpy(rng.normal(size=(2, 8, 9)).astype(np.float32)) for _ in range(count)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -25,8 +25,8 @@ def test_probabilities_are_the_softmax_of_each_tile_alone(count: int) -> None:
     found = Predictor(network, CPU).probabilities(tiles(count))
     for tile, probability_chw in zip(tiles(count), found, strict=True):
         with torch.inference_mode():
-            expected_chw = network(torch.from_numpy(tile)[None]).softmax(dim=1)[0].numpy()
-        assert np.allclose(probability_chw, expected_chw, atol=1e-6)
+            expected_chw = network(tile[None]).softmax(dim=1)[0]
+        assert torch.allclose(probability_chw, expected_chw, atol=1e-6)
 
 
 @pytest.mark.parametrize("spoil", [lambda x: x * torch.nan, lambda x: x / 0, lambda x: x + torch.inf])

@@ -165,7 +165,7 @@ def map_command(
         scene,
         model_name,
         SceneOptions(bands, stretch, resolution, assume_crs, trust_vrt=trust_vrt),
-        TileOptions(tile_size, tile_overlap, block_size),
+        TileOptions(tile_size, tile_overlap, None if block_size is None else (block_size, block_size)),
         LayerOptions(min_area, simplify, classes, parse_formats(formats)),
         resources,
         probability=probability,

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,8 +22,8 @@ from geoseg.labels import NODATA_CLASS, LabelSet
 _SPARE_BYTES = 256 * 2**10
 """More than GDAL writes at once."""
 
-_STRIP_PX = 2048
-"""Rows in memory at once; whole chunks, so that each is decoded once."""
+_PART_PX = 2048
+"""Side of what is in memory at once; whole chunks, so that each is decoded once."""
 
 
 def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, run_id: str) -> None:
@@ -54,15 +55,19 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
         "compress": "deflate",
         "zlevel": 1,
         "bigtiff": "if_safer",
+        "sparse_ok": True,
     }
     with TemporaryDirectory(prefix=".classes.", suffix=".partial", dir=path.parent) as folder:
         plain, cog = Path(folder) / "plain.tif", Path(folder) / path.name
         with _written_whole(path):
             with rasterio.open(plain, "w", **profile) as file:
-                for row in range(0, grid.height, _STRIP_PX):
-                    window = Window(row, 0, min(_STRIP_PX, grid.height - row), grid.width)
-                    target = RasterioWindow(0, row, window.width, window.height)
-                    file.write(mosaic.read(0, "classes", window), 1, window=target)
+                for row, col in product(range(0, grid.height, _PART_PX), range(0, grid.width, _PART_PX)):
+                    window = Window(row, col, min(_PART_PX, grid.height - row), min(_PART_PX, grid.width - col))
+                    classes_hw = mosaic.read(0, "classes", window)
+                    if (classes_hw == NODATA_CLASS).all():
+                        continue  # what is never written is nodata, and costs neither time nor room
+                    target = RasterioWindow(col, row, window.width, window.height)
+                    file.write(classes_hw, 1, window=target)
                 file.write_colormap(1, {i: (*label.rgb, 255) for i, label in enumerate(labels.classes)})
                 file.colorinterp = [ColorInterp.palette]
                 file.set_band_description(1, "class")
@@ -81,8 +86,8 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
                 bigtiff="IF_SAFER",
             )
         # GDAL does not tell when closing a file fails for want of room. What it removed since then are overviews,
-        # which are smaller than the plain file: with this much room left, nothing can have been lost.
-        if shutil.disk_usage(folder).free < plain.stat().st_size + _SPARE_BYTES:
+        # which are smaller than the whole file: with this much room left, nothing can have been lost.
+        if shutil.disk_usage(folder).free < max(plain.stat().st_size, cog.stat().st_size) + _SPARE_BYTES:
             raise StoppedError(f"the disk of {path} is nearly full: make room, then run the same command again")
         cog.replace(path)
 

@@ -18,14 +18,13 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
-from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 from geoseg.io.vrt import vrt_sources
 
 RASTER_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
 """Drivers that may open a user's raster."""
 
-_BLOCK_BYTES = GDAL_CACHE_MIB * 2**20
-"""A block (tile or strip) is decoded whole: larger ones would not fit the cache, and be decoded again each time."""
+_BLOCK_BYTES = 256 * 2**20
+"""A block (tile or strip) is decoded whole, for each read again if it is larger than GDAL's cache."""
 
 _HUGE_BYTES = 64 * 2**30
 _HUGE_RATIO = 2000

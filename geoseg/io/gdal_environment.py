@@ -2,7 +2,7 @@
 
 import os
 
-GDAL_CACHE_MIB = 256
+GDAL_CACHE_MIB = 128
 """What GDAL may keep of decoded blocks in each process; its own default is a twentieth of the machine."""
 
 _SKIPPED = """

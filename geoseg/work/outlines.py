@@ -77,7 +77,8 @@ class TraceBlocks:
         """Outlines by the key of the block in which their object begins."""
         row, col = np.divmod(outlines.id - 1, self.grid.width)
         _, block_columns = self.blocks.shape
-        owner = row // self.blocks.block_px * block_columns + col // self.blocks.block_px
+        height_px, width_px = self.blocks.block_px
+        owner = row // height_px * block_columns + col // width_px
         return [
             (self.blocks.block(*divmod(int(number), block_columns)).key, outlines.take(owner == number))
             for number in np.unique(owner)

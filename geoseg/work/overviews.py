@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from geoseg.grid import Window
-from geoseg.io.mosaic import majority_of_four, mean_of_four
+from geoseg.io.mosaic import CHUNK_PX, majority_of_four, mean_of_four
 from geoseg.io.run_folder import RunFolder
+
+_WINDOW_PX = 2 * CHUNK_PX
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ def level_key(level: int, window: Window) -> str:
     return f"{level}-{window.row}-{window.col}"
 
 
-def level_windows(height: int, width: int, side: int) -> list[Window]:
-    """Windows of `side` px that cover an overview of height x width pixels, in row-major order."""
+def level_windows(height: int, width: int) -> list[Window]:
+    """Windows of whole chunks that cover an overview of height x width pixels, in row-major order."""
     return [
-        Window(int(row), int(col), min(side, height - int(row)), min(side, width - int(col)))
-        for row in np.arange(0, height, side)
-        for col in np.arange(0, width, side)
+        Window(row, col, min(_WINDOW_PX, height - row), min(_WINDOW_PX, width - col))
+        for row in range(0, height, _WINDOW_PX)
+        for col in range(0, width, _WINDOW_PX)
     ]

@@ -10,12 +10,16 @@ from typing import Any
 import torch
 
 from geoseg.errors import ModelError, SceneError
+from geoseg.fields import Below, BlockFields, BlockPredictor
+from geoseg.imagery import Imagery
 from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.stamp import refuse_changes
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.package import load_package
-from geoseg.predict import Numerics, Predictor, predict_block
+from geoseg.pixels import BlockPixels
+from geoseg.predict import Numerics, Predictor
+from geoseg.threads import Turns
 from geoseg.tiling import Block, BlockPlan
 
 
@@ -57,47 +61,87 @@ class PredictBlocks:
             )
         refuse_changes(self.scene.stamps)
         predictor = Predictor(model.build(), self.numerics)
-        reader = SceneReader(self.scene)
-        mosaic, ledger = self.run.mosaic, self.run.ledger("mosaic")
-        numerics = self.numerics.fingerprint()
+        blockwise = BlockPredictor(self.blocks, predictor, len(model.labels), probability=self.probability)
+        return _Worker(self, SceneReader(self.scene), model.imagery, blockwise).predict
 
-        alone = threading.Lock()
 
-        def predict(block: Block) -> dict[str, Any]:
-            with alone:
-                return predict_alone(block)
+class _Worker:
+    """One process at work: while the network computes one block, another is read, and a third written."""
 
-        def predict_alone(block: Block) -> dict[str, Any]:
-            start = time.perf_counter()
-            try:
-                fields = predict_block(reader, model.imagery, self.blocks, block, predictor, len(model.labels))
-            except (SceneError, OSError):
-                # A file that is being written again reads like a damaged one.
-                refuse_changes(self.scene.stamps)
-                raise
-            stored: tuple[str, ...] = ()
-            if fields is not None:
-                mosaic.write(0, "classes", block.window, fields.classes_hw)
-                mosaic.write(0, "confidence", block.window, fields.confidence_hw)
-                stored = ("classes", "confidence")
-                if self.probability:
-                    mosaic.write(0, "probability", block.window, fields.probability_chw)
-                    stored = (*stored, "probability")
-            # A marker vouches for the scene that was planned with.
-            refuse_changes(self.scene.stamps)
-            valid_px = 0 if fields is None else int((fields.classes_hw != NODATA_CLASS).sum())
-            ledger.commit(
-                block.key,
-                {
-                    "valid_px": valid_px,
-                    "numerics": numerics,
-                    "chunks": mosaic.chunk_hashes(0, stored, block.window),
-                },
-            )
-            return {
-                "tiles": 0 if fields is None else fields.tiles,
-                "valid_px": valid_px,
-                "seconds": time.perf_counter() - start,
-            }
+    def __init__(
+        self, job: PredictBlocks, reader: SceneReader, imagery: Imagery, blockwise: BlockPredictor
+    ) -> None:
+        self._job = job
+        self._reader = reader
+        self._imagery = imagery
+        self._blockwise = blockwise
+        self._numerics = job.numerics.fingerprint()
+        self._reading = threading.Lock()
+        self._turns = Turns()
+        self._begun: Block | None = None
+        self._below: Below | None = None
+        self._computed_s: float | None = None
 
-        return predict
+    def predict(self, block: Block) -> dict[str, Any]:
+        """Do one block; called by several threads at once."""
+        start = time.perf_counter()
+        with self._turns.turn() as mine:
+            with self._reading:
+                follows = self._begun == self._above(block)
+                self._begun = block
+                reading = time.perf_counter()
+                pixels = self._read(block, whole=not follows)
+                read_s = time.perf_counter() - reading
+            mine.wait()
+            computing = time.perf_counter()
+            wait_s = 0.0 if self._computed_s is None else computing - self._computed_s
+            kept, self._below = self._below, None
+            above = kept if kept is not None and kept.block == block and not pixels.whole else None
+            if above is None and not pixels.whole:  # the block above failed, or holds no data
+                with self._reading:
+                    pixels = self._read(block, whole=True)
+            fields, self._below = self._blockwise.predict(pixels, above)
+            self._computed_s = time.perf_counter()
+            infer_s = self._computed_s - computing
+        del pixels, above, kept
+        valid_px = self._write(block, fields)
+        end = time.perf_counter()
+        return {
+            "tiles": 0 if fields is None else fields.tiles,
+            "cached": 0 if fields is None else fields.cached,
+            "valid_px": valid_px,
+            "read_s": read_s,
+            "wait_s": wait_s,
+            "infer_s": infer_s,
+            "write_s": end - computing - infer_s,
+            "seconds": end - start,
+        }
+
+    def _above(self, block: Block) -> Block | None:
+        return self._job.blocks.block(block.i - 1, block.j) if block.i else block
+
+    def _read(self, block: Block, *, whole: bool) -> BlockPixels:
+        try:
+            return BlockPixels.read(self._reader, self._imagery, self._job.blocks, block, whole=whole)
+        except (SceneError, OSError):
+            # A file that is being written again reads like a damaged one.
+            refuse_changes(self._job.scene.stamps)
+            raise
+
+    def _write(self, block: Block, fields: BlockFields | None) -> int:
+        """Write a block's chunks, then its marker; returns how many pixels hold data."""
+        mosaic, ledger = self._job.run.mosaic, self._job.run.ledger("mosaic")
+        stored: tuple[str, ...] = ()
+        if fields is not None:
+            mosaic.write(0, "classes", block.window, fields.classes_hw)
+            mosaic.write(0, "confidence", block.window, fields.confidence_hw)
+            stored = ("classes", "confidence")
+            if self._job.probability:
+                mosaic.write(0, "probability", block.window, fields.probability_chw)
+                stored = (*stored, "probability")
+        # A marker vouches for the scene that was planned with.
+        refuse_changes(self._job.scene.stamps)
+        valid_px = 0 if fields is None else int((fields.classes_hw != NODATA_CLASS).sum())
+        chunks = mosaic.chunk_hashes(0, stored, block.window)
+        ledger.commit(block.key, {"valid_px": valid_px, "numerics": self._numerics, "chunks": chunks})
+        return valid_px

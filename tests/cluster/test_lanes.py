@@ -44,10 +44,10 @@ def test_workers_have_lanes_of_their_own_while_there_are_some(workers: int, leng
     assert Counter(lane for own in lanes.values() for lane in own) == Counter(range(workers))
 
 
-def test_who_has_no_lane_helps_at_the_far_end_of_the_longest() -> None:
+def test_who_has_no_lane_takes_the_far_half_of_the_longest_in_its_order() -> None:
     handed = Lanes(units([0, 0, 1, 1, 1, 1]))
     taken = [handed.take(worker) for worker in (0, 1, 2, 2, 0, 1)]
-    assert [unit.item for unit in taken if unit is not None] == [0, 2, 5, 4, 1, 3]
+    assert [unit.item for unit in taken if unit is not None] == [0, 2, 4, 5, 1, 3]
 
 
 def test_the_lane_of_a_worker_that_is_gone_goes_to_the_next() -> None:

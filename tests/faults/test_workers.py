@@ -37,7 +37,7 @@ def plan(mapping: Mapping) -> RunPlan:
         str(mapping.scene),
         mapping.model,
         SceneOptions(),
-        TileOptions(block_px=512),
+        TileOptions(block_px=(512, 512)),
         LayerOptions(60, 1),
         Resources(workers=2),
         probability=False,

@@ -50,7 +50,7 @@ def features(
     run.mosaic.create(GRID, labels, probability=False)
     run.mosaic.write(0, "classes", GRID.window, classes_hw)
     run.mosaic.write(0, "confidence", GRID.window, np.where(classes_hw == 255, 255, 127).astype(np.uint8))
-    plan = BlockPlan(SIDE_PX, SIDE_PX, Lattice(512, 128), 512, block_px)
+    plan = BlockPlan(SIDE_PX, SIDE_PX, Lattice(512, 128), 512, (block_px, block_px))
     at = {block: block.window.slices_in(GRID.window) for block in plan}
     blocks = [block for block in plan if (classes_hw[at[block]] != 255).any()]
     runner, depends = LocalRunner(), "0" * 64

@@ -1,0 +1,192 @@
+"""A block's pixels in, fields out: the network over the tiles that touch a block, blended and quantised."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geoseg.blend import BlockBlend, taper, weight_sums
+from geoseg.grid import Window
+from geoseg.imagery import Imagery
+from geoseg.io.mosaic import PROBABILITY_SCALE
+from geoseg.labels import NODATA_CLASS
+from geoseg.pixels import BlockPixels, PixelSource
+from geoseg.predict import Predictor
+from geoseg.tiling import Block, BlockPlan, Lattice, Tile
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFields:
+    """What is stored of a block.
+
+    Attributes:
+        classes_hw: Winning class, 255 = nodata.
+        confidence_hw: Probability of the winning class x 254, 255 = nodata.
+        probability_chw: Probability of every class x 254, 255 = nodata; of no class where it was not asked for.
+        tiles: Tiles that held data and were evaluated.
+        cached: Tiles that held data and had been evaluated for the block above.
+    """
+
+    classes_hw: NDArray[np.uint8]
+    confidence_hw: NDArray[np.uint8]
+    probability_chw: NDArray[np.uint8]
+    tiles: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Below:
+    """What the tiles of a block gave for the block below it.
+
+    Attributes:
+        block: The block below.
+        sum_chw: Weighted sums (channel, row, column) of the rows from its first one to where the tiles end.
+        valid_hw: Where those rows hold data.
+        tiles: The tiles that were evaluated and reach those rows.
+    """
+
+    block: Block
+    sum_chw: Tensor
+    valid_hw: NDArray[np.bool_]
+    tiles: tuple[Tile, ...]
+
+
+class BlockPredictor:
+    """Predicts blocks from all tiles that touch them; what a block shares with the one above is evaluated once.
+
+    A tile without data is not evaluated: it holds no pixel that needs it, whichever block asks.
+
+    Args:
+        plan: Lattice and blocks.
+        predictor: The network.
+        classes: How many classes it tells apart.
+        probability: Whether the probabilities of all classes are wanted.
+        weights: How the pixels of a tile count along each axis; positive everywhere.
+    """
+
+    def __init__(
+        self,
+        plan: BlockPlan,
+        predictor: Predictor,
+        classes: int,
+        *,
+        probability: bool = True,
+        weights: Callable[[Lattice], NDArray[np.float32]] = taper,
+    ) -> None:
+        self._plan = plan
+        self._predictor = predictor
+        self._classes = classes
+        self._probability = probability
+        self._taper_px = weights(plan.lattice)
+
+    def predict(self, pixels: BlockPixels, above: Below | None) -> tuple[BlockFields | None, Below | None]:
+        """Predict one block.
+
+        Args:
+            pixels: The pixels of the tiles of the block, or of those that the block above does not share.
+            above: What the tiles of the block above gave; None only if the pixels are those of all tiles.
+
+        Returns:
+            The block's fields, or None if it holds no data; and what its tiles give for the block below, or None if
+            there is nothing to keep.
+
+        Raises:
+            ModelError: The network's answer is not finite.
+            ValueError: `above` is not what the pixels go with.
+        """
+        block, window = pixels.block, pixels.block.window
+        if (above is None) != pixels.whole or (above is not None and above.block != block):
+            raise ValueError(f"expected what the block above {block.key} gave, got another block's or none")
+        reach = max(tile.window.row_stop for tile in self._plan.tiles(block))
+        area = Window(window.row, window.col, min(reach, self._plan.height) - window.row, window.width)
+        valid_hw = self._valid(pixels, above, area)
+        if not valid_hw[: window.height].any():
+            return None, None
+        start_chw = None if above is None else above.sum_chw
+        blend = BlockBlend(area, self._classes, self._taper_px, self._predictor.device, start_chw)
+        for start in range(0, len(pixels.tiles), self._predictor.batch):
+            group = pixels.tiles[start : start + self._predictor.batch]
+            fields = self._predictor.probabilities([pixels.normalized(tile) for tile in group])
+            for tile, probability_chw in zip(group, fields, strict=True):
+                blend.add(tile.window, probability_chw)
+        plan, size = self._plan, (self._plan.height, self._plan.width)
+        weight_h = weight_sums(plan.lattice, window.row, window.row_stop, size[0], self._taper_px)
+        weight_w = weight_sums(plan.lattice, window.col, window.col_stop, size[1], self._taper_px)
+        mean_chw = blend.mean(window.height, weight_h, weight_w)
+        cached = () if above is None else above.tiles
+        found = quantise(mean_chw, valid_hw[: window.height], probability=self._probability)
+        below = None
+        if area.height > window.height:
+            reaching = tuple(tile for tile in (*cached, *pixels.tiles) if tile.window.row_stop > window.row_stop)
+            below = Below(
+                plan.block(block.i + 1, block.j),
+                blend.below(window.height),
+                valid_hw[window.height :].copy(),
+                reaching,
+            )
+        return replace(found, tiles=len(pixels.tiles), cached=len(cached)), below
+
+    def _valid(self, pixels: BlockPixels, above: Below | None, area: Window) -> NDArray[np.bool_]:
+        """Where an area holds data, from what was read and what the block above knew."""
+        valid_hw = np.zeros(area.shape, np.bool_)
+        if above is not None:
+            valid_hw[: len(above.valid_hw)] = above.valid_hw
+        common = None if pixels.hull is None else pixels.hull.intersection(area)
+        if common is not None:
+            valid_hw[common.slices_in(area)] |= pixels.valid(area)
+        return valid_hw
+
+
+def predict_block(
+    source: PixelSource, imagery: Imagery, plan: BlockPlan, block: Block, predictor: Predictor, classes: int
+) -> BlockFields | None:
+    """Predict one block by itself.
+
+    Args:
+        source: The scene on the plan's grid.
+        imagery: What the network expects.
+        plan: Lattice and blocks.
+        block: The block.
+        predictor: The network.
+        classes: How many classes it tells apart.
+
+    Returns:
+        The block's fields, or None if it holds no data.
+
+    Raises:
+        ModelError: The network's answer is not finite.
+    """
+    pixels = BlockPixels.read(source, imagery, plan, block, whole=True)
+    return BlockPredictor(plan, predictor, classes).predict(pixels, None)[0]
+
+
+def quantise(probability_chw: Tensor, valid_hw: NDArray[np.bool_], *, probability: bool = True) -> BlockFields:
+    """Classes, confidence and probabilities as they are stored; equal probabilities go to the lower class id.
+
+    Args:
+        probability_chw: Blended probabilities (channel, row, column), float32.
+        valid_hw: Where there is data.
+        probability: Whether the probabilities of all classes are wanted.
+    """
+    highest_hw = probability_chw[0].clone()
+    winner_hw = torch.zeros(highest_hw.shape, dtype=torch.uint8, device=highest_hw.device)
+    for class_id, band_hw in enumerate(probability_chw[1:], 1):
+        winner_hw.masked_fill_(band_hw > highest_hw, class_id)
+        torch.maximum(highest_hw, band_hw, out=highest_hw)
+    nodata_hw = torch.from_numpy(~valid_hw).to(highest_hw.device)
+    # A class at a time: temporaries of all classes would be the largest arrays of a worker.
+    bands = [_scaled(band_hw, nodata_hw) for band_hw in probability_chw] if probability else []
+    return BlockFields(
+        winner_hw.masked_fill_(nodata_hw, NODATA_CLASS).cpu().numpy(),
+        _scaled(highest_hw, nodata_hw),
+        np.stack(bands) if bands else np.empty((0, *valid_hw.shape), np.uint8),
+    )
+
+
+def _scaled(probability_hw: Tensor, nodata_hw: Tensor) -> NDArray[np.uint8]:
+    scaled_hw = (probability_hw.clamp(0, 1) * PROBABILITY_SCALE).round_().to(torch.uint8)
+    stored_hw: NDArray[np.uint8] = scaled_hw.masked_fill_(nodata_hw, NODATA_CLASS).cpu().numpy()
+    return stored_hw

@@ -1,0 +1,103 @@
+"""The pixels that the tiles of a block see: read once, normalized, and mirrored beyond the grid's edges."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geoseg.grid import Window
+from geoseg.imagery import Imagery
+from geoseg.tiling import Block, BlockPlan, Tile, mirrored
+
+
+class PixelSource(Protocol):
+    """Where a block's pixels come from (a `geoseg.io.raster.SceneReader`, or a fake in a test)."""
+
+    def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """image_chw and valid_hw of a window within the grid."""
+        ...
+
+    def read_valid(self, window: Window) -> NDArray[np.bool_]:
+        """valid_hw of a window within the grid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockPixels:
+    """Pixels of a block and around it.
+
+    Attributes:
+        block: The block.
+        whole: Whether they are those of all tiles that touch the block; else of those only that do not touch the
+            block above.
+        tiles: Those of the tiles that hold data, in row-major order.
+        hull: The pixels of the grid that the tiles see, mirrored or not; None where nothing was read.
+        normalized_chw: Pixels of the hull (band, row, column), zero where there is no data; of no band where no
+            tile holds data.
+        valid_hw: Where the hull holds data.
+        grid_shape: (height, width) of the grid in pixels.
+    """
+
+    block: Block
+    whole: bool
+    tiles: tuple[Tile, ...]
+    hull: Window | None
+    normalized_chw: Tensor
+    valid_hw: NDArray[np.bool_]
+    grid_shape: tuple[int, int]
+
+    @classmethod
+    def read(cls, source: PixelSource, imagery: Imagery, plan: BlockPlan, block: Block, *, whole: bool) -> Self:
+        """Read what a block needs, in one piece: overlapping reads would decode the same pixels several times.
+
+        Args:
+            source: The scene on the plan's grid.
+            imagery: What the network expects.
+            plan: Lattice and blocks.
+            block: The block.
+            whole: Whether all its tiles are to be evaluated, or only those that do not touch the block above.
+        """
+        no_image, grid_shape = torch.empty(0, 0, 0), (plan.height, plan.width)
+        nothing = cls(block, whole, (), None, no_image, np.zeros((0, 0), np.bool_), grid_shape)
+        tiles = plan.tiles(block)
+        if whole:
+            if not source.read_valid(block.window).any():
+                return nothing
+        else:
+            done = max(tile.i for tile in plan.tiles(plan.block(block.i - 1, block.j)))
+            tiles = tuple(tile for tile in tiles if tile.i > done)
+            if not tiles:
+                return nothing
+        rows = mirrored(min(t.window.row for t in tiles), max(t.window.row_stop for t in tiles), plan.height)
+        cols = mirrored(min(t.window.col for t in tiles), max(t.window.col_stop for t in tiles), plan.width)
+        row, col = int(rows.min()), int(cols.min())
+        hull = Window(row, col, int(rows.max()) + 1 - row, int(cols.max()) + 1 - col)
+        if not whole:
+            valid_hw = source.read_valid(hull)
+            if not valid_hw.any():
+                return cls(block, whole, (), hull, no_image, valid_hw, grid_shape)
+        image_chw, valid_hw = source.read(hull)
+        normalized_chw = torch.from_numpy(imagery.normalize(image_chw, valid_hw))
+        found = cls(block, whole, tiles, hull, normalized_chw, valid_hw, grid_shape)
+        return replace(found, tiles=tuple(tile for tile in tiles if found.valid(tile.window).any()))
+
+    def valid(self, window: Window) -> NDArray[np.bool_]:
+        """Where the part of a window that lies in the hull holds data, boolean (row, column)."""
+        common = None if self.hull is None else self.hull.intersection(window)
+        if common is None or self.hull is None:
+            return np.zeros((0, 0), np.bool_)
+        return self.valid_hw[common.slices_in(self.hull)]
+
+    def normalized(self, tile: Tile) -> Tensor:
+        """What a tile sees, (band, row, column)."""
+        if self.hull is None:
+            raise ValueError("nothing was read")
+        window = tile.window
+        if self.hull.intersection(window) == window:
+            return self.normalized_chw[(slice(None), *window.slices_in(self.hull))]
+        rows = mirrored(window.row, window.row_stop, self.grid_shape[0]) - self.hull.row
+        cols = mirrored(window.col, window.col_stop, self.grid_shape[1]) - self.hull.col
+        return self.normalized_chw.index_select(1, torch.from_numpy(rows)).index_select(2, torch.from_numpy(cols))
