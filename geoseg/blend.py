@@ -8,6 +8,8 @@ from torch import Tensor
 from geoseg.grid import Window
 from geoseg.tiling import Lattice
 
+_STRIP_ROWS = 64
+
 
 def taper(lattice: Lattice) -> NDArray[np.float32]:
     """Weights (tile_px,) of a tile along one axis; the window is their outer product.
@@ -28,25 +30,27 @@ def taper(lattice: Lattice) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def weight_sums(
-    lattice: Lattice, start: int, stop: int, size: int, taper_px: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Sums of the weights along one axis, float32 (n,), at the pixels [start, stop) of an axis of `size` pixels.
+def axis_weights(lattice: Lattice, k: int, size: int, taper_px: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights (tile_px,) of tile k along an axis of `size` pixels, divided by the sum of all tiles' weights there.
 
-    The weights of a tile are an outer product, so their sum over all tiles is the outer product of these sums.
+    A tile's weights are an outer product, and so is their sum over all tiles: with these no division is left.
+
+    Returns:
+        float32; zero where no tile has any weight.
     """
-    sums = np.zeros(stop - start)
+    start = lattice.window(k, 0).row
+    sums = np.zeros(lattice.tile_px)
     count, _ = lattice.count(size, 1)
-    for k in range(count):
-        first = lattice.window(k, 0).row
-        low, high = max(first, start), min(first + lattice.tile_px, stop)
-        if low < high:
-            sums[low - start : high - start] += taper_px[low - first : high - first]
-    return sums.astype(np.float32)
+    for other in lattice.indices(max(start, 0), min(start + lattice.tile_px, size), count):
+        shift = (other - k) * lattice.stride_px
+        low, high = max(shift, 0), min(lattice.tile_px + shift, lattice.tile_px)
+        sums[low:high] += taper_px[low - shift : high - shift]
+    weights = np.divide(taper_px, sums, out=np.zeros_like(sums), where=sums > 0)
+    return weights.astype(np.float32)
 
 
 class BlockBlend:
-    """Weighted sums of the tile fields that touch a block, and of as much below it as those tiles reach.
+    """The weighted mean of the tile fields that touch a block, and of as much below it as those tiles reach.
 
     The sums run in the order in which tiles are added; give them in row-major order and the result depends
     on nothing else. What lies below a block goes on into the block below: its sums begin with the same tiles.
@@ -54,49 +58,46 @@ class BlockBlend:
     Args:
         window: The block's pixels, and those below that its tiles reach.
         channels: Fields of a tile.
-        taper_px: Weights along one axis, from `taper`.
         device: Where the fields are.
         above: What `below` of the block above gave, (channel, row, column), for the first rows of the window.
     """
 
-    def __init__(
-        self,
-        window: Window,
-        channels: int,
-        taper_px: NDArray[np.float32],
-        device: str = "cpu",
-        above: Tensor | None = None,
-    ) -> None:
+    def __init__(self, window: Window, channels: int, device: str = "cpu", above: Tensor | None = None) -> None:
         self._window = window
-        self._weights_hw = torch.from_numpy(np.outer(taper_px, taper_px)).to(device)
-        self._sum_chw = torch.zeros((channels, *window.shape), device=device)
+        self._device = device
+        self._mean_chw = torch.zeros((channels, *window.shape), device=device)
         if above is not None:
-            self._sum_chw[:, : above.shape[1]] = above
+            self._mean_chw[:, : above.shape[1]] = above
 
-    def add(self, tile: Window, fields_chw: Tensor) -> None:
-        """Add a tile's fields, float32 (channel, row, column) over exactly the tile's window."""
+    def add(
+        self, tile: Window, logits_chw: Tensor, weight_h: NDArray[np.float32], weight_w: NDArray[np.float32]
+    ) -> None:
+        """Add a tile's probabilities, the softmax of its logits.
+
+        Args:
+            tile: The tile's window.
+            logits_chw: float32 (channel, row, column) over exactly that window.
+            weight_h: Along the tile's rows, from `axis_weights`.
+            weight_w: Along its columns.
+        """
         common = self._window.intersection(tile)
         if common is None:
             return
-        target, source = common.slices_in(self._window), common.slices_in(tile)
-        self._sum_chw[(slice(None), *target)].addcmul_(fields_chw[(slice(None), *source)], self._weights_hw[source])
+        (rows, cols), (tile_rows, tile_cols) = common.slices_in(self._window), common.slices_in(tile)
+        weights_h = torch.from_numpy(weight_h[tile_rows]).to(self._device)
+        weights_w = torch.from_numpy(weight_w[tile_cols]).to(self._device)
+        target_chw, source_chw = self._mean_chw[:, rows, cols], logits_chw[:, tile_rows, tile_cols]
+        # As many rows at a time as stay in a processor's cache from one step to the next.
+        step = _STRIP_ROWS if self._device == "cpu" else common.height
+        for row in range(0, common.height, step):
+            strip = slice(row, row + step)
+            probability_chw = source_chw[:, strip].contiguous().softmax(dim=0)
+            target_chw[:, strip].addcmul_(probability_chw, torch.outer(weights_h[strip], weights_w))
 
-    def mean(self, rows: int, weight_h: NDArray[np.float32], weight_w: NDArray[np.float32]) -> Tensor:
-        """The blended fields (channel, row, column) of the first rows; zero where the weights are.
-
-        Args:
-            rows: How many.
-            weight_h: Sums of the weights of all tiles along the rows, from `weight_sums`.
-            weight_w: Along the columns.
-        """
-        mean_chw = self._sum_chw[:, :rows]
-        for weights, axis in ((weight_h, 1), (weight_w, 2)):
-            inverse = np.divide(1, weights, out=np.zeros_like(weights), where=weights > 0)
-            shape = [1, 1, 1]
-            shape[axis] = len(inverse)
-            mean_chw = mean_chw * torch.from_numpy(inverse).to(mean_chw.device).reshape(shape)
-        return mean_chw
+    def mean(self, rows: int) -> Tensor:
+        """The blended fields (channel, row, column) of the first rows; zero where no tile has any weight."""
+        return self._mean_chw[:, :rows]
 
     def below(self, rows: int) -> Tensor:
         """The sums (channel, row, column) below the first rows, in memory of their own."""
-        return self._sum_chw[:, rows:].clone()
+        return self._mean_chw[:, rows:].clone()

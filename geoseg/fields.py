@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geoseg.blend import BlockBlend, taper, weight_sums
+from geoseg.blend import BlockBlend, axis_weights, taper
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.mosaic import PROBABILITY_SCALE
@@ -106,16 +106,14 @@ class BlockPredictor:
         if not valid_hw[: window.height].any():
             return None, None
         start_chw = None if above is None else above.sum_chw
-        blend = BlockBlend(area, self._classes, self._taper_px, self._predictor.device, start_chw)
-        for start in range(0, len(pixels.tiles), self._predictor.batch):
-            group = pixels.tiles[start : start + self._predictor.batch]
-            fields = self._predictor.probabilities([pixels.normalized(tile) for tile in group])
-            for tile, probability_chw in zip(group, fields, strict=True):
-                blend.add(tile.window, probability_chw)
-        plan, size = self._plan, (self._plan.height, self._plan.width)
-        weight_h = weight_sums(plan.lattice, window.row, window.row_stop, size[0], self._taper_px)
-        weight_w = weight_sums(plan.lattice, window.col, window.col_stop, size[1], self._taper_px)
-        mean_chw = blend.mean(window.height, weight_h, weight_w)
+        blend = BlockBlend(area, self._classes, self._predictor.device, start_chw)
+        with torch.inference_mode():
+            for start in range(0, len(pixels.tiles), self._predictor.batch):
+                group = pixels.tiles[start : start + self._predictor.batch]
+                logits_nchw = self._predictor.logits(pixels.batch(group, self._predictor.batch))
+                for tile, logits_chw in zip(group, logits_nchw, strict=False):
+                    blend.add(tile.window, logits_chw, *self._weights(tile))
+        mean_chw, plan = blend.mean(window.height), self._plan
         cached = () if above is None else above.tiles
         found = quantise(mean_chw, valid_hw[: window.height], probability=self._probability)
         below = None
@@ -128,6 +126,11 @@ class BlockPredictor:
                 reaching,
             )
         return replace(found, tiles=len(pixels.tiles), cached=len(cached)), below
+
+    def _weights(self, tile: Tile) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        lattice, plan = self._plan.lattice, self._plan
+        weight_h = axis_weights(lattice, tile.i, plan.height, self._taper_px)
+        return weight_h, axis_weights(lattice, tile.j, plan.width, self._taper_px)
 
     def _valid(self, pixels: BlockPixels, above: Below | None, area: Window) -> NDArray[np.bool_]:
         """Where an area holds data, from what was read and what the block above knew."""
@@ -171,16 +174,18 @@ def quantise(probability_chw: Tensor, valid_hw: NDArray[np.bool_], *, probabilit
         valid_hw: Where there is data.
         probability: Whether the probabilities of all classes are wanted.
     """
+    nodata_hw = torch.from_numpy(np.where(valid_hw, np.uint8(0), np.uint8(NODATA_CLASS))).to(probability_chw.device)
     highest_hw = probability_chw[0].clone()
-    winner_hw = torch.zeros(highest_hw.shape, dtype=torch.uint8, device=highest_hw.device)
+    winner_hw = torch.zeros_like(nodata_hw)
     for class_id, band_hw in enumerate(probability_chw[1:], 1):
-        winner_hw.masked_fill_(band_hw > highest_hw, class_id)
+        # Of all that were higher than those before, the last has the greatest id.
+        higher_hw = (band_hw > highest_hw).view(torch.uint8)
+        torch.maximum(winner_hw, higher_hw * class_id, out=winner_hw)
         torch.maximum(highest_hw, band_hw, out=highest_hw)
-    nodata_hw = torch.from_numpy(~valid_hw).to(highest_hw.device)
     # A class at a time: temporaries of all classes would be the largest arrays of a worker.
     bands = [_scaled(band_hw, nodata_hw) for band_hw in probability_chw] if probability else []
     return BlockFields(
-        winner_hw.masked_fill_(nodata_hw, NODATA_CLASS).cpu().numpy(),
+        torch.maximum(winner_hw, nodata_hw).cpu().numpy(),
         _scaled(highest_hw, nodata_hw),
         np.stack(bands) if bands else np.empty((0, *valid_hw.shape), np.uint8),
     )
@@ -188,5 +193,5 @@ def quantise(probability_chw: Tensor, valid_hw: NDArray[np.bool_], *, probabilit
 
 def _scaled(probability_hw: Tensor, nodata_hw: Tensor) -> NDArray[np.uint8]:
     scaled_hw = (probability_hw.clamp(0, 1) * PROBABILITY_SCALE).round_().to(torch.uint8)
-    stored_hw: NDArray[np.uint8] = scaled_hw.masked_fill_(nodata_hw, NODATA_CLASS).cpu().numpy()
+    stored_hw: NDArray[np.uint8] = torch.maximum(scaled_hw, nodata_hw).cpu().numpy()
     return stored_hw

@@ -63,5 +63,5 @@ class Imagery:
         normalized_chw = image_chw - mean_c
         normalized_chw /= std_c
         # Not a product with the mask: what lies under nodata may be NaN.
-        normalized_chw[:, ~valid_hw] = 0
+        np.copyto(normalized_chw, 0, where=~valid_hw)
         return normalized_chw

@@ -1,5 +1,6 @@
 """The pixels that the tiles of a block see: read once, normalized, and mirrored beyond the grid's edges."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
@@ -35,7 +36,7 @@ class BlockPixels:
             block above.
         tiles: Those of the tiles that hold data, in row-major order.
         hull: The pixels of the grid that the tiles see, mirrored or not; None where nothing was read.
-        normalized_chw: Pixels of the hull (band, row, column), zero where there is no data; of no band where no
+        normalized_hwc: Pixels of the hull (row, column, band), zero where there is no data; of no band where no
             tile holds data.
         valid_hw: Where the hull holds data.
         grid_shape: (height, width) of the grid in pixels.
@@ -45,7 +46,7 @@ class BlockPixels:
     whole: bool
     tiles: tuple[Tile, ...]
     hull: Window | None
-    normalized_chw: Tensor
+    normalized_hwc: Tensor
     valid_hw: NDArray[np.bool_]
     grid_shape: tuple[int, int]
 
@@ -80,9 +81,15 @@ class BlockPixels:
             if not valid_hw.any():
                 return cls(block, whole, (), hull, no_image, valid_hw, grid_shape)
         image_chw, valid_hw = source.read(hull)
-        normalized_chw = torch.from_numpy(imagery.normalize(image_chw, valid_hw))
-        found = cls(block, whole, tiles, hull, normalized_chw, valid_hw, grid_shape)
+        # Bands last: what a tile sees then lies in long runs, in the order in which networks take it.
+        normalized_hwc = torch.from_numpy(imagery.normalize(image_chw, valid_hw)).permute(1, 2, 0).contiguous()
+        found = cls(block, whole, tiles, hull, normalized_hwc, valid_hw, grid_shape)
         return replace(found, tiles=tuple(tile for tile in tiles if found.valid(tile.window).any()))
+
+    def beyond(self, plan: BlockPlan) -> "BlockPixels":
+        """The same, for those of the tiles only that do not touch the block above."""
+        done = max(tile.i for tile in plan.tiles(plan.block(self.block.i - 1, self.block.j)))
+        return replace(self, whole=False, tiles=tuple(tile for tile in self.tiles if tile.i > done))
 
     def valid(self, window: Window) -> NDArray[np.bool_]:
         """Where the part of a window that lies in the hull holds data, boolean (row, column)."""
@@ -91,13 +98,25 @@ class BlockPixels:
             return np.zeros((0, 0), np.bool_)
         return self.valid_hw[common.slices_in(self.hull)]
 
-    def normalized(self, tile: Tile) -> Tensor:
-        """What a tile sees, (band, row, column)."""
+    def batch(self, tiles: Sequence[Tile], size: int) -> Tensor:
+        """What tiles see, as a full batch (tile, band, row, column) in channels-last order, zero behind them.
+
+        Args:
+            tiles: Some of this object's tiles, at most `size`.
+            size: Tiles of a batch.
+        """
         if self.hull is None:
             raise ValueError("nothing was read")
-        window = tile.window
-        if self.hull.intersection(window) == window:
-            return self.normalized_chw[(slice(None), *window.slices_in(self.hull))]
-        rows = mirrored(window.row, window.row_stop, self.grid_shape[0]) - self.hull.row
-        cols = mirrored(window.col, window.col_stop, self.grid_shape[1]) - self.hull.col
-        return self.normalized_chw.index_select(1, torch.from_numpy(rows)).index_select(2, torch.from_numpy(cols))
+        side = (tiles[0].window.height, tiles[0].window.width)
+        bands = self.normalized_hwc.shape[2]
+        batch_nhwc = torch.zeros((size, *side, bands)) if len(tiles) < size else torch.empty((size, *side, bands))
+        for number, tile in enumerate(tiles):
+            window = tile.window
+            if self.hull.intersection(window) == window:
+                batch_nhwc[number] = self.normalized_hwc[window.slices_in(self.hull)]
+                continue
+            rows = mirrored(window.row, window.row_stop, self.grid_shape[0]) - self.hull.row
+            cols = mirrored(window.col, window.col_stop, self.grid_shape[1]) - self.hull.col
+            of_rows = self.normalized_hwc.index_select(0, torch.from_numpy(rows))
+            batch_nhwc[number] = of_rows.index_select(1, torch.from_numpy(cols))
+        return batch_nhwc.permute(0, 3, 1, 2)

@@ -1,6 +1,6 @@
-"""The network on a device: tiles in, probabilities out; and the numerics that decide the last bits."""
+"""The network on a device: tiles in, logits out; and the numerics that decide the last bits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -74,7 +74,7 @@ def choose_precision(asked: Precision | None, device: str) -> Precision:
 
 
 class Predictor:
-    """A network on a device: batches of tiles in, class probabilities out.
+    """A network on a device: batches of tiles in, logits out.
 
     Args:
         network: From tiles (batch, band, row, column) to logits (batch, class, row, column), float32.
@@ -98,11 +98,12 @@ class Predictor:
         """Where it runs."""
         return self._numerics.device
 
-    def probabilities(self, tiles: Sequence[Tensor]) -> Tensor:
-        """Softmax of the network's logits.
+    def logits(self, tiles_nchw: Tensor) -> Tensor:
+        """The answer to a full batch of normalized tiles.
 
         Args:
-            tiles: At most a batch of normalized tiles (band, row, column), float32.
+            tiles_nchw: float32 (tile, band, row, column); always as many as a batch has, since the kernels, and
+                with them the last bits, may depend on it.
 
         Returns:
             float32 (tile, class, row, column), on the device.
@@ -110,24 +111,17 @@ class Predictor:
         Raises:
             ModelError: The network's answer is not finite.
         """
-        # Always a full batch: the kernels, and with them the last bits, may depend on its size.
-        rest = [torch.zeros_like(tiles[0])] * (self.batch - len(tiles))
         with torch.inference_mode():
-            logits_nchw = self.logits(torch.stack((*tiles, *rest)))
+            with self._autocast():
+                input_nchw = tiles_nchw.to(self._numerics.device, non_blocking=True)
+                logits_nchw = self._network(input_nchw.contiguous(memory_format=torch.channels_last)).float()
             # A sum is NaN or infinite where one of its terms is.
             if not bool(torch.isfinite(logits_nchw.sum())):
                 raise ModelError(
                     f"the network's answer is not finite in {self._numerics.precision}: its weights are "
                     "damaged, or it needs --precision fp32"
                 )
-            # A class's plane in one piece: softmax and blending are several times as fast so.
-            return logits_nchw[: len(tiles)].contiguous().softmax(dim=1)
-
-    def logits(self, tiles_nchw: Tensor) -> Tensor:
-        """The answer to normalized tiles (tile, band, row, column): float32 (tile, class, row, column)."""
-        with torch.inference_mode(), self._autocast():
-            input_nchw = tiles_nchw.to(self._numerics.device).contiguous(memory_format=torch.channels_last)
-            return self._network(input_nchw).float()
+            return logits_nchw
 
     def _autocast(self) -> AbstractContextManager[Any]:
         match self._numerics.precision:

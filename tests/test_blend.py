@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geoseg.blend import BlockBlend, taper, weight_sums
+from geoseg.blend import BlockBlend, axis_weights, taper
 from geoseg.grid import Window
-from geoseg.tiling import Lattice
+from geoseg.tiling import Lattice, Tile
 
 sizes = st.integers(1, 30)
 
@@ -19,23 +19,35 @@ def lattices(draw: st.DrawFn) -> Lattice:
     return Lattice(tile_px, 2 * draw(st.integers(0, tile_px // 4)))
 
 
+def add(
+    blend: BlockBlend,
+    tile: Tile,
+    logits_chw: Tensor,
+    lattice: Lattice,
+    shape: tuple[int, int],
+    taper_px: NDArray[np.float32] | None = None,
+) -> None:
+    weights = taper(lattice) if taper_px is None else taper_px
+    weight_h, weight_w = (
+        axis_weights(lattice, k, size, weights) for k, size in zip((tile.i, tile.j), shape, strict=True)
+    )
+    blend.add(tile.window, logits_chw, weight_h, weight_w)
+
+
 def blended(
     lattice: Lattice,
     window: Window,
     height: int,
     width: int,
-    field: list[float],
+    logits: list[float],
     taper_px: NDArray[np.float32] | None = None,
 ) -> Tensor:
-    """The blend of a window, every tile of the lattice giving the same field."""
-    weights = taper(lattice) if taper_px is None else taper_px
-    blend = BlockBlend(window, len(field), weights)
+    """The blend of a window, every tile of the lattice giving the same logits."""
+    blend = BlockBlend(window, len(logits))
     for tile in lattice.touching(window, height, width):
-        fields_chw = torch.tensor(field)[:, None, None].expand(-1, lattice.tile_px, lattice.tile_px)
-        blend.add(tile.window, fields_chw)
-    weight_h = weight_sums(lattice, window.row, window.row_stop, height, weights)
-    weight_w = weight_sums(lattice, window.col, window.col_stop, width, weights)
-    return blend.mean(window.height, weight_h, weight_w)
+        logits_chw = torch.tensor(logits)[:, None, None].expand(-1, lattice.tile_px, lattice.tile_px)
+        add(blend, tile, logits_chw, lattice, (height, width), taper_px)
+    return blend.mean(window.height)
 
 
 @given(lattices())
@@ -58,36 +70,34 @@ def test_the_tapers_of_neighbours_sum_to_one(lattice: Lattice) -> None:
     assert (np.diff(weights[:overlap]) > 0).all()
 
 
-@given(lattices(), sizes, sizes, st.floats(0, 1, width=32), st.data())
+@given(lattices(), sizes, sizes, st.floats(-9, 9, width=32), st.data())
 def test_a_constant_stays_constant_up_to_the_corners(
     lattice: Lattice, height: int, width: int, value: float, data: st.DataObject
 ) -> None:
     row, col = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     window = Window(row, col, height - row, width - col)
-    mean_chw = blended(lattice, window, height, width, [value, 1 - value]).numpy()
-    np.testing.assert_allclose(mean_chw[0], value, rtol=1e-6, atol=1e-37)
-    np.testing.assert_allclose(mean_chw[1], 1 - value, rtol=1e-6, atol=1e-7)
+    mean_chw = blended(lattice, window, height, width, [value, 0]).numpy()
+    np.testing.assert_allclose(mean_chw[0], 1 / (1 + np.exp(-value)), rtol=2e-6)
+    np.testing.assert_allclose(mean_chw.sum(axis=0), 1, rtol=2e-6)
 
 
 @given(lattices(), sizes, sizes, st.integers(0, 2**32 - 1))
 def test_a_blend_is_the_weighted_mean_of_the_tiles(lattice: Lattice, height: int, width: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     window = Window(0, 0, height, width)
-    blend = BlockBlend(window, 1, taper(lattice))
-    total_hw, weight_hw = np.zeros(window.shape), np.zeros(window.shape)
-    weights = taper(lattice).astype(np.float64)
+    blend = BlockBlend(window, 2)
+    total_chw, weight_hw = np.zeros((2, *window.shape)), np.zeros(window.shape)
+    weights_hw = np.outer(*[taper(lattice).astype(np.float64)] * 2)
     for tile in lattice.touching(window, height, width):
-        fields_chw = generator.random((1, lattice.tile_px, lattice.tile_px), np.float32)
-        blend.add(tile.window, torch.from_numpy(fields_chw))
-        for y in range(lattice.tile_px):
-            for x in range(lattice.tile_px):
-                row, col = tile.window.row + y, tile.window.col + x
-                if 0 <= row < height and 0 <= col < width:
-                    total_hw[row, col] += weights[y] * weights[x] * fields_chw[0, y, x]
-                    weight_hw[row, col] += weights[y] * weights[x]
-    weight_h, weight_w = (weight_sums(lattice, 0, size, size, taper(lattice)) for size in (height, width))
-    np.testing.assert_allclose(np.outer(weight_h, weight_w), weight_hw, rtol=1e-5)
-    np.testing.assert_allclose(blend.mean(height, weight_h, weight_w)[0], total_hw / weight_hw, rtol=1e-5)
+        logits_chw = generator.normal(size=(2, lattice.tile_px, lattice.tile_px)).astype(np.float32)
+        add(blend, tile, torch.from_numpy(logits_chw), lattice, (height, width))
+        probability_chw = np.exp(logits_chw) / np.exp(logits_chw).sum(axis=0)
+        common = tile.window.intersection(window)
+        assert common is not None
+        of_tile = common.slices_in(tile.window)
+        total_chw[:, *common.slices_in(window)] += (weights_hw * probability_chw)[:, *of_tile]
+        weight_hw[common.slices_in(window)] += weights_hw[of_tile]
+    np.testing.assert_allclose(blend.mean(height), total_chw / weight_hw, rtol=1e-5)
 
 
 @given(lattices(), st.integers(2, 30), sizes, st.data())
@@ -101,24 +111,22 @@ def test_sums_go_on_below_bit_for_bit(lattice: Lattice, height: int, width: int,
         for tile in lattice.touching(whole, height, width)
     }
     above = list(lattice.touching(upper, height, width))
-    together, first = BlockBlend(whole, 2, taper(lattice)), BlockBlend(whole, 2, taper(lattice))
-    for tile, fields_chw in of_tile.items():
-        together.add(tile.window, fields_chw)
+    together, first = BlockBlend(whole, 2), BlockBlend(whole, 2)
+    for tile, logits_chw in of_tile.items():
+        add(together, tile, logits_chw, lattice, whole.shape)
         if tile in above:
-            first.add(tile.window, fields_chw)
-    second = BlockBlend(lower, 2, taper(lattice), above=first.below(border))
+            add(first, tile, logits_chw, lattice, whole.shape)
+    second = BlockBlend(lower, 2, above=first.below(border))
     for tile in lattice.touching(lower, height, width):
         if tile not in above:
-            second.add(tile.window, of_tile[tile])
-    ones_w = np.ones(width, np.float32)
-    found_chw = second.mean(height - border, np.ones(height - border, np.float32), ones_w)
-    assert torch.equal(found_chw, together.mean(height, np.ones(height, np.float32), ones_w)[:, border:])
+            add(second, tile, of_tile[tile], lattice, whole.shape)
+    assert torch.equal(second.mean(height - border), together.mean(height)[:, border:])
 
 
 def test_a_tile_elsewhere_changes_nothing() -> None:
-    blend = BlockBlend(Window(0, 0, 4, 6), 1, taper(Lattice(4, 2)))
-    blend.add(Window(0, 40, 4, 4), torch.ones(1, 4, 4))
-    assert not blend.mean(4, np.ones(4, np.float32), np.ones(6, np.float32)).any()
+    lattice, blend = Lattice(4, 2), BlockBlend(Window(0, 0, 4, 6), 1)
+    add(blend, Tile(0, 20, Window(0, 40, 4, 4)), torch.ones(1, 4, 4), lattice, (4, 60))
+    assert not blend.mean(4).any()
 
 
 @pytest.mark.parametrize("lattice", [Lattice(8, 0), Lattice(8, 4)])

@@ -25,24 +25,36 @@ def test_threads_are_as_before_after_an_error() -> None:
 
 
 @pytest.mark.parametrize("failing", [None, 0, 3])
-def test_turns_are_taken_in_the_order_of_the_places_and_given_up_by_whoever_fails(failing: int | None) -> None:
+def test_turns_are_taken_by_rank_and_given_up_by_whoever_fails(failing: int | None) -> None:
     turns, order = Turns(), list[int]()
-    ready = [threading.Event() for _ in range(6)]
+    all_there = threading.Barrier(6)
 
-    def use(number: int) -> None:
-        with turns.turn() as mine:
-            ready[number].set()
-            if number == failing:
+    def use(rank: int) -> None:
+        with turns.place((rank,)) as turn:
+            all_there.wait(10)
+            if rank == failing:
                 raise ValueError("within")
-            if number % 2 == 0:
+            if rank % 2 == 0:
                 time.sleep(0.01)  # those that are ready first still wait
-            mine.wait()
-            order.append(number)
+            with turn():
+                order.append(rank)
+                time.sleep(0.001)
+                assert order[-1] == rank, "only one at a time"
 
     with ThreadPoolExecutor(6) as pool:
-        done = []
-        for number in range(6):
-            done.append(pool.submit(use, number))
-            assert ready[number].wait(10)
-    assert [number for number, one in enumerate(done) if one.exception()] == [failing] * (failing is not None)
-    assert order == [number for number in range(6) if number != failing]
+        done = [pool.submit(use, rank) for rank in (4, 0, 5, 2, 1, 3)]
+    assert [isinstance(one.exception(), ValueError) for one in done].count(True) == (failing is not None)
+    assert order == [rank for rank in range(6) if rank != failing]
+
+
+def test_equal_ranks_have_a_turn_each() -> None:
+    turns, both_there = Turns(), threading.Barrier(2)
+
+    def use() -> str:
+        with turns.place((1,)) as turn:
+            both_there.wait(10)
+            with turn():
+                return "done"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [one.result(10) for one in (pool.submit(use), pool.submit(use))] == ["done", "done"]

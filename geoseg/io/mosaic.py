@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,15 @@ class Mosaic:
     def chunk_hashes(self, level: int, names: tuple[str, ...], window: Window) -> dict[str, str | None]:
         """sha256 of every stored chunk of a window of whole chunks, by path; None where nothing is stored."""
         hashes: dict[str, str | None] = {}
+        rows = range(window.row // CHUNK_PX, -(-window.row_stop // CHUNK_PX))
+        cols = range(window.col // CHUNK_PX, -(-window.col_stop // CHUNK_PX))
         for name in names:
-            for i in range(window.row // CHUNK_PX, -(-window.row_stop // CHUNK_PX)):
-                for j in range(window.col // CHUNK_PX, -(-window.col_stop // CHUNK_PX)):
-                    for key in self._chunk_keys(level, name, i, j):
-                        file = self.path / key
-                        hashes[key] = file_sha256(file) if file.exists() else None
+            shape = self._array(level, name).shape
+            bands = [""] if len(shape) == 2 else [f"{channel}/" for channel in range(shape[0])]
+            for i, j, band in product(rows, cols, bands):
+                key = f"{level}/{name}/c/{band}{i}/{j}"
+                file = self.path / key
+                hashes[key] = file_sha256(file) if file.exists() else None
         return hashes
 
     def level_shapes(self) -> tuple[tuple[int, int], ...]:
@@ -123,13 +127,6 @@ class Mosaic:
                 if array.name not in {"x", "y", "spatial_ref"} and array.is_dir():
                     for folder, _, names in os.walk(array / "c"):
                         yield from (Path(folder, name).relative_to(self.path).as_posix() for name in names)
-
-    def _chunk_keys(self, level: int, name: str, i: int, j: int) -> Iterator[str]:
-        shape = self._array(level, name).shape
-        if len(shape) == 2:
-            yield f"{level}/{name}/c/{i}/{j}"
-        else:
-            yield from (f"{level}/{name}/c/{channel}/{i}/{j}" for channel in range(shape[0]))
 
     def _array(self, level: int, name: str) -> zarr.Array[Any]:
         return zarr.open_array(self.path, path=f"{level}/{name}", mode="r+", zarr_format=3)

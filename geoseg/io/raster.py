@@ -275,7 +275,8 @@ class SceneReader:
         raw_chw, valid_hw = self._oriented(raw_chw), self._oriented(valid_hw)
         if np.issubdtype(raw_chw.dtype, np.floating):
             valid_hw = valid_hw & np.isfinite(raw_chw).all(axis=0)
-        image_chw = np.where(valid_hw, raw_chw, 0).astype(np.float32)
+        image_chw = raw_chw.astype(np.float32)
+        np.copyto(image_chw, 0, where=~valid_hw)
         low, high = ref.value_range
         if ref.stretch is None:
             self._check_range(image_chw, valid_hw)
@@ -283,7 +284,7 @@ class SceneReader:
             for band_hw, (stretch_low, stretch_high) in zip(image_chw, ref.stretch, strict=True):
                 fraction_hw = (band_hw - np.float32(stretch_low)) / np.float32(stretch_high - stretch_low)
                 band_hw[:] = np.float32(low) + np.clip(fraction_hw, 0, 1) * np.float32(high - low)
-            image_chw[:, ~valid_hw] = 0
+            np.copyto(image_chw, 0, where=~valid_hw)
         return image_chw, valid_hw
 
     def _mask(self, window: RasterioWindow, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:

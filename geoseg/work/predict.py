@@ -85,25 +85,20 @@ class _Worker:
     def predict(self, block: Block) -> dict[str, Any]:
         """Do one block; called by several threads at once."""
         start = time.perf_counter()
-        with self._turns.turn() as mine:
+        with self._turns.place((block.j, block.i)) as turn:
             with self._reading:
-                follows = self._begun == self._above(block)
+                follows = block.i > 0 and self._begun == self._job.blocks.block(block.i - 1, block.j)
                 self._begun = block
                 reading = time.perf_counter()
                 pixels = self._read(block, whole=not follows)
                 read_s = time.perf_counter() - reading
-            mine.wait()
-            computing = time.perf_counter()
-            wait_s = 0.0 if self._computed_s is None else computing - self._computed_s
-            kept, self._below = self._below, None
-            above = kept if kept is not None and kept.block == block and not pixels.whole else None
-            if above is None and not pixels.whole:  # the block above failed, or holds no data
-                with self._reading:
-                    pixels = self._read(block, whole=True)
-            fields, self._below = self._blockwise.predict(pixels, above)
-            self._computed_s = time.perf_counter()
-            infer_s = self._computed_s - computing
-        del pixels, above, kept
+            with turn():
+                computing = time.perf_counter()
+                wait_s = 0.0 if self._computed_s is None else computing - self._computed_s
+                fields = self._compute(block, pixels)
+                self._computed_s = time.perf_counter()
+                infer_s = self._computed_s - computing
+        del pixels
         valid_px = self._write(block, fields)
         end = time.perf_counter()
         return {
@@ -117,8 +112,18 @@ class _Worker:
             "seconds": end - start,
         }
 
-    def _above(self, block: Block) -> Block | None:
-        return self._job.blocks.block(block.i - 1, block.j) if block.i else block
+    def _compute(self, block: Block, pixels: BlockPixels) -> BlockFields | None:
+        above, self._below = self._below, None
+        if above is not None and above.block == block:
+            if pixels.whole:  # read before it was known that the block above would come first
+                pixels = pixels.beyond(self._job.blocks)
+        else:
+            above = None
+            if not pixels.whole:  # the block above failed, or holds no data
+                with self._reading:
+                    pixels = self._read(block, whole=True)
+        fields, self._below = self._blockwise.predict(pixels, above)
+        return fields
 
     def _read(self, block: Block, *, whole: bool) -> BlockPixels:
         try:
