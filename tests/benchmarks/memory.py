@@ -135,7 +135,7 @@ def train(folder: Path, patches: NDArray[np.uint8], labels: NDArray[np.uint8]) -
         "description": "for the memory benchmark",
         "licence": "CC0-1.0",
         "attribution": "nobody",
-        "architecture": {"name": "unet_resnet18", "width": 0.125},
+        "architecture": {"name": "unet_resnet18", "width": 0.25},
         "imagery": {
             "bands": ["red", "green", "blue"],
             "dtype": "uint8",
