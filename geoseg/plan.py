@@ -37,6 +37,9 @@ MOST_EXCESS = 1.10
 _MOST_CHUNKS = 11
 """Chunks across a block; wider ones save few tiles more, and memory must not grow with the raster."""
 
+_WHOLE_CHUNKS = 18
+"""A grid of no more chunks across may be a single column of blocks."""
+
 _WIDER = 2
 """So many chunks more across than even columns would have may save tiles."""
 
@@ -282,14 +285,16 @@ def lay_blocks(
     if options.block_px is not None:
         return BlockPlan(height, width, lattice, CHUNK_PX, options.block_px)
     across = math.ceil(width / CHUNK_PX)
-    most = min(_MOST_CHUNKS, across)
+    # A grid that fits into one column has no borders between columns, and is worth wider blocks.
+    most = across if across <= _WHOLE_CHUNKS else _MOST_CHUNKS
     while most > 1 and not fits(plan(most)):
         most -= 1
     affordable: list[BlockPlan] = []
     for columns in range(math.ceil(across / most), across + 1):
         even = math.ceil(across / columns)
         # A little wider, where the borders between columns then lie where fewer tiles overlap.
-        wider = [n for n in range(even, min(even + _WIDER, most) + 1) if math.ceil(across / n) == columns]
+        widest = max(even, min(even + _WIDER, _MOST_CHUNKS, most))
+        wider = [n for n in range(even, widest + 1) if math.ceil(across / n) == columns]
         blocks = min(map(plan, wider or [even]), key=lambda blocks: blocks.tiles_evaluated)
         if excess(blocks) <= MOST_EXCESS:
             affordable.append(blocks)
