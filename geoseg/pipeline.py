@@ -18,6 +18,7 @@ from geoseg.io.ledger import canonical_hash
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
+from geoseg.progress import stage_progress
 from geoseg.report.preview import write_preview
 from geoseg.runner import Runner, Unit, is_disk_full
 from geoseg.stages import Stages
@@ -157,8 +158,11 @@ class _Story:
         _all_done("objects", failed)
         seams = self.run.ledger("seams")
         if not seams.done_for(state.content_hash):
-            with self.stages.timed("seams"):
-                files = join_seams(self.run, self.grid.width, self._with_data(state))
+            blocks = self._with_data(state)
+            # Each row of blocks is gone over twice.
+            total_px = 2 * sum(map(_block_px, blocks))
+            with self.stages.timed("seams"), stage_progress("seams", total_px) as advance:
+                files = join_seams(self.run, self.grid.width, blocks, advance)
             seams.commit(_WHOLE, {"depends": state.content_hash, "files": files})
 
     def _outline(self, state: MosaicState, shapes: str) -> None:

@@ -57,13 +57,16 @@ class LabelBlocks:
         return label
 
 
-def join_seams(run: RunFolder, grid_width: int, blocks: Iterable[Block]) -> dict[str, str]:
+def join_seams(
+    run: RunFolder, grid_width: int, blocks: Iterable[Block], advance: Callable[[int], None] = lambda _: None
+) -> dict[str, str]:
     """Find the whole objects of all components on block borders, a row of blocks in memory at a time.
 
     Args:
         run: The RUN folder.
         grid_width: Columns of the grid.
         blocks: All blocks that were labelled, in row-major order.
+        advance: Told of the pixels of each row of blocks that was gone over, once on the way down and once up.
 
     Returns:
         sha256 of each file written, by its path within the RUN folder.
@@ -80,12 +83,14 @@ def join_seams(run: RunFolder, grid_width: int, blocks: Iterable[Block]) -> dict
             ]
             above = link(borders, grid_width, above)
             write_arrays(Path(name) / f"{number}.npz", above.to_arrays())
+            advance(_pixels(row))
         below = None
         for number, row in reversed(list(enumerate(rows))):
             of_blocks, below = settle(read_arrays(Path(name) / f"{number}.npz"), below)
             for block, measures in zip(row, of_blocks, strict=True):
                 file = _seams_file(run, block)
                 hashes[file.relative_to(run.path).as_posix()] = write_arrays(file, measures.to_arrays())
+            advance(_pixels(row))
     return dict(sorted(hashes.items()))
 
 
@@ -102,6 +107,10 @@ def whole_objects(run: RunFolder, block: Block) -> tuple[NDArray[np.uint8], Meas
     for column, value in zip(measures.columns, whole.columns, strict=True):
         column[at_border] = value
     return arrays["class_id"], measures
+
+
+def _pixels(blocks: Iterable[Block]) -> int:
+    return sum(block.window.height * block.window.width for block in blocks)
 
 
 def _objects_file(run: RunFolder, block: Block) -> Path:
