@@ -160,8 +160,9 @@ class RunPlan:
     def shapes_content(self) -> dict[str, Any]:
         """All that outlines and features depend on besides the mosaic, as JSON; those of a class on no other's."""
         return {
-            "min_area_m2": self.layers.min_area_m2,
-            "simplify_m": self.layers.simplify_m,
+            # 60 and 60.0 are the same area, and not the same JSON.
+            "min_area_m2": float(self.layers.min_area_m2),
+            "simplify_m": float(self.layers.simplify_m),
             "layers": [class_id for class_id, _ in self.labels.layers],
             "block_px": list(self.blocks.block_px),
         }

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import GeosegError
+from geoseg.io.ledger import canonical_hash
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.plan import (
@@ -85,6 +86,15 @@ def test_blocks_are_as_wide_on_any_large_scene_and_narrower_where_memory_is_shor
     assert max(width for _, width in shapes) <= 1.2 * min(width for _, width in shapes)
     small = lay_blocks(30000, 30000, _FakeModel(), TILES, fits=lambda plan: plan.block_px[1] <= 2048)  # type: ignore[arg-type]  # stands for a package
     assert small.block_px[1] <= 2048
+
+
+def test_shapes_depend_on_their_options_and_not_on_how_these_are_written(plan: RunPlan) -> None:
+    whole, decimal, other = (
+        replace(plan, layers=layers)
+        for layers in (LayerOptions(60, 1), LayerOptions(60.0, 1.0, classes=("building",)), LayerOptions(61, 1))
+    )
+    assert canonical_hash(whole.shapes_content) == canonical_hash(decimal.shapes_content)
+    assert canonical_hash(whole.shapes_content) != canonical_hash(other.shapes_content)
 
 
 @given(st.integers(1, 40000), st.integers(1, 40000), st.integers(1, 9))
