@@ -73,18 +73,20 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
                 file.set_band_description(1, "class")
                 file.update_tags(GEOSEG_RUN=run_id)
                 file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(labels.names)})
-            copy(
-                plain,
-                cog,
-                driver="COG",
-                compress="DEFLATE",
-                level=6,
-                blocksize=512,
-                overview_resampling="MODE",
-                # The overviews of a single column are as wide as it is, which validators take for a fault.
-                overviews="AUTO" if grid.width > 1 else "NONE",
-                bigtiff="IF_SAFER",
-            )
+            # GDAL makes overviews of so many rows at once, as wide as the raster.
+            with rasterio.Env(GDAL_OVR_CHUNKYSIZE=128):
+                copy(
+                    plain,
+                    cog,
+                    driver="COG",
+                    compress="DEFLATE",
+                    level=6,
+                    blocksize=512,
+                    overview_resampling="MODE",
+                    # The overviews of a single column are as wide as it is, which validators take for a fault.
+                    overviews="AUTO" if grid.width > 1 else "NONE",
+                    bigtiff="IF_SAFER",
+                )
         # GDAL does not tell when closing a file fails for want of room. What it removed since then are overviews,
         # which are smaller than the whole file: with this much room left, nothing can have been lost.
         if shutil.disk_usage(folder).free < max(plain.stat().st_size, cog.stat().st_size) + _SPARE_BYTES:

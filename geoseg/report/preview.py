@@ -29,7 +29,7 @@ _PANEL_PX = 900
 _MOST_LINES = 10_000
 """Outlines of a layer that are drawn, the largest first."""
 
-_PAPER = (1.0, 1.0, 1.0)
+_PAPER = (255, 255, 255)
 
 
 def write_preview(
@@ -49,7 +49,7 @@ def write_preview(
         image_hwc, image_title = _picture(scene), "image"
     except SceneError:
         # A damaged scene still has a result where it could be read, and the run says which blocks failed.
-        image_hwc, image_title = np.ones((1, 1, 3)), "image (cannot be read as a whole)"
+        image_hwc, image_title = np.full((1, 1, 3), 255, np.uint8), "image (cannot be read as a whole)"
     classes_hwc = _class_picture(mosaic, labels)
     aspect = grid.height / grid.width
     # Tall scenes get narrower panels, so that the figure keeps to about 2700 x 1050 px; slivers get some room.
@@ -73,7 +73,7 @@ def write_preview(
     panels[2].set_ylim(grid.height, 0)
     _scale_bar(panels[0], grid)
     handles = [Patch(facecolor=label.color, edgecolor="0.3", label=label.name) for label in labels.classes]
-    handles.append(Patch(facecolor=_PAPER, edgecolor="0.3", label="no data"))
+    handles.append(Patch(facecolor="white", edgecolor="0.3", label="no data"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=10)
     partial = path.with_name(f".{path.name}.partial")
     with mpl.rc_context({"svg.hashsalt": "geoseg"}):
@@ -81,8 +81,8 @@ def write_preview(
     partial.replace(path)
 
 
-def _picture(scene: SceneRef) -> NDArray[np.float64]:
-    """The scene as (row, column, red-green-blue), 0 to 1: its first three bands, or its first in grey."""
+def _picture(scene: SceneRef) -> NDArray[np.uint8]:
+    """The scene as (row, column, red-green-blue): its first three bands, or its first in grey."""
     reader = SceneReader(scene)
     try:
         image_chw, valid_hw = reader.thumbnail(_PANEL_PX)
@@ -93,19 +93,20 @@ def _picture(scene: SceneRef) -> NDArray[np.float64]:
         low, high = np.percentile(shown_chw[:, valid_hw], [1, 99])
     else:
         low, high = scene.value_range
-    shown_hwc = np.clip((shown_chw - low) / max(high - low, 1e-6), 0, 1).transpose(1, 2, 0).astype(np.float64)
+    share_chw = np.clip((shown_chw - low) / max(high - low, 1e-6), 0, 1)
+    shown_hwc: NDArray[np.uint8] = np.rint(share_chw * 255).astype(np.uint8).transpose(1, 2, 0)
     shown_hwc[~valid_hw] = _PAPER
     return shown_hwc
 
 
-def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.float64]:
+def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.uint8]:
     """The classes in their colours (row, column, red-green-blue), from the finest overview that is small enough."""
     shapes = mosaic.level_shapes()
     small = [level for level, shape in enumerate(shapes) if max(shape) <= 2 * _PANEL_PX]
     classes_hw = mosaic.read(small[0] if small else len(shapes) - 1, "classes")
-    colors = np.ones((NODATA_CLASS + 1, 3))
-    colors[: len(labels)] = np.array([label.rgb for label in labels.classes]) / 255
-    picture: NDArray[np.float64] = colors[classes_hw]
+    colors = np.full((NODATA_CLASS + 1, 3), 255, np.uint8)
+    colors[: len(labels)] = [label.rgb for label in labels.classes]
+    picture: NDArray[np.uint8] = colors[classes_hw]
     return picture
 
 
