@@ -1,5 +1,7 @@
 """Tiles into one block: window weights that are positive everywhere, sums in a fixed order, one division."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,14 +62,28 @@ class BlockBlend:
         channels: Fields of a tile.
         device: Where the fields are.
         above: What `below` of the block above gave, (channel, row, column), for the first rows of the window.
+        memory: Where to keep the sums, (n,) float32, at least as many as there are; None for new memory. They are
+            the largest array of a worker, and fresh pages for it cost more time than the sums themselves.
     """
 
-    def __init__(self, window: Window, channels: int, device: str = "cpu", above: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        window: Window,
+        channels: int,
+        device: str = "cpu",
+        above: Tensor | None = None,
+        memory: Tensor | None = None,
+    ) -> None:
         self._window = window
         self._device = device
-        self._mean_chw = torch.zeros((channels, *window.shape), device=device)
+        shape = (channels, *window.shape)
+        self._mean_chw = (
+            torch.empty(shape, device=device) if memory is None else memory[: math.prod(shape)].view(shape)
+        )
+        begun = 0 if above is None else above.shape[1]
         if above is not None:
-            self._mean_chw[:, : above.shape[1]] = above
+            self._mean_chw[:, :begun] = above
+        self._mean_chw[:, begun:] = 0
 
     def add(
         self, tile: Window, logits_chw: Tensor, weight_h: NDArray[np.float32], weight_w: NDArray[np.float32]

@@ -57,7 +57,8 @@ class Below:
 class BlockPredictor:
     """Predicts blocks from all tiles that touch them; what a block shares with the one above is evaluated once.
 
-    A tile without data is not evaluated: it holds no pixel that needs it, whichever block asks.
+    A tile without data is not evaluated: it holds no pixel that needs it, whichever block asks. Blocks come one
+    at a time: they share the memory for their sums.
 
     Args:
         plan: Lattice and blocks.
@@ -81,6 +82,7 @@ class BlockPredictor:
         self._classes = classes
         self._probability = probability
         self._taper_px = weights(plan.lattice)
+        self._memory = torch.empty(0, device=predictor.device)
 
     def predict(self, pixels: BlockPixels, above: Below | None) -> tuple[BlockFields | None, Below | None]:
         """Predict one block.
@@ -106,7 +108,9 @@ class BlockPredictor:
         if not valid_hw[: window.height].any():
             return None, None
         start_chw = None if above is None else above.sum_chw
-        blend = BlockBlend(area, self._classes, self._predictor.device, start_chw)
+        if self._memory.numel() < self._classes * area.height * area.width:
+            self._memory = torch.empty(self._classes * area.height * area.width, device=self._predictor.device)
+        blend = BlockBlend(area, self._classes, self._predictor.device, start_chw, self._memory)
         with torch.inference_mode():
             for start in range(0, len(pixels.tiles), self._predictor.batch):
                 group = pixels.tiles[start : start + self._predictor.batch]

@@ -16,6 +16,7 @@ from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.stamp import refuse_changes
 from geoseg.labels import NODATA_CLASS
+from geoseg.models.folding import fold_batch_norms
 from geoseg.models.package import load_package
 from geoseg.pixels import BlockPixels
 from geoseg.predict import Numerics, Predictor
@@ -60,7 +61,7 @@ class PredictBlocks:
                 "put the old one back, or start another run with -o"
             )
         refuse_changes(self.scene.stamps)
-        predictor = Predictor(model.build(), self.numerics)
+        predictor = Predictor(fold_batch_norms(model.build()), self.numerics)
         blockwise = BlockPredictor(self.blocks, predictor, len(model.labels), probability=self.probability)
         return _Worker(self, SceneReader(self.scene), model.imagery, blockwise).predict
 
