@@ -1,6 +1,7 @@
 """How much of the bare forward pass's speed `geoseg map` keeps, up to the finished mosaic.
 
     python tests/benchmarks/efficiency.py [--data DIR] [--workers 1] [--device cpu] [--model NAME] [--write]
+    python tests/benchmarks/efficiency.py --device cuda --untrained deeplabv3plus_resnet50   # bf16 where it has it
 
 (a) The network alone, as its package gives it: batches of tiles that lie in memory, on as many processes as there
 are workers, side by side. Once more with its normalizations folded into its convolutions, as the workers run it.
@@ -28,8 +29,10 @@ from results import add_section, machine, table
 
 from geoseg.catalog import DEFAULT_MODEL, model_folder
 from geoseg.grid import Window
+from geoseg.models.architecture import Architecture, ArchitectureName, build
+from geoseg.models.card import CardDraft
 from geoseg.models.folding import fold_batch_norms
-from geoseg.models.package import load_package
+from geoseg.models.package import load_package, save_package
 from geoseg.predict import Numerics, Predictor
 from geoseg.tiling import Lattice
 
@@ -42,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default=os.environ.get("DATA"), help="folder with mbrsc/; else a generated scene")
     parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--untrained", metavar="ARCHITECTURE", help="instead: a network without training")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", action="store_true", help="add the figures to RESULTS.md")
@@ -51,12 +55,28 @@ def main() -> None:
         scene = folder / "scene.tif" if asked.data is None else Path(asked.data) / "mbrsc" / "t78_image.tif"
         if asked.data is None:
             generate(scene)
-        lines = compare(scene, folder / "run", asked.model, asked.workers, asked.device)
+        model = asked.model if asked.untrained is None else untrained(folder / "model", asked.untrained)
+        lines = compare(scene, folder / "run", model, asked.workers, asked.device)
     source = "a generated scene" if asked.data is None else scene.name
-    lines = [f"Scene: {source}; {asked.workers} worker(s) on {asked.device}; {machine()}.", "", *lines]
+    network = asked.untrained or asked.model
+    lines = [
+        f"Scene: {source}; model: {network}; {asked.workers} worker(s) on {asked.device}; {machine()}.",
+        "",
+        *lines,
+    ]
     print("\n".join(lines))
     if asked.write:
-        add_section(f"Efficiency, {asked.workers} worker(s) on {asked.device}", lines)
+        add_section(f"Efficiency, {network}, {asked.workers} worker(s) on {asked.device}", lines)
+
+
+def untrained(folder: Path, architecture: ArchitectureName) -> str:
+    """A package of a network with random weights, for the default model's imagery and classes; its folder."""
+    card = load_package(model_folder(DEFAULT_MODEL)).card
+    said = {name: getattr(card, name) for name in CardDraft.model_fields}
+    said["architecture"] = Architecture(architecture, len(card.imagery.bands), len(card.classes))
+    torch.manual_seed(0)
+    save_package(folder, CardDraft(**said), build(said["architecture"]), "float32")
+    return str(folder)
 
 
 def compare(scene: Path, run: Path, model: str, workers: int, device: str) -> list[str]:
@@ -75,6 +95,7 @@ def compare(scene: Path, run: Path, model: str, workers: int, device: str) -> li
     needed = needed_tiles(scene, lattice)
     stage = record["stages"]["mosaic"]
     computing_s = stage["seconds"] - stage["start_s"]
+    busy = stage["infer_s"] / (computing_s * workers)
     mapped, alone = needed / computing_s, (before + after) / 2
     cell = lattice.stride_px**2 / 1e6
     return [
@@ -96,6 +117,7 @@ def compare(scene: Path, run: Path, model: str, workers: int, device: str) -> li
         "",
         f"(b) / (a) = **{mapped / alone:.3f}**, and {mapped / folded:.3f} of the folded network's.",
         f"Tiles evaluated over tiles needed: {stage['tiles'] / needed:.3f}.",
+        f"The network, its gathering and blending included, was at work {busy:.0%} of the workers' time.",
         f"Start of Ray's workers, not counted in (b): {stage.get('start_s', 0):.1f} s.",
     ]
 
