@@ -82,7 +82,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("--trust-vrt", is_flag=True, help="Read a .vrt, and the local rasters that it names.")
 @click.option("--tile-size", type=click.IntRange(8, 8192), metavar="PX", help="Side of a tile. [the model's]")
 @click.option("--tile-overlap", type=click.IntRange(0), metavar="PX", help="Overlap of tiles. [the model's]")
-@click.option("--block-size", type=click.IntRange(1), metavar="PX", help="Side of a block of work. [by scene size]")
+@click.option("--block-size", type=click.IntRange(1), metavar="PX", help="Side of a block of work. [by memory and workers]")
 @click.option("--probability", is_flag=True, help="Keep the probability of every class.")
 @click.option(
     "--min-area",
