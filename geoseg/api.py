@@ -34,6 +34,7 @@ def map_scenes(
     resolution: Resolution = "model",
     assume_crs: str | None = None,
     trust_vrt: bool = False,
+    aoi: PathLike | None = None,
     tile_size: int | None = None,
     tile_overlap: int | None = None,
     block_size: int | None = None,
@@ -66,6 +67,7 @@ def map_scenes(
         resolution: "model" (unless the scene's own is within 1.25 times of it), "native", "finest" or metres.
         assume_crs: CRS of a scene that has none, such as "EPSG:32640".
         trust_vrt: Read a .vrt, and the local rasters that it names.
+        aoi: A vector file with polygons to map within, in any CRS; the rest is nodata. By default all is mapped.
         tile_size: Side of a tile in pixels; by default the model's.
         tile_overlap: What neighbouring tiles share, in pixels; by default the model's.
         block_size: Side of a block of work in pixels, a multiple of 512.
@@ -121,6 +123,7 @@ def map_scenes(
         ),
         resources,
         probability=probability,
+        aoi=None if aoi is None else os.fspath(aoi),
         fresh=fresh,
     )
     for warning in plan.warnings:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
+from geoseg.io.aoi import read_aoi
 from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions, describe_scene
@@ -75,6 +76,7 @@ def plan_run(
     resources: Resources,
     *,
     probability: bool,
+    aoi: str | None = None,
     fresh: bool = False,
 ) -> RunPlan:
     """Decide a run, for its folder; reads the scene's header and the model, writes nothing.
@@ -88,6 +90,7 @@ def plan_run(
         layer_options: Objects and features.
         resources: What it is computed on.
         probability: Whether the probabilities of all classes are kept.
+        aoi: A vector file with the area of interest; None to map all of the scene.
         fresh: Whether the run that lies in the folder is to be started over, whatever it was.
 
     Raises:
@@ -101,7 +104,9 @@ def plan_run(
     if existing is not None and tile_options.block_px is None:
         # The blocks follow from the workers and the memory of the command that began the run; they stay.
         tile_options = replace(tile_options, block_px=_block_px(existing))
-    plan = make_plan(scene, model, scene_options, tile_options, layer_options, resources, probability=probability)
+    plan = make_plan(
+        scene, model, scene_options, tile_options, layer_options, resources, probability=probability, aoi=aoi
+    )
     if existing is not None:
         check_same_run(existing, plan, run.path)
     return plan
@@ -116,6 +121,7 @@ def make_plan(
     resources: Resources,
     *,
     probability: bool,
+    aoi: str | None = None,
 ) -> RunPlan:
     """Decide a run, wherever it may go; reads the scene's header and the model, writes nothing.
 
@@ -133,6 +139,7 @@ def make_plan(
         batch=1 if chosen_device == "cpu" else _GPU_BATCH,
     )
     height, width = ref.grid.height, ref.grid.width
+    area = None if aoi is None else read_aoi(aoi, ref.grid)
 
     forward = pass_bytes(model, tile_options, numerics.batch)
 
@@ -164,6 +171,7 @@ def make_plan(
         workers=workers,
         worker_bytes=bytes_each,
         warnings=(*ref.notes, *(() if doubt is None else (doubt,))),
+        aoi=area,
     )
     # Classes that the model does not have are refused here, before anything is written.
     _ = plan.layer_classes

@@ -86,7 +86,7 @@ def record_of(plan: RunPlan, state: MosaicState, outcome: Outcome, argv: Sequenc
             "classes": list(plan.labels.names),
             "layers": plan.layers_content,
             "blocks": {
-                "total": len(plan.blocks),
+                "total": len(plan.work),
                 "done": len(state.done),
                 "skipped": len(state.done) - len(state.with_data),
                 "quarantined": [{"block": key, "error": error} for key, error in outcome.quarantined.items()],

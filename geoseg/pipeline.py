@@ -134,9 +134,10 @@ class _Story:
             blocks=self.plan.blocks,
             probability=self.plan.probability,
             numerics=self.plan.numerics,
+            aoi=self.plan.aoi,
         )
         # Down a column of blocks each goes on with what the last one shares with it.
-        units = [Unit(block.key, block, block.j) for block in self.plan.blocks if block.key not in done]
+        units = [Unit(block.key, block, block.j) for block in self.plan.work if block.key not in done]
         self.outcome.quarantined |= self.stages.units("mosaic", job, units, _block_px)
 
     def _reduce(self, mosaic_hash: str) -> None:
@@ -187,7 +188,7 @@ class _Story:
         _all_done("features", self.stages.units("features", placing, owners, lambda _: block_px))
 
     def _with_data(self, state: MosaicState) -> list[Block]:
-        return [block for block in self.plan.blocks if block.key in state.with_data]
+        return [block for block in self.plan.work if block.key in state.with_data]
 
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""
@@ -249,7 +250,7 @@ def _keep_plan(plan: RunPlan, run: RunFolder, *, mixed_numerics: bool) -> None:
     """
     state = MosaicState.of(run.ledger("mosaic"))
     now = plan.numerics.fingerprint()
-    if len(state.done) < len(plan.blocks) and not mixed_numerics:
+    if len(state.done) < len(plan.work) and not mixed_numerics:
         for before, _ in state.numerics:
             differs = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
             if differs:

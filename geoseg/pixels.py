@@ -26,6 +26,14 @@ class PixelSource(Protocol):
         ...
 
 
+class Wanted(Protocol):
+    """Which pixels of the grid are to be mapped (a `geoseg.io.aoi.Aoi`); the network sees the others too."""
+
+    def mask(self, window: Window) -> NDArray[np.bool_]:
+        """True (row, column) where a pixel of a window within the grid is wanted."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockPixels:
     """Pixels of a block and around it.
@@ -34,11 +42,11 @@ class BlockPixels:
         block: The block.
         whole: Whether they are those of all tiles that touch the block; else of those only that do not touch the
             block above.
-        tiles: Those of the tiles that hold data, in row-major order.
+        tiles: Those of the tiles that hold wanted data, in row-major order.
         hull: The pixels of the grid that the tiles see, mirrored or not; None where nothing was read.
         normalized_hwc: Pixels of the hull (row, column, band), zero where there is no data; of no band where no
             tile holds data.
-        valid_hw: Where the hull holds data.
+        valid_hw: Where the hull holds data that is wanted.
         grid_shape: (height, width) of the grid in pixels.
     """
 
@@ -51,7 +59,16 @@ class BlockPixels:
     grid_shape: tuple[int, int]
 
     @classmethod
-    def read(cls, source: PixelSource, imagery: Imagery, plan: BlockPlan, block: Block, *, whole: bool) -> Self:
+    def read(
+        cls,
+        source: PixelSource,
+        imagery: Imagery,
+        plan: BlockPlan,
+        block: Block,
+        *,
+        whole: bool,
+        wanted: Wanted | None = None,
+    ) -> Self:
         """Read what a block needs, in one piece: overlapping reads would decode the same pixels several times.
 
         Args:
@@ -60,12 +77,17 @@ class BlockPixels:
             plan: Lattice and blocks.
             block: The block.
             whole: Whether all its tiles are to be evaluated, or only those that do not touch the block above.
+            wanted: Which pixels are to be mapped; None for all.
         """
+
+        def of_interest(window: Window, valid_hw: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            return valid_hw if wanted is None else valid_hw & wanted.mask(window)
+
         no_image, grid_shape = torch.empty(0, 0, 0), (plan.height, plan.width)
         nothing = cls(block, whole, (), None, no_image, np.zeros((0, 0), np.bool_), grid_shape)
         tiles = plan.tiles(block)
         if whole:
-            if not source.read_valid(block.window).any():
+            if not of_interest(block.window, source.read_valid(block.window)).any():
                 return nothing
         else:
             done = max(tile.i for tile in plan.tiles(plan.block(block.i - 1, block.j)))
@@ -77,13 +99,13 @@ class BlockPixels:
         row, col = int(rows.min()), int(cols.min())
         hull = Window(row, col, int(rows.max()) + 1 - row, int(cols.max()) + 1 - col)
         if not whole:
-            valid_hw = source.read_valid(hull)
+            valid_hw = of_interest(hull, source.read_valid(hull))
             if not valid_hw.any():
                 return cls(block, whole, (), hull, no_image, valid_hw, grid_shape)
         image_chw, valid_hw = source.read(hull)
         # Bands last: what a tile sees then lies in long runs, in the order in which networks take it.
         normalized_hwc = torch.from_numpy(imagery.normalize(image_chw, valid_hw)).permute(1, 2, 0).contiguous()
-        found = cls(block, whole, tiles, hull, normalized_hwc, valid_hw, grid_shape)
+        found = cls(block, whole, tiles, hull, normalized_hwc, of_interest(hull, valid_hw), grid_shape)
         return replace(found, tiles=tuple(tile for tile in tiles if found.valid(tile.window).any()))
 
     def beyond(self, plan: BlockPlan) -> "BlockPixels":

@@ -12,6 +12,7 @@ import torch
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.grid import parse_crs
 from geoseg.imagery import Imagery
+from geoseg.io.aoi import Aoi
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 from geoseg.io.ledger import canonical_hash
 from geoseg.io.mosaic import CHUNK_PX
@@ -20,7 +21,7 @@ from geoseg.labels import LabelSet
 from geoseg.models.footprint import forward_bytes
 from geoseg.models.package import LoadedModel
 from geoseg.predict import Numerics
-from geoseg.tiling import BlockPlan, Lattice
+from geoseg.tiling import Block, BlockPlan, Lattice
 
 PLAN_VERSION = 2
 
@@ -101,6 +102,7 @@ class RunPlan:
         workers: Worker processes.
         worker_bytes: Upper bound of a worker's memory.
         warnings: What the user should know before starting.
+        aoi: What of the grid is mapped; None for all of it.
     """
 
     scene: SceneRef
@@ -116,6 +118,16 @@ class RunPlan:
     workers: int
     worker_bytes: int
     warnings: tuple[str, ...]
+    aoi: Aoi | None = None
+
+    @property
+    def work(self) -> tuple[Block, ...]:
+        """The blocks that are to be done: all of them, or those that the area of interest touches."""
+        blocks = tuple(self.blocks)
+        if self.aoi is None:
+            return blocks
+        touched = self.aoi.touched([block.window for block in blocks])
+        return tuple(block for block, is_touched in zip(blocks, touched, strict=True) if is_touched)
 
     @property
     def mosaic_content(self) -> dict[str, Any]:
@@ -130,6 +142,7 @@ class RunPlan:
             "chunk_px": self.blocks.chunk_px,
             "block_px": list(self.blocks.block_px),
             "probability": self.probability,
+            "aoi": None if self.aoi is None else {"name": self.aoi.name, "sha256": self.aoi.identity},
         }
 
     @property
@@ -207,7 +220,7 @@ class RunPlan:
             "numerics": self.numerics.fingerprint(),
             "workers": self.workers,
             "worker_bytes": self.worker_bytes,
-            "blocks": len(self.blocks),
+            "blocks": len(self.work),
             "tiles_needed": self.blocks.tiles_needed,
             "tiles_evaluated": self.blocks.tiles_evaluated,
             "warnings": list(self.warnings),
@@ -222,6 +235,7 @@ class RunPlan:
             f"{number} as {name}" for number, name in zip(scene.bands, self.imagery.bands, strict=True)
         )
         evaluated, needed = blocks.tiles_evaluated, blocks.tiles_needed
+        whole = "" if self.aoi is None else "of the whole grid: "
         block_px = " x ".join(str(side) for side in blocks.block_px)
         outputs = [f"{run}/{name}" for name in ("mosaic.zarr", "classes.tif")]
         for kind in self.layers.formats:
@@ -238,10 +252,12 @@ class RunPlan:
             f"model    {self.model_name} ({self.model_path})",
             f"ground   scene {native} m, model {self.imagery.ground_resolution_m:g} m, grid {grid} m a pixel",
             f"grid     {blocks.height} x {blocks.width} px in {parse_crs(scene.grid.crs).name}",
-            f"blocks   {len(blocks)} of {block_px} px, in chunks of {blocks.chunk_px} px{self._gave_way()}",
+            *(() if self.aoi is None else (f"aoi      {self.aoi.name}, {self.aoi.share:.1%} of the grid",)),
+            f"blocks   {len(self.work)} of {block_px} px, in chunks of {blocks.chunk_px} px{self._gave_way()}",
             (
-                f"tiles    {needed} of {blocks.lattice.tile_px} px, overlapping by {blocks.lattice.overlap_px} px; "
-                f"{evaluated} evaluated, {evaluated / needed:.2f} times what is needed"
+                f"tiles    {whole}{needed} of {blocks.lattice.tile_px} px, overlapping by "
+                f"{blocks.lattice.overlap_px} px; {evaluated} evaluated, "
+                f"{evaluated / needed:.2f} times what is needed"
             ),
             (
                 f"runs on  {self.workers} worker(s) on {numerics.device} in {numerics.precision}, "

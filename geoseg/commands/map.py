@@ -80,9 +80,12 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("--resolution", type=_Resolution(), default="model", show_default=True, help="Ground resolution.")
 @click.option("--assume-crs", metavar="EPSG:N", help="CRS of a scene that has none.")
 @click.option("--trust-vrt", is_flag=True, help="Read a .vrt, and the local rasters that it names.")
+@click.option("--aoi", metavar="FILE", help="Polygons to map within; the rest is nodata. [all of the scene]")
 @click.option("--tile-size", type=click.IntRange(8, 8192), metavar="PX", help="Side of a tile. [the model's]")
 @click.option("--tile-overlap", type=click.IntRange(0), metavar="PX", help="Overlap of tiles. [the model's]")
-@click.option("--block-size", type=click.IntRange(1), metavar="PX", help="Side of a block of work. [by memory and workers]")
+@click.option(
+    "--block-size", type=click.IntRange(1), metavar="PX", help="Side of a block of work. [by memory, workers]"
+)
 @click.option("--probability", is_flag=True, help="Keep the probability of every class.")
 @click.option(
     "--min-area",
@@ -130,6 +133,7 @@ def map_command(
     resolution: Resolution,
     assume_crs: str | None,
     trust_vrt: bool,
+    aoi: str | None,
     tile_size: int | None,
     tile_overlap: int | None,
     block_size: int | None,
@@ -169,6 +173,7 @@ def map_command(
         LayerOptions(min_area, simplify, classes, parse_formats(formats)),
         resources,
         probability=probability,
+        aoi=aoi,
         fresh=fresh,
     )
     _show(plan, run_path, dry_run=dry_run, as_json=as_json)

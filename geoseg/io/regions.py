@@ -1,7 +1,7 @@
 """Regions on the ground: polygons from GeoJSON, on the pixel grid of a scene."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Region:
 
 
 def read_region(path: Path, where: Mapping[str, Any]) -> Region:
-    """The union of polygons of a GeoJSON file.
+    """The union of polygons of a GeoJSON file: a FeatureCollection, a Feature or a geometry.
 
     A `crs` member (GeoJSON 2008) is honoured; without one the coordinates are longitude and latitude on
     WGS 84 (RFC 7946). Read as JSON rather than through GDAL, which would follow what other formats point to.
@@ -53,13 +53,13 @@ def read_region(path: Path, where: Mapping[str, Any]) -> Region:
         crs = str(document["crs"]["properties"]["name"]) if document.get("crs") else "OGC:CRS84"
         polygons = [
             shapely.geometry.shape(feature["geometry"])
-            for feature in document["features"]
-            if all(feature["properties"].get(key) == value for key, value in where.items())
+            for feature in _features(document)
+            if all((feature["properties"] or {}).get(key) == value for key, value in where.items())
         ]
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable GeoJSON file: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise ConfigError(f"{path}: expected a GeoJSON FeatureCollection of polygons, got {error!r}") from error
+        raise ConfigError(f"{path}: expected GeoJSON of polygons, got {error!r}") from error
     if not polygons:
         conditions = ", ".join(f"{key} = {value}" for key, value in where.items())
         raise ConfigError(f"{path}: expected a feature with {conditions or 'any properties'}, found none")
@@ -67,6 +67,16 @@ def read_region(path: Path, where: Mapping[str, Any]) -> Region:
     if other:
         raise ConfigError(f"{path}: expected polygons, got {', '.join(sorted(other))}")
     return Region(crs, shapely.union_all([shapely.make_valid(polygon) for polygon in polygons]))
+
+
+def _features(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    match document["type"]:
+        case "FeatureCollection":
+            return list(document["features"])
+        case "Feature":
+            return [document]
+        case _:
+            return [{"geometry": document, "properties": {}}]
 
 
 def region_on_grid(region: Region | None, grid: Grid) -> shapely.Geometry:

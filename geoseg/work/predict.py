@@ -12,6 +12,7 @@ import torch
 from geoseg.errors import ModelError, SceneError
 from geoseg.fields import Below, BlockFields, BlockPredictor
 from geoseg.imagery import Imagery
+from geoseg.io.aoi import Aoi
 from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.stamp import refuse_changes
@@ -36,6 +37,7 @@ class PredictBlocks:
         blocks: Lattice and blocks.
         probability: Whether to keep the probabilities of all classes.
         numerics: Device, precision, threads and batch.
+        aoi: What of the grid is to be mapped; None for all of it.
     """
 
     run: RunFolder
@@ -45,6 +47,7 @@ class PredictBlocks:
     blocks: BlockPlan
     probability: bool
     numerics: Numerics
+    aoi: Aoi | None = None
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Load the model and open the scene.
@@ -128,7 +131,9 @@ class _Worker:
 
     def _read(self, block: Block, *, whole: bool) -> BlockPixels:
         try:
-            return BlockPixels.read(self._reader, self._imagery, self._job.blocks, block, whole=whole)
+            return BlockPixels.read(
+                self._reader, self._imagery, self._job.blocks, block, whole=whole, wanted=self._job.aoi
+            )
         except (SceneError, OSError):
             # A file that is being written again reads like a damaged one.
             refuse_changes(self._job.scene.stamps)
