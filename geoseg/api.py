@@ -32,6 +32,8 @@ def map_scenes(
     bands: Sequence[int] | None = None,
     stretch: str | tuple[float, float] | None = None,
     resolution: Resolution = "model",
+    crs: str | None = None,
+    align: bool = False,
     assume_crs: str | None = None,
     trust_vrt: bool = False,
     aoi: PathLike | None = None,
@@ -65,6 +67,8 @@ def map_scenes(
         bands: The scene's bands, from 1, in the model's order; by default by colour interpretation, else order.
         stretch: Values that become the ends of the model's range, (low, high), or percentiles, "2%,98%".
         resolution: "model" (unless the scene's own is within 1.25 times of it), "native", "finest" or metres.
+        crs: CRS of the grid, such as "EPSG:32640"; by default the scene's own.
+        align: Put the grid's edges on whole multiples of its pixel.
         assume_crs: CRS of a scene that has none, such as "EPSG:32640".
         trust_vrt: Read a .vrt, and the local rasters that it names.
         aoi: A vector file with polygons to map within, in any CRS; the rest is nodata. By default all is mapped.
@@ -111,6 +115,8 @@ def map_scenes(
             None if bands is None else tuple(operator.index(band) for band in bands),
             None if stretch is None else parse_stretch(stretch),
             parse_resolution(resolution),
+            crs,
+            align,
             assume_crs,
             trust_vrt=trust_vrt,
         ),

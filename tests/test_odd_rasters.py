@@ -169,7 +169,7 @@ def test_mapped_whole(kind: str, write_raster: WriteRaster, tiny_model: Path, tm
     assert (t.b, t.d) == (0, 0)
     assert t.a > 0 > t.e
     held = float((classes_hw != NODATA_CLASS).mean())
-    assert 0.3 < held < 1 if odd.valid is None and plan.scene.slant else held == pytest.approx(odd.valid or held)
+    assert 0.3 < held < 1 if odd.valid is None and plan.scene.warp else held == pytest.approx(odd.valid or held)
     areas = 0.0
     for layer in ("buildings", "roads"):
         frame = read_dataframe(tmp_path / "run" / "layers" / "geoseg.gpkg", layer=layer)

@@ -78,6 +78,8 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("--bands", type=_Bands(), help="The scene's bands in the model's order.")
 @click.option("--stretch", type=_Stretch(), help="Values (or percentiles, 2%,98%) to map onto the model's range.")
 @click.option("--resolution", type=_Resolution(), default="model", show_default=True, help="Ground resolution.")
+@click.option("--crs", metavar="EPSG:N", help="CRS of the grid. [the scene's own]")
+@click.option("--align", is_flag=True, help="Put the grid's edges on whole multiples of its pixel.")
 @click.option("--assume-crs", metavar="EPSG:N", help="CRS of a scene that has none.")
 @click.option("--trust-vrt", is_flag=True, help="Read a .vrt, and the local rasters that it names.")
 @click.option("--aoi", metavar="FILE", help="Polygons to map within; the rest is nodata. [all of the scene]")
@@ -131,6 +133,8 @@ def map_command(
     bands: tuple[int, ...] | None,
     stretch: tuple[float, float] | PercentStretch | None,
     resolution: Resolution,
+    crs: str | None,
+    align: bool,
     assume_crs: str | None,
     trust_vrt: bool,
     aoi: str | None,
@@ -168,7 +172,7 @@ def map_command(
         run,
         scene,
         model_name,
-        SceneOptions(bands, stretch, resolution, assume_crs, trust_vrt=trust_vrt),
+        SceneOptions(bands, stretch, resolution, crs, align, assume_crs, trust_vrt=trust_vrt),
         TileOptions(tile_size, tile_overlap, None if block_size is None else (block_size, block_size)),
         LayerOptions(min_area, simplify, classes, parse_formats(formats)),
         resources,

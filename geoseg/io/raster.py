@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NodataShadowWarning, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
@@ -22,6 +21,7 @@ from geoseg.io.drivers import open_raster
 from geoseg.io.resample import Axis, resample
 from geoseg.io.slant import Between, Slant, sample
 from geoseg.io.stamp import Stamp
+from geoseg.io.warp import Warp
 
 _READ_PX = 2**21
 """A resampled window of more source pixels than this is read in parts: a grid ten times coarser than its file
@@ -39,7 +39,8 @@ class SceneRef:
     """The address of a scene and all that was decided about reading it.
 
     The order of a pixel's way: the file's own rows and columns, turned where `flip_yx` says so, reduced or
-    refined along them by `scale_yx`, and for a rotated or sheared file laid on a north-up grid by `slant`.
+    refined along them by `scale_yx`, and laid by `warp` on a grid that does not follow them: a north-up one where
+    the file is rotated or sheared, one that is aligned otherwise, or one in another CRS.
 
     Attributes:
         path: Absolute path.
@@ -51,9 +52,9 @@ class SceneRef:
         source_width: Columns in the file.
         native_resolution_m: Ground (height, width) of a pixel of the file in metres.
         grid: The pixels that `SceneReader.read` gives.
-        scale_yx: File pixels per grid pixel along rows and columns; with `slant`, per pixel of the reduced file
+        scale_yx: File pixels per grid pixel along rows and columns; with `warp`, per pixel of the reduced file
             that the grid is sampled from, at least 1.
-        slant: How the grid lies over the file where its rows and columns run otherwise, or None.
+        warp: How the grid lies over the file where its rows and columns run otherwise, or None.
         flip_yx: Whether the grid runs against the file's rows and columns (south-up and mirrored files).
         mask_rule: Which pixels hold data: all, those of the file's mask or alpha, or those where any or every
             band differs from the nodata value.
@@ -76,7 +77,7 @@ class SceneRef:
     native_resolution_m: tuple[float, float]
     grid: Grid
     scale_yx: tuple[float, float]
-    slant: Slant | None
+    warp: Slant | Warp | None
     flip_yx: tuple[bool, bool]
     mask_rule: MaskRule
     alpha_band: int | None
@@ -88,8 +89,8 @@ class SceneRef:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, for plan.json and its hash; what is only said about it is left out."""
-        slant = None if self.slant is None else self.slant.to_json()
-        content = {**asdict(self), "grid": self.grid.to_json(), "slant": slant}
+        warp = None if self.warp is None else self.warp.to_json()
+        content = {**asdict(self), "grid": self.grid.to_json(), "warp": warp}
         del content["notes"], content["stamps"]
         return content
 
@@ -103,7 +104,7 @@ class SceneRef:
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
-        """Rows and columns of the grid, or of what a slanted grid is sampled from, over those of the file."""
+        """Rows and columns of the grid, or of what a warped grid is sampled from, over those of the file."""
         return Axis(self.source_height, self.scale_yx[0]), Axis(self.source_width, self.scale_yx[1])
 
 
@@ -137,7 +138,7 @@ class SceneReader:
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
         """valid_hw of a window; reads no pixels where the file keeps a mask."""
         ref = self.ref
-        if ref.mask_rule == "all" and ref.alpha_band is None and ref.slant is None and not self._may_be_nan:
+        if ref.mask_rule == "all" and ref.alpha_band is None and ref.warp is None and not self._may_be_nan:
             return np.ones(window.shape, np.bool_)
         # Any value may be NaN, whatever the mask says.
         return self._read(window, with_pixels=self._may_be_nan)[1]
@@ -158,9 +159,9 @@ class SceneReader:
             image_chw, valid_hw = self._pixels(self._flipped(whole), shape)
         except DamagedError as error:
             image_chw, valid_hw = self._readable(shape, error)
-        if ref.slant is None:
+        if ref.warp is None:
             return image_chw, valid_hw
-        return self._upright(image_chw, valid_hw, ref.slant, longest_px)
+        return self._upright(image_chw, valid_hw, ref.warp, longest_px)
 
     @property
     def _may_be_nan(self) -> bool:
@@ -181,8 +182,8 @@ class SceneReader:
     def _parts(self, window: Window) -> Iterator[Window]:
         """A window, or halves of halves of it that ask for few source pixels each."""
         ref, (height, width) = self.ref, window.shape
-        if ref.slant is not None:
-            source_px = ref.slant.source_px(window)
+        if ref.warp is not None:
+            source_px = ref.warp.source_px(window)
         else:
             source_px = 0 if ref.scale_yx == (1, 1) else height * width * ref.scale_yx[0] * ref.scale_yx[1]
         if source_px <= _READ_PX or height == width == 1:
@@ -197,11 +198,11 @@ class SceneReader:
             yield from self._parts(Window(window.row, window.col + half, height, width - half))
 
     def _part(self, window: Window, *, with_pixels: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        slant = self.ref.slant
-        if slant is None:
+        warp = self.ref.warp
+        if warp is None:
             return self._along_axes(window, with_pixels=with_pixels)
-        rows_hw, cols_hw = slant.places(window)
-        inside_hw = slant.inside(rows_hw, cols_hw)
+        rows_hw, cols_hw = warp.places(window)
+        inside_hw = warp.inside(rows_hw, cols_hw)
         if not inside_hw.any():
             bands = len(self.ref.bands) if with_pixels else 0
             return np.zeros((bands, *window.shape), np.float32), inside_hw
@@ -249,18 +250,17 @@ class SceneReader:
         return image_chw, valid_hw
 
     def _upright(
-        self, image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_], slant: Slant, longest_px: int
+        self, image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_], warp: Slant | Warp, longest_px: int
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """A picture of the file, turned to its north-up grid by nearest pixels."""
         height, width = _shrunk(self.grid.window.shape, longest_px)
-        scaled = Affine.scale(self.grid.width / width, self.grid.height / height)
-        small = Slant(slant.to_source @ scaled, slant.height, slant.width)
+        small = warp.coarser((self.grid.height / height, self.grid.width / width))
         rows_hw, cols_hw = small.places(Window(0, 0, height, width))
         inside_hw = small.inside(rows_hw, cols_hw)
         shape = valid_hw.shape
         at = (
-            np.clip(rows_hw * (shape[0] / slant.height), 0, shape[0] - 1).astype(np.int64),
-            np.clip(cols_hw * (shape[1] / slant.width), 0, shape[1] - 1).astype(np.int64),
+            np.clip(rows_hw * (shape[0] / warp.height), 0, shape[0] - 1).astype(np.int64),
+            np.clip(cols_hw * (shape[1] / warp.width), 0, shape[1] - 1).astype(np.int64),
         )
         upright_hw = inside_hw & valid_hw[at]
         return np.where(upright_hw, image_chw[:, *at], np.float32(0)), upright_hw
@@ -372,9 +372,9 @@ class ClassReader:
 
     def read(self, window: Window) -> NDArray[np.int32]:
         """ids_hw of a window of the scene's grid: the file's numbers, -1 where it holds no data."""
-        slant = self._scene.slant
-        if slant is not None:
-            return self._slanted(window, slant)
+        warp = self._scene.warp
+        if warp is not None:
+            return self._warped(window, warp)
         row_axis, col_axis = self._scene.axes
         rows, cols = (
             row_axis.nearest(window.row, window.row_stop),
@@ -394,14 +394,14 @@ class ClassReader:
         ids_hw = ids_hw[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
         return np.ascontiguousarray(ids_hw[np.ix_(rows - row, cols - col)])
 
-    def _slanted(self, window: Window, slant: Slant) -> NDArray[np.int32]:
+    def _warped(self, window: Window, warp: Slant | Warp) -> NDArray[np.int32]:
         """The label that holds each pixel's centre; none beyond the file."""
-        rows_hw, cols_hw = slant.places(window)
-        inside_hw = slant.inside(rows_hw, cols_hw)
+        rows_hw, cols_hw = warp.places(window)
+        inside_hw = warp.inside(rows_hw, cols_hw)
         found_hw = np.full(window.shape, -1, np.int32)
         if inside_hw.any():
-            rows = np.minimum(rows_hw[inside_hw].astype(np.int64), slant.height - 1)
-            cols = np.minimum(cols_hw[inside_hw].astype(np.int64), slant.width - 1)
+            rows = np.minimum(rows_hw[inside_hw].astype(np.int64), warp.height - 1)
+            cols = np.minimum(cols_hw[inside_hw].astype(np.int64), warp.width - 1)
             row, col = int(rows.min()), int(cols.min())
             source = RasterioWindow(col, row, int(cols.max()) + 1 - col, int(rows.max()) + 1 - row)
             found_hw[inside_hw] = self._ids(source)[rows - row, cols - col]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from rasterio.enums import ColorInterp, MaskFlags
@@ -21,9 +20,9 @@ from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.imagery import Imagery
 from geoseg.io.drivers import open_raster
+from geoseg.io.placing import Placed, place, warp_notes
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
-from geoseg.io.resample import Axis
-from geoseg.io.slant import Slant, is_slanted, north_up
+from geoseg.io.slant import Slant, is_slanted
 from geoseg.io.stamp import Stamp
 
 KEEP_RATIO = 1.25
@@ -57,6 +56,8 @@ class SceneOptions:
         bands: 1-based band numbers in the model's order, or None to go by colour interpretation.
         stretch: Values that become the ends of the model's range, (low, high), or percentiles, or None.
         resolution: "model", "native", "finest" (the same for one scene) or metres.
+        crs: CRS of the grid, or None for the file's own.
+        align: Whether the grid's edges lie on whole multiples of its pixel.
         assume_crs: CRS for a file that has none.
         rotated: Where a rotated or sheared scene is read: on a north-up grid, or on its own rows and columns,
             where its labels lie.
@@ -67,6 +68,8 @@ class SceneOptions:
     bands: tuple[int, ...] | None = None
     stretch: tuple[float, float] | PercentStretch | None = None
     resolution: Resolution = "model"
+    crs: str | None = None
+    align: bool = False
     assume_crs: str | None = None
     rotated: Literal["north-up", "own-pixels"] = "north-up"
     trust_vrt: bool = False
@@ -91,8 +94,13 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
         dtype = _check_dtype(path, dataset, bands, imagery, stretched=options.stretch is not None)
         native = source_grid.ground_resolution_m()
         scale_yx = _scale(path, native, imagery.ground_resolution_m, options.resolution)
-        slanted = is_slanted(source_grid.transform, dataset.height, dataset.width)
-        placed = _placed(source_grid, scale_yx, north_up_grid=slanted and options.rotated == "north-up")
+        placed = place(
+            source_grid,
+            scale_yx,
+            crs=options.crs,
+            align=options.align,
+            keep_slant=options.rotated == "own-pixels",
+        )
         ref = SceneRef(
             path=str(Path(path).resolve()),
             fingerprint=_fingerprint([Path(path), *_sources(path, dataset)]),
@@ -104,7 +112,7 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             native_resolution_m=native,
             grid=placed.grid,
             scale_yx=placed.scale_yx,
-            slant=placed.slant,
+            warp=placed.warp,
             flip_yx=placed.flip_yx,
             mask_rule=_mask_rule(dataset, bands),
             alpha_band=_alpha_band(dataset, bands),
@@ -188,50 +196,8 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
     return Grid(crs, t, dataset.height, dataset.width)
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """Where a scene's pixels are put, in the words of `SceneRef`."""
-
-    grid: Grid
-    scale_yx: tuple[float, float]
-    slant: Slant | None
-    flip_yx: tuple[bool, bool]
-
-
-def _placed(source: Grid, scale_yx: tuple[float, float], *, north_up_grid: bool) -> _Placed:
-    """The grid of a scene, and how it lies over the file.
-
-    A file whose rows and columns follow the axes keeps them, turned to run south and east; so does a slanted
-    one that is read on its own pixels. Else the grid is north-up (`geoseg.io.slant.north_up`), and the file is
-    reduced along its own rows and columns to the grid's resolution, then sampled.
-    """
-    t, height, width = source.transform, source.height, source.width
-    if north_up_grid:
-        # Along each axis the scale is the wanted resolution over the file's own.
-        resolution_m = None if scale_yx == (1, 1) else scale_yx[0] * source.ground_resolution_m()[0]
-        grid = north_up(source, resolution_m)
-        return _Placed(
-            grid,
-            (max(1.0, scale_yx[0]), max(1.0, scale_yx[1])),
-            Slant(~t @ grid.transform, height, width),
-            (False, False),
-        )
-    slanted = is_slanted(t, height, width)
-    if not slanted:
-        t = Affine(t.a, 0, t.c, 0, t.e, t.f)
-    flip_x = not slanted and t.a < 0
-    flip_y = t.determinant > 0 if slanted else t.e > 0
-    if flip_y:
-        t = t @ Affine.translation(0, height) @ Affine.scale(1, -1)
-    if flip_x:
-        t = t @ Affine.translation(width, 0) @ Affine.scale(-1, 1)
-    axes = Axis(height, scale_yx[0]), Axis(width, scale_yx[1])
-    grid = Grid(source.crs, t @ Affine.scale(scale_yx[1], scale_yx[0]), axes[0].size, axes[1].size)
-    return _Placed(grid, scale_yx, None, (flip_y, flip_x))
-
-
 def _notes(
-    dataset: DatasetReader, bands: tuple[int, ...], placed: _Placed, assume_crs: str | None
+    dataset: DatasetReader, bands: tuple[int, ...], placed: Placed, assume_crs: str | None
 ) -> tuple[str, ...]:
     """What is not as one might expect."""
     notes = []
@@ -244,7 +210,10 @@ def _notes(
             f"the file's tags ask for x {scale:g} + {offset:g}; they are not applied, since a model knows the "
             "numbers as they are stored (--stretch is in stored numbers too)"
         )
-    if placed.slant is not None:
+    notes += warp_notes(placed)
+    if isinstance(placed.warp, Slant) and not is_slanted(dataset.transform, dataset.height, dataset.width):
+        notes.append("the scene's pixels are resampled (bilinear) onto the aligned grid")
+    elif isinstance(placed.warp, Slant):
         t = dataset.transform
         angle = math.degrees(math.atan2(t.d, t.a))
         notes.append(

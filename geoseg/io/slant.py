@@ -6,7 +6,7 @@ between the source's pixel centres, and its value is bilinear there; which windo
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
@@ -41,14 +41,11 @@ class Slant:
         t = self.to_source
         cols = np.arange(window.col, window.col_stop) + 0.5
         rows = (np.arange(window.row, window.row_stop) + 0.5)[:, None]
-        return _rounded((t.e * rows + t.f) + t.d * cols), _rounded((t.b * rows + t.c) + t.a * cols)
+        return rounded((t.e * rows + t.f) + t.d * cols), rounded((t.b * rows + t.c) + t.a * cols)
 
     def inside(self, rows_hw: NDArray[np.float64], cols_hw: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which places lie on the source (row, column): its footprint is its pixels', edges included."""
-        within: NDArray[np.bool_] = (
-            (rows_hw >= 0) & (rows_hw <= self.height) & (cols_hw >= 0) & (cols_hw <= self.width)
-        )
-        return within
+        return on_source(rows_hw, cols_hw, self.height, self.width)
 
     def source_px(self, window: Window) -> float:
         """About how many source pixels the bounding box of a window holds."""
@@ -56,6 +53,11 @@ class Slant:
         return (abs(t.e) * window.height + abs(t.d) * window.width) * (
             abs(t.b) * window.height + abs(t.a) * window.width
         )
+
+    def coarser(self, scale_yx: tuple[float, float]) -> "Slant":
+        """The same over pixels that are so many times higher and wider."""
+        scale_y, scale_x = scale_yx
+        return replace(self, to_source=self.to_source @ Affine.scale(scale_x, scale_y))
 
     def to_json(self) -> list[float]:
         """A JSON value: the six numbers of `to_source`."""
@@ -140,6 +142,14 @@ def sample(
     return out_chw, valid_out_hw
 
 
+def on_source(
+    rows_hw: NDArray[np.float64], cols_hw: NDArray[np.float64], height: int, width: int
+) -> NDArray[np.bool_]:
+    """Which places (row, column) lie on a source of so many rows and columns, edges included."""
+    within: NDArray[np.bool_] = (rows_hw >= 0) & (rows_hw <= height) & (cols_hw >= 0) & (cols_hw <= width)
+    return within
+
+
 def is_slanted(transform: Affine, height: int, width: int) -> bool:
     """Whether rows or columns run so far from the axes that a pixel is displaced by 1/100 px or more.
 
@@ -186,5 +196,6 @@ def north_up(source: Grid, resolution_m: float | None) -> Grid:
     )
 
 
-def _rounded(places: NDArray[np.float64]) -> NDArray[np.float64]:
+def rounded(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places (row, column) to a 65,536th of a pixel: the last bits of a computation decide nothing then."""
     return np.rint(places * _STEPS_PER_PX) / _STEPS_PER_PX

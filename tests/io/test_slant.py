@@ -99,7 +99,7 @@ def test_what_displaces_no_pixel_is_no_slant(write_raster: WriteRaster, rgb: Ima
     assert is_slanted(Affine(1, 1e-3, 0, 0, -1, 0), 1000, 1000)
     assert is_slanted(Affine(0, 1, 0, 1, 0, 0), 10, 10)
     ref = described(write_raster(noise(6, 8, 0), transform=t), rgb)
-    assert ref.slant is None
+    assert ref.warp is None
     assert ref.grid.transform == Affine(1, 0, 320000, 0, -1, 2770000)
     assert not ref.notes
 
@@ -218,7 +218,7 @@ def test_a_coarser_grid_means_before_it_samples(
     """Fine noise is averaged away: the mean of about n pixels spreads 1 / sqrt(n) as far."""
     image_chw = noise(80, 80, seed)
     ref = described(write_raster(image_chw, transform=PLACE @ Affine.rotation(degrees + 1)), rgb, factor)
-    assert ref.slant is not None
+    assert ref.warp is not None
     got_chw, valid_hw = SceneReader(ref).read(ref.grid.window)
     assert got_chw[:, valid_hw].mean() == pytest.approx(image_chw.mean(), abs=6)
     assert got_chw[:, valid_hw].std() < 1.3 * image_chw.std() / factor
@@ -285,7 +285,7 @@ def test_a_slanted_scene_travels_by_its_address(write_raster: WriteRaster, rgb: 
     sent = pickle.dumps(ref)
     assert pickle.loads(sent) == ref  # noqa: S301  # our own bytes
     assert len(sent) < 3000
-    assert len(ref.to_json()["slant"]) == 6
+    assert len(ref.to_json()["warp"]) == 6
 
 
 def test_a_thumbnail_of_a_slanted_scene_is_north_up(write_raster: WriteRaster, rgb: Imagery) -> None:
