@@ -6,7 +6,10 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import click
@@ -44,7 +47,8 @@ class _LazyGroup(click.Group):
         # GDAL reads these when it loads, so they are set before any command's module is.
         os.environ.update(gdal_environment())
         module, name, _ = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        with signals_held():
+            command: click.Command = getattr(importlib.import_module(module), name)
         # What the flag does is up to `main`, which knows of errors before and after the command too.
         if not any(parameter.name == "debug" for parameter in command.params):
             flag = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
@@ -109,6 +113,25 @@ def _say(line: str, code: int) -> int:
         traceback.print_exc()
     click.echo(line, err=True)
     return code
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let a signal that stops the command wait: thrown into a library that is being loaded, it turns into bugs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from geoseg.errors import GeosegError, RunFolderError, StoppedError
+from geoseg.errors import GeosegError, StoppedError
 from geoseg.io.cog import write_class_cog
 from geoseg.io.layers import Batches, Source, write_geojson, write_geopackage
 from geoseg.io.ledger import canonical_hash
@@ -20,6 +20,7 @@ from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.progress import stage_progress
 from geoseg.report.preview import write_preview
+from geoseg.resume import keep_plan, mend
 from geoseg.runner import Runner, Unit, is_disk_full
 from geoseg.stages import Stages
 from geoseg.tiling import Block
@@ -71,7 +72,8 @@ def map_scene(
     outcome = Outcome()
     with _full_disk_named(run.path):
         run.sweep()
-        _keep_plan(plan, run, mixed_numerics=mixed_numerics)
+        mend(run)
+        keep_plan(plan, run, mixed_numerics=mixed_numerics)
         _write_record(plan, run, outcome, argv)
         try:
             _Story(plan, run, Stages(run, runner, outcome)).tell()
@@ -110,8 +112,9 @@ class _Story:
         self.class_ids = tuple(class_id for class_id, _ in plan.labels.layers)
 
     def tell(self) -> None:
-        if not self.run.mosaic.path.exists():
-            self.run.mosaic.create(self.grid, self.plan.labels, probability=self.plan.probability)
+        self.run.create_mosaic(
+            lambda mosaic: mosaic.create(self.grid, self.plan.labels, probability=self.plan.probability)
+        )
         self._predict()
         state = MosaicState.of(self.run.ledger("mosaic"))
         self._reduce(state.content_hash)
@@ -240,26 +243,6 @@ class _Story:
 
 def _block_px(block: Block) -> int:
     return block.window.height * block.window.width
-
-
-def _keep_plan(plan: RunPlan, run: RunFolder, *, mixed_numerics: bool) -> None:
-    """Write plan.json, unless blocks would be computed otherwise than those that are there.
-
-    Raises:
-        RunFolderError: They would, and that was not asked for.
-    """
-    state = MosaicState.of(run.ledger("mosaic"))
-    now = plan.numerics.fingerprint()
-    if len(state.done) < len(plan.work) and not mixed_numerics:
-        for before, _ in state.numerics:
-            differs = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
-            if differs:
-                raise RunFolderError(
-                    f"{run.path} has blocks of other numerics ({'; '.join(differs)}), so the last bits of the rest "
-                    "would not match: go on where it began, with the same --device, --precision and "
-                    "--threads-per-worker, or accept it with --mixed-numerics"
-                )
-    run.write_plan(plan.to_json())
 
 
 def _all_done(what: str, failed: dict[str, str]) -> None:

@@ -146,6 +146,14 @@ class RunPlan:
         }
 
     @property
+    def files(self) -> list[dict[str, Any]]:
+        """The scene's files as they were when this was decided; the same content may be written again."""
+        return [
+            {"name": Path(stamp.path).name, "size": stamp.size, "changed_ns": stamp.changed_ns}
+            for stamp in self.scene.stamps
+        ]
+
+    @property
     def plan_hash(self) -> str:
         """The run's id: sha256 of `mosaic_content`, but for the block size, which changes no pixel."""
         content = {key: value for key, value in self.mosaic_content.items() if key != "block_px"}
@@ -216,6 +224,7 @@ class RunPlan:
             "mosaic": self.mosaic_content,
             "layers": self.layers_content,
             "scene_path": self.scene.path,
+            "files": self.files,
             "model_path": self.model_path,
             "numerics": self.numerics.fingerprint(),
             "workers": self.workers,
@@ -410,7 +419,7 @@ def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Path) -> None:
         if before.get(key) != now.get(key)
     ]
     raise RunFolderError(
-        f"{run} holds another run ({'; '.join(differences) or 'an older version of plan.json'}): "
+        f"{run} holds another run ({'; '.join(differences) or 'its plan.json is damaged, or of another geoseg'}): "
         "repeat that run's command, name another folder with -o, or start this one over with --fresh"
     )
 

@@ -13,9 +13,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 _LINE_EVERY_S = 5.0
 """Seconds between JSON lines of a stage."""
 
-_WAITING = 0.05
-"""A model that waits for a greater share of its time than this is not what bounds the mosaic."""
-
 
 class Advance(Protocol):
     """Tells that more of a stage is done."""
@@ -127,8 +124,7 @@ def warn(message: str) -> None:
 def bounded_by(stages: Mapping[str, Mapping[str, float]]) -> str | None:
     """Say in one line which stage took most of a run, and within the mosaic what held it up.
 
-    The model bounds the mosaic where it hardly waits for pixels; else reading or writing does, whichever took
-    longer.
+    In a worker one block is read, one computed and one written at a time, so what took longest holds up the rest.
 
     Args:
         stages: For each stage its "seconds" on the clock, and, summed over workers, "read_s", "infer_s",
@@ -147,10 +143,7 @@ def bounded_by(stages: Mapping[str, Mapping[str, float]]) -> str | None:
     read_s, infer_s, write_s, wait_s = (sums.get(f"{part}_s", 0.0) for part in ("read", "infer", "write", "wait"))
     if longest != "mosaic" or read_s + infer_s + write_s <= 0:
         return share
-    if infer_s > 0 and wait_s <= _WAITING * (infer_s + wait_s):
-        what = "the model"
-    else:
-        what = "reading" if read_s >= write_s else "writing"
+    _, what = max((infer_s, "the model"), (read_s, "reading"), (write_s, "writing"))
     return (
         f"{share}, and there by {what} (summed over workers: reading {read_s:.1f} s, model {infer_s:.1f} s, "
         f"writing {write_s:.1f} s; the model waited {wait_s:.1f} s)"

@@ -1,40 +1,13 @@
 """Whether a run on disk is still what its markers say, byte by byte."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import RunFolderError
-from geoseg.io.ledger import file_sha256
+from geoseg.io.audit import Difference, audit, forget
+from geoseg.io.ledger import canonical_hash
 from geoseg.io.run_folder import RunFolder
-from geoseg.outcome import MosaicState
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A file that is not what its marker vouches for.
-
-    Attributes:
-        path: Within the RUN folder.
-        expected: sha256 that the marker names, or None if no marker knows the file.
-        found: sha256 of the file, or None if it is missing.
-        unit: Stage and unit of the marker, or None.
-    """
-
-    path: str
-    expected: str | None
-    found: str | None
-    unit: str | None
-
-    def line(self) -> str:
-        """The difference in words."""
-        by = "" if self.unit is None else f" ({self.unit})"
-        if self.expected is None:
-            return f"{self.path}: no marker knows this file"
-        if self.found is None:
-            return f"{self.path}: missing{by}, expected sha256 {self.expected}"
-        return f"{self.path}: expected sha256 {self.expected}{by}, got {self.found}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,51 +34,60 @@ def verify_run(path: Path) -> Verification:
         path: The RUN folder.
 
     Raises:
-        RunFolderError: There is no run, or a marker is damaged.
+        RunFolderError: There is no run.
     """
     run = RunFolder(path)
-    plan = run.existing_plan()
+    planned = _planned_blocks(run)
+    found = audit(run)
+    damaged = {one.unit for one in found.differences if one.damage is not None}
+    done = [key for key in run.ledger("mosaic").done() if ("mosaic", key) not in damaged]
+    return Verification(found.files, found.differences, max(0, planned - len(done)), _numerics(run, done))
+
+
+def mend_run(path: Path) -> int:
+    """Forget what `verify_run` finds to differ, so that the same run again does it again.
+
+    Args:
+        path: The RUN folder.
+
+    Returns:
+        How many units of work are to be done again.
+
+    Raises:
+        RunFolderError: There is no run, or another process is working on it.
+    """
+    run = RunFolder(path)
+    _planned_blocks(run)
+    with run.owned():
+        differences = audit(run).differences
+        if differences:
+            # With it the folder would count as complete.
+            run.forget_record()
+        return forget(run, differences)
+
+
+def _planned_blocks(run: RunFolder) -> int:
+    """How many blocks the plan has; 0 where plan.json is damaged, which the audit names.
+
+    Raises:
+        RunFolderError: There is no run.
+    """
+    try:
+        plan = run.existing_plan()
+    except RunFolderError:
+        if not run.mosaic.path.exists() or not run.plan_file.is_file():
+            raise
+        return 0
     if plan is None:
-        raise RunFolderError(f"expected a RUN folder that geoseg map wrote, got {path}")
-    good = 0
-    differences: list[Difference] = []
-    stored: set[str] = set()
-    for unit, name, expected in _vouched_for(run):
-        file = path / name
-        found = file_sha256(file) if file.is_file() else None
-        if found == expected:
-            good += found is not None
-        else:
-            differences.append(Difference(name, expected, found, unit))
-        stored.add(name)
-    if run.mosaic.path.exists():
-        strays = (f"mosaic.zarr/{chunk}" for chunk in run.mosaic.chunk_files())
-        differences += [
-            Difference(name, None, file_sha256(path / name), None) for name in sorted(strays) if name not in stored
-        ]
-    done = run.ledger("mosaic").done()
-    return Verification(good, tuple(differences), plan["blocks"] - len(done), tuple(_numerics(run)))
+        raise RunFolderError(f"expected a RUN folder that geoseg map wrote, got {run.path}")
+    blocks = plan.get("blocks")
+    return blocks if isinstance(blocks, int) else 0
 
 
-def _vouched_for(run: RunFolder) -> Iterator[tuple[str, str, str | None]]:
-    """Stage and unit, path within the RUN folder, and sha256 (None: not stored) of all that markers name."""
-    ledger = run.path / "ledger"
-    for stage in sorted(folder.name for folder in ledger.iterdir()) if ledger.exists() else []:
-        for key, record in run.ledger(stage).records():
-            unit = f"{stage} {key}"
-            for chunk, sha256 in record.get("chunks", {}).items():
-                yield unit, f"mosaic.zarr/{chunk}", sha256
-            for name, sha256 in record.get("files", {}).items():
-                yield unit, name, sha256
-            for output in record.get("outputs", []):
-                if output["sha256"] is not None:
-                    yield unit, output["path"], output["sha256"]
-
-
-def _numerics(run: RunFolder) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    kinds = [kind for kind, _ in MosaicState.of(run.ledger("mosaic")).numerics]
-    keys: list[list[str]] = [[] for _ in kinds]
-    for key, record in run.ledger("mosaic").records():
+def _numerics(run: RunFolder, keys: list[str]) -> tuple[tuple[dict[str, Any], tuple[str, ...]], ...]:
+    kinds: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for key in sorted(keys):
+        record = run.ledger("mosaic").record(key)
         if record["valid_px"]:
-            keys[kinds.index(record["numerics"])].append(key)
-    yield from ((kind, tuple(names)) for kind, names in zip(kinds, keys, strict=True))
+            kinds.setdefault(canonical_hash(record["numerics"]), (record["numerics"], []))[1].append(key)
+    return tuple((numerics, tuple(names)) for numerics, names in kinds.values())

@@ -368,3 +368,20 @@ def test_a_signal_stops_resumably(
     assert json.loads((output / "run.json").read_text())["status"] == "stopped"
     assert subprocess.run(map_it, check=False, capture_output=True).returncode == 0
     assert json.loads((output / "run.json").read_text())["status"] == "complete"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_libraries_load_waits_until_they_are_there(number: signal.Signals) -> None:
+    """Thrown into an import, an interrupt leaves half a module behind, and comes out as some other error."""
+    before = signal.getsignal(number)
+    loaded = []
+
+    def load() -> None:
+        with cli.signals_held():
+            signal.raise_signal(number)
+            loaded.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        load()
+    assert loaded
+    assert signal.getsignal(number) is before

@@ -98,6 +98,12 @@ class RayRunner:
                 ray.init(
                     address=self._address or "local", logging_level=logging.ERROR, log_to_driver=False, **local
                 )
+        except SystemExit as stop:  # Ray's answer to SIGTERM while it starts
+            ray.shutdown()
+            raise KeyboardInterrupt from stop
+        except KeyboardInterrupt:
+            ray.shutdown()
+            raise
         except ConnectionError as error:
             raise StoppedError(
                 f"no Ray cluster answers at {self._address}: start it with `ray start --head`, or leave out "
@@ -156,6 +162,8 @@ class RayRunner:
 def _sigterm_kept() -> Iterator[None]:
     """ray.init takes SIGTERM for itself; who set it before decides what it means."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():  # elsewhere neither Ray nor we may set it
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # elsewhere neither Ray nor we may set it
+            signal.signal(signal.SIGTERM, before)

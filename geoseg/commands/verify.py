@@ -1,11 +1,12 @@
 """`geoseg verify`: hash a run again and compare it with its markers."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
 
-from geoseg.verify import Verification, verify_run
+from geoseg.verify import Verification, mend_run, verify_run
 
 _SHOWN = 20
 """Most differences, and most blocks of a kind, that are named one by one; --json names all."""
@@ -13,8 +14,9 @@ _SHOWN = 20
 
 @click.command("verify")
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--mend", is_flag=True, help="Forget what differs, so that the same geoseg map does it again.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as one document on stdout.")
-def verify(run_path: Path, as_json: bool) -> None:
+def verify(run_path: Path, mend: bool, as_json: bool) -> None:
     """Hash every file of RUN again: exit 0 if all is as it was written, 3 if a file differs, 1 if blocks lack.
 
     Names the files that differ, and on what hardware, precision and threads the blocks were computed.
@@ -24,6 +26,13 @@ def verify(run_path: Path, as_json: bool) -> None:
         click.echo(json.dumps(_document(found), indent=2))
     else:
         _tell(found)
+    if found.differences and mend:
+        units = mend_run(run_path)
+        click.echo(f"mended   {units} unit(s) of work are to be done again: repeat the run's geoseg map", err=True)
+    elif found.differences:
+        click.echo(
+            f"to mend  geoseg verify {shlex.quote(str(run_path))} --mend, then the run's geoseg map again", err=True
+        )
     if found.differences:
         raise SystemExit(3)
     if found.missing_blocks:
@@ -34,7 +43,13 @@ def _document(found: Verification) -> dict[str, object]:
     return {
         "files": found.files,
         "differences": [
-            {"path": one.path, "expected": one.expected, "found": one.found, "unit": one.unit}
+            {
+                "path": one.path,
+                "expected": one.expected,
+                "found": one.found,
+                "unit": None if one.unit is None else " ".join(one.unit),
+                "damage": one.damage,
+            }
             for one in found.differences
         ],
         "missing_blocks": found.missing_blocks,

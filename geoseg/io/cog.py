@@ -19,6 +19,7 @@ from geoseg.grid import Grid, Window
 from geoseg.io.mosaic import Mosaic
 from geoseg.labels import NODATA_CLASS, LabelSet
 
+_CACHE_BYTES = 16 * 2**20
 _SPARE_BYTES = 256 * 2**10
 """More than GDAL writes at once."""
 
@@ -73,8 +74,8 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
                 file.set_band_description(1, "class")
                 file.update_tags(GEOSEG_RUN=run_id)
                 file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(labels.names)})
-            # GDAL makes overviews of so many rows at once, as wide as the raster.
-            with rasterio.Env(GDAL_OVR_CHUNKYSIZE=128):
+            # GDAL makes overviews of so many rows at once, as wide as the raster; every block is read once.
+            with rasterio.Env(GDAL_OVR_CHUNKYSIZE=128, GDAL_CACHEMAX=_CACHE_BYTES):
                 copy(
                     plain,
                     cog,

@@ -14,6 +14,9 @@ from uuid import uuid4
 
 from geoseg.errors import RunFolderError
 
+_OWN_HASH = "marker_sha256"
+"""Key of a marker's hash of all its other keys: it vouches for files, and itself has only this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -31,7 +34,7 @@ class Ledger:
 
     def commit(self, key: str, record: Mapping[str, Any]) -> None:
         """Mark a unit as finished, after all that it wrote."""
-        write_json(self.folder / f"{key}.json", record)
+        write_json(self.folder / f"{key}.json", {**record, _OWN_HASH: canonical_hash(record)})
 
     def record(self, key: str) -> dict[str, Any]:
         """What `commit` wrote for a unit.
@@ -46,6 +49,10 @@ class Ledger:
             raise RunFolderError(f"{file} is damaged ({error}): remove it, and its work is done again") from error
         if not isinstance(loaded, dict):
             raise RunFolderError(f"{file} is damaged (no JSON object): remove it, and its work is done again")
+        if loaded.pop(_OWN_HASH, None) != canonical_hash(loaded):
+            raise RunFolderError(
+                f"{file} is damaged (its own sha256 does not match): remove it, and its work is done again"
+            )
         return loaded
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -122,11 +122,11 @@ class Mosaic:
 
     def chunk_files(self) -> Iterator[str]:
         """Paths of all stored chunks of raster arrays, in no fixed order."""
-        for level in range(len(self.level_shapes())):
-            for array in sorted((self.path / str(level)).iterdir()):
-                if array.name not in {"x", "y", "spatial_ref"} and array.is_dir():
-                    for folder, _, names in os.walk(array / "c"):
-                        yield from (Path(folder, name).relative_to(self.path).as_posix() for name in names)
+        # By folders, not by metadata, which may be damaged.
+        for array in sorted(self.path.glob("*/*/")):
+            if array.name not in {"x", "y", "spatial_ref"}:
+                for folder, _, names in os.walk(array / "c"):
+                    yield from (Path(folder, name).relative_to(self.path).as_posix() for name in names)
 
     def _array(self, level: int, name: str) -> zarr.Array[Any]:
         return zarr.open_array(self.path, path=f"{level}/{name}", mode="r+", zarr_format=3)

@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NodataShadowWarning, RasterioIOError
 from rasterio.windows import Window as RasterioWindow
@@ -26,6 +28,9 @@ from geoseg.io.warp import Warp
 _READ_PX = 2**21
 """A resampled window of more source pixels than this is read in parts: a grid ten times coarser than its file
 would else ask for a hundred times its own pixels at once. The parts are exactly those of the whole."""
+
+_THUMBNAIL_BYTES = 16 * 2**20
+"""A picture of a file is read in parts whose rows of blocks are at most so large: they are decoded once."""
 
 _STRIPS = 64
 """A damaged file is seen in this many parts, and those that cannot be read are left out of the picture."""
@@ -153,15 +158,32 @@ class SceneReader:
             SceneError: Nothing of the file can be read, or it holds values outside the model's range.
         """
         ref = self.ref
-        whole = Window(0, 0, ref.source_height, ref.source_width)
-        shape = _shrunk(whole.shape, longest_px)
+        shape = _shrunk((ref.source_height, ref.source_width), longest_px)
         try:
-            image_chw, valid_hw = self._pixels(self._flipped(whole), shape)
+            with rasterio.Env(GDAL_CACHEMAX=3 * _THUMBNAIL_BYTES):
+                image_chw, valid_hw = self._whole(shape)
         except DamagedError as error:
             image_chw, valid_hw = self._readable(shape, error)
         if ref.warp is None:
             return image_chw, valid_hw
         return self._upright(image_chw, valid_hw, ref.warp, longest_px)
+
+    def _whole(self, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The file at another size, as many columns at a time as GDAL can keep while it goes down their blocks."""
+        ref, dataset = self.ref, self._dataset
+        block_height, block_width = dataset.block_shapes[0]
+        column_bytes = block_height * dataset.count * np.dtype(ref.dtype).itemsize
+        striped = block_width >= ref.source_width
+        parts = 1 if striped else min(shape[1], -(-ref.source_width * column_bytes // _THUMBNAIL_BYTES))
+        edges = np.linspace(0, shape[1], parts + 1).round().astype(int)
+        image_chw = np.empty((len(ref.bands), *shape), np.float32)
+        valid_hw = np.empty(shape, np.bool_)
+        scale = ref.source_width / shape[1]
+        for start, stop in pairwise(edges.tolist()):
+            first = shape[1] - stop if ref.flip_yx[1] else start
+            window = RasterioWindow(first * scale, 0, (stop - start) * scale, ref.source_height)
+            image_chw[..., start:stop], valid_hw[:, start:stop] = self._pixels(window, (shape[0], stop - start))
+        return image_chw, valid_hw
 
     @property
     def _may_be_nan(self) -> bool:

@@ -3,17 +3,20 @@
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import RunFolderError
-from geoseg.io.ledger import Ledger, write_json
+from geoseg.io.ledger import Ledger, file_sha256, write_json
 from geoseg.io.mosaic import Mosaic
 
 _LOCK = ".lock"
+
+OF_FOLDER = "folder"
+"""The stage in the ledger of what belongs to the folder itself: plan.json, run.json, the mosaic's metadata."""
 
 _RESULTS = ("run.json", "preview.png", "classes.tif", "layers", "ledger", "mosaic.zarr", "plan.json")
 """What a run writes."""
@@ -84,12 +87,46 @@ class RunFolder:
         return record
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
-        """Write plan.json."""
-        write_json(self.plan_file, plan)
+        """Write plan.json, and a marker that vouches for it."""
+        self._write_vouched(self.plan_file, plan)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Write run.json."""
-        write_json(self.run_file, record)
+        """Write run.json, and a marker that vouches for it."""
+        self._write_vouched(self.run_file, record)
+
+    def forget_record(self) -> None:
+        """Remove run.json: what it says is not true any more."""
+        self.run_file.unlink(missing_ok=True)
+        self.ledger(OF_FOLDER).forget(self.run_file.stem)
+
+    def create_mosaic(self, create: Callable[[Mosaic], None]) -> None:
+        """Make the mosaic's groups and empty arrays, or those files of it again that no marker vouches for.
+
+        Args:
+            create: Makes them in a folder that does not exist yet.
+        """
+        ledger = self.ledger(OF_FOLDER)
+        if self.mosaic.path.exists() and "mosaic" in ledger.done():
+            return
+        new = Mosaic(self.path / "new.mosaic.zarr.partial")
+        shutil.rmtree(new.path, ignore_errors=True)
+        create(new)
+        names = [file.relative_to(new.path) for file in sorted(new.path.rglob("*")) if file.is_file()]
+        files = {f"{self.mosaic.path.name}/{name.as_posix()}": file_sha256(new.path / name) for name in names}
+        if not self.mosaic.path.exists():
+            new.path.rename(self.mosaic.path)
+        else:
+            for name in names:
+                (new.path / name).replace(self.mosaic.path / name)
+            shutil.rmtree(new.path)
+        ledger.commit("mosaic", {"files": files})
+
+    def _write_vouched(self, file: Path, content: Mapping[str, Any]) -> None:
+        ledger = self.ledger(OF_FOLDER)
+        # A marker that exists is true: there is none while the file is replaced.
+        ledger.forget(file.stem)
+        write_json(file, content)
+        ledger.commit(file.stem, {"files": {file.name: file_sha256(file)}})
 
     def sweep(self) -> int:
         """Remove what killed processes left half written; returns how many files and folders."""

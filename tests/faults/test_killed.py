@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from harness import Mapping, commits, content, kill, wait_for_commits, workers_of
 
-from geoseg.io.run_folder import RunFolder
+from geoseg.io.run_folder import OF_FOLDER, RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ STAGES = ("mosaic", "overviews", "cog", "objects", "seams", "outlines", "feature
 
 
 def test_these_are_the_stages(undisturbed: Path) -> None:
-    assert {folder.name for folder in (undisturbed / "ledger").iterdir()} == set(STAGES)
+    assert {folder.name for folder in (undisturbed / "ledger").iterdir()} == {*STAGES, OF_FOLDER}
 
 
 @pytest.mark.timeout(900)
