@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -414,7 +415,7 @@ def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Path) -> None:
     if existing.get("plan_hash") == plan.plan_hash and before == now:
         return
     differences = [
-        f"{key} was {before.get(key)}, is {now.get(key)}"
+        f"{key} was {_short(before.get(key))}, is {_short(now.get(key))}"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
@@ -422,6 +423,11 @@ def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Path) -> None:
         f"{run} holds another run ({'; '.join(differences) or 'its plan.json is damaged, or of another geoseg'}): "
         "repeat that run's command, name another folder with -o, or start this one over with --fresh"
     )
+
+
+def _short(value: object) -> object:
+    """A value as it is told to people: of a sha256 the beginning tells two apart."""
+    return f"{value[:12]}..." if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) else value
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -88,8 +88,9 @@ class _Meter:
         eta_s = self.eta_s()
         parts = [
             f"{self.tiles} tiles" if self.tiles else "",
-            f"{self.rate():.2f} Mpx/s",
-            f"{eta_s:.0f} s left" if eta_s is not None else "",
+            # A stage that is one piece of work has no rate.
+            f"{self.rate():.2f} Mpx/s" if self.total_px > 1 else "",
+            f"{eta_s:.0f} s left" if eta_s is not None and self.total_px > 1 else "",
             f"{self.retries} retries" if self.retries else "",
             f"{self.quarantined} quarantined" if self.quarantined else "",
         ]

@@ -84,8 +84,9 @@ class Stages:
             if marker["depends"] == depends and there:
                 self.outcome.outputs += marker["outputs"]
                 return
-        with self.timed(stage):
+        with self.timed(stage), stage_progress(stage, 1) as advance:
             outputs = work()
+            advance(1)
         ledger.commit(key, {"depends": depends, "outputs": outputs})
         self.outcome.outputs += outputs
 

@@ -329,7 +329,7 @@ def test_workers_change_no_byte(tmp_path: Path, patchwork_scene: Path, tiny_mode
         )
         assert done.returncode == 0, done.stderr
         events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-        stages = {"mosaic", "overviews", "objects", "seams", "outlines", "features"}
+        stages = {"mosaic", "overviews", "cog", "objects", "seams", "outlines", "features", "layers", "preview"}
         assert {event["stage"] for event in events} == stages
     assert contents(tmp_path / "one") == contents(tmp_path / "loop")
     assert contents(tmp_path / "two") == contents(tmp_path / "loop")
