@@ -14,6 +14,10 @@ _LINE_EVERY_S = 5.0
 """Seconds between JSON lines of a stage."""
 
 
+_WAITING = 0.05
+"""A model that waits for a greater share of its time than this may not be what bounds the mosaic."""
+
+
 class Advance(Protocol):
     """Tells that more of a stage is done."""
 
@@ -125,7 +129,8 @@ def warn(message: str) -> None:
 def bounded_by(stages: Mapping[str, Mapping[str, float]]) -> str | None:
     """Say in one line which stage took most of a run, and within the mosaic what held it up.
 
-    In a worker one block is read, one computed and one written at a time, so what took longest holds up the rest.
+    The model bounds the mosaic where it hardly waits for pixels. Else what took longest does: in a worker one block
+    is read, one computed and one written at a time.
 
     Args:
         stages: For each stage its "seconds" on the clock, and, summed over workers, "read_s", "infer_s",
@@ -144,7 +149,9 @@ def bounded_by(stages: Mapping[str, Mapping[str, float]]) -> str | None:
     read_s, infer_s, write_s, wait_s = (sums.get(f"{part}_s", 0.0) for part in ("read", "infer", "write", "wait"))
     if longest != "mosaic" or read_s + infer_s + write_s <= 0:
         return share
-    _, what = max((infer_s, "the model"), (read_s, "reading"), (write_s, "writing"))
+    hardly_waits = infer_s > 0 and wait_s <= _WAITING * (infer_s + wait_s)
+    _, longest_part = max((infer_s, "the model"), (read_s, "reading"), (write_s, "writing"))
+    what = "the model" if hardly_waits else longest_part
     return (
         f"{share}, and there by {what} (summed over workers: reading {read_s:.1f} s, model {infer_s:.1f} s, "
         f"writing {write_s:.1f} s; the model waited {wait_s:.1f} s)"
