@@ -122,7 +122,9 @@ def signals_held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    now = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored (Ctrl-C, by a command in the background) stays so.
+    before = {number: handler for number, handler in now.items() if callable(handler)}
     for number in before:
         signal.signal(number, lambda number, _frame: came.append(number))
     try:
