@@ -26,7 +26,7 @@ from geoseg.tiling import Block, BlockPlan, Lattice
 
 PLAN_VERSION = 2
 
-_PROCESS_BYTES = 520 * 2**20
+_PROCESS_BYTES = 600 * 2**20
 """A worker with Python, torch, rasterio and zarr loaded, before it holds any data (measured: 380 to 430 MiB), and
 what its allocator does not give back at once."""
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from geoseg.heap import release_heap
 from geoseg.io.ledger import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import Outcome
@@ -99,6 +100,7 @@ class Stages:
         finally:
             sums = self.outcome.stages.setdefault(stage, {})
             sums["seconds"] = round(sums.get("seconds", 0) + time.perf_counter() - start, 2)
+            release_heap()
 
     def output(self, path: Path, kind: str, features: int | None) -> dict[str, Any]:
         """What the record says of a file that is written: its kind, how many features, its sha256."""

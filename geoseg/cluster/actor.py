@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from geoseg.heap import release_heap
 from geoseg.runner import Job, Report, Unit, attempt_unit
 
 
@@ -28,6 +29,7 @@ class WorkerProcess:
         with self._opening:
             if self._work is None or self._number != number:
                 self._work = None  # the last job's model makes room for the next
+                release_heap()
                 self._work, self._number = job.open(), number
             work = self._work
         return attempt_unit(work, unit, attempt)
