@@ -104,6 +104,13 @@ def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.uint8]:
     shapes = mosaic.level_shapes()
     small = [level for level, shape in enumerate(shapes) if max(shape) <= 2 * _PANEL_PX]
     classes_hw = mosaic.read(small[0] if small else len(shapes) - 1, "classes")
+    # As many pixels as the panel has: drawing takes a hundred bytes for each.
+    longest = max(classes_hw.shape)
+    sides = (max(1, round(size * min(1.0, _PANEL_PX / longest))) for size in classes_hw.shape)
+    rows, cols = (
+        (np.arange(side) + 0.5) * size // side for side, size in zip(sides, classes_hw.shape, strict=True)
+    )
+    classes_hw = classes_hw[np.ix_(rows.astype(int), cols.astype(int))]
     colors = np.full((NODATA_CLASS + 1, 3), 255, np.uint8)
     colors[: len(labels)] = [label.rgb for label in labels.classes]
     picture: NDArray[np.uint8] = colors[classes_hw]
