@@ -4,18 +4,30 @@ import inspect
 import operator
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from geoseg.catalog import DEFAULT_MODEL
 from geoseg.errors import GeosegError
+from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import Resolution, SceneOptions
-from geoseg.mapping import Resources, carry_out, parse_formats, parse_resolution, parse_stretch, plan_run
+from geoseg.io.sources import SceneSource, find_sources
+from geoseg.layout import TileOptions
+from geoseg.mapping import (
+    InputOptions,
+    Resources,
+    band_files,
+    carry_out,
+    parse_formats,
+    parse_resolution,
+    parse_stretch,
+    plan_run,
+)
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.pipeline import nothing_to_do
-from geoseg.plan import LayerOptions, TileOptions
+from geoseg.plan import LayerOptions
 from geoseg.predict import Precision
 from geoseg.run import Run, open_run
 from geoseg.training import train_package
@@ -25,7 +37,7 @@ PathLike = str | os.PathLike[str]
 
 
 def map_scenes(
-    scenes: PathLike | Sequence[PathLike],
+    scenes: PathLike | Sequence[PathLike] | Mapping[str, PathLike],
     output: PathLike,
     *,
     model: PathLike = DEFAULT_MODEL,
@@ -34,6 +46,8 @@ def map_scenes(
     resolution: Resolution = "model",
     crs: str | None = None,
     align: bool = False,
+    merge: MergeRule = "nearest-centre",
+    skip_bad: bool = False,
     assume_crs: str | None = None,
     trust_vrt: bool = False,
     aoi: PathLike | None = None,
@@ -55,20 +69,24 @@ def map_scenes(
     fresh: bool = False,
     mixed_numerics: bool = False,
 ) -> Run:
-    """Map a scene to classes and layers of objects; the same as `geoseg map`, option by option.
+    """Map scenes to classes and layers of objects; the same as `geoseg map`, option by option.
 
     The same call again goes on where it stopped, and does nothing when the run is complete. Progress goes to
     stderr. What is doubtful about a run is a `UserWarning`, and stays in `Run.warnings`.
 
     Args:
-        scenes: A raster file, or a sequence with one (several scenes on one grid are not supported yet).
+        scenes: A raster file, a folder, a glob, a text file that lists them, or a sequence of these, which go on
+            one grid; or, for one scene, the file of each band by the band's name.
         output: The RUN folder.
         model: Name or folder of a model.
         bands: The scene's bands, from 1, in the model's order; by default by colour interpretation, else order.
         stretch: Values that become the ends of the model's range, (low, high), or percentiles, "2%,98%".
         resolution: "model" (unless the scene's own is within 1.25 times of it), "native", "finest" or metres.
-        crs: CRS of the grid, such as "EPSG:32640"; by default the scene's own.
+        crs: CRS of the grid, such as "EPSG:32640"; by default the scene's own, of several that of most (or the
+            UTM zone of their middle where that counts degrees).
         align: Put the grid's edges on whole multiples of its pixel.
+        merge: Which scene gives a pixel that several hold data at: "nearest-centre", "latest" or "first".
+        skip_bad: Go on without scenes that cannot be mapped.
         assume_crs: CRS of a scene that has none, such as "EPSG:32640".
         trust_vrt: Read a .vrt, and the local rasters that it names.
         aoi: A vector file with polygons to map within, in any CRS; the rest is nodata. By default all is mapped.
@@ -109,7 +127,12 @@ def map_scenes(
     )
     plan = plan_run(
         run,
-        _one_scene(scenes),
+        InputOptions(
+            _sources(scenes, model, trust_vrt=trust_vrt),
+            _merge(merge),
+            skip_bad,
+            None if aoi is None else os.fspath(aoi),
+        ),
         model,
         SceneOptions(
             None if bands is None else tuple(operator.index(band) for band in bands),
@@ -129,7 +152,6 @@ def map_scenes(
         ),
         resources,
         probability=probability,
-        aoi=None if aoi is None else os.fspath(aoi),
         fresh=fresh,
     )
     for warning in plan.warnings:
@@ -176,14 +198,19 @@ def train_model(
     return load_package(folder)
 
 
-def _one_scene(scenes: PathLike | Sequence[PathLike]) -> str:
+def _sources(
+    scenes: PathLike | Sequence[PathLike] | Mapping[str, PathLike], model: PathLike, *, trust_vrt: bool
+) -> tuple[SceneSource, ...]:
+    if isinstance(scenes, Mapping):
+        return (band_files({name: os.fspath(file) for name, file in scenes.items()}, model),)
     paths = [scenes] if isinstance(scenes, str | os.PathLike) else list(scenes)
-    if len(paths) != 1:
-        raise GeosegError(
-            f"expected one scene, got {len(paths)}: map each into a RUN folder of its own, or join them first, for "
-            "example with gdalbuildvrt and gdal_translate -of COG"
-        )
-    return str(os.fspath(paths[0]))
+    return tuple(find_sources([os.fspath(path) for path in paths], trust_vrt=trust_vrt))
+
+
+def _merge(rule: MergeRule) -> MergeRule:
+    if rule not in get_args(MergeRule):
+        raise GeosegError(f"expected a merge rule of {', '.join(get_args(MergeRule))}, got {rule}")
+    return rule
 
 
 def _whole(number: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from affine import Affine
@@ -118,6 +119,7 @@ class Grid:
         }
 
 
+@lru_cache(64)
 def parse_crs(text: str) -> CRS:
     """A CRS from an authority code or WKT.
 

@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -11,8 +12,19 @@ from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
 from geoseg.io.aoi import read_aoi
 from geoseg.io.mosaic import CHUNK_PX
+from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
-from geoseg.io.scene import PercentStretch, Resolution, SceneOptions, describe_scene
+from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
+from geoseg.io.sources import SceneSource
+from geoseg.io.survey import survey
+from geoseg.layout import (
+    TileOptions,
+    choose_workers,
+    lay_blocks,
+    memory_budget,
+    pass_bytes,
+    worker_bytes,
+)
 from geoseg.models.package import load_package
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene
@@ -20,13 +32,7 @@ from geoseg.plan import (
     LayerFormat,
     LayerOptions,
     RunPlan,
-    TileOptions,
     check_same_run,
-    choose_workers,
-    lay_blocks,
-    memory_budget,
-    pass_bytes,
-    worker_bytes,
 )
 from geoseg.predict import Numerics, Precision, choose_device, choose_precision
 from geoseg.runner import LocalRunner, Runner
@@ -41,6 +47,23 @@ _WARN_RATIO = 2.0
 
 _TILE_PX = (8, 8192)
 """Least and greatest side of a tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """What is mapped.
+
+    Attributes:
+        sources: The scenes.
+        merge: Which scene gives a pixel that several hold data at.
+        skip_bad: Whether scenes that cannot be mapped are left out.
+        aoi: A vector file with the area of interest; None to map all of the scenes.
+    """
+
+    sources: tuple[SceneSource, ...]
+    merge: MergeRule = "nearest-centre"
+    skip_bad: bool = False
+    aoi: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +91,7 @@ class Resources:
 
 def plan_run(
     run: RunFolder,
-    scene: str,
+    inputs: InputOptions,
     model: str | os.PathLike[str],
     scene_options: SceneOptions,
     tile_options: TileOptions,
@@ -76,21 +99,19 @@ def plan_run(
     resources: Resources,
     *,
     probability: bool,
-    aoi: str | None = None,
     fresh: bool = False,
 ) -> RunPlan:
-    """Decide a run, for its folder; reads the scene's header and the model, writes nothing.
+    """Decide a run, for its folder; reads the scenes' headers and the model, writes nothing.
 
     Args:
         run: The folder.
-        scene: The scene.
+        inputs: What is mapped.
         model: Name or folder of a model.
-        scene_options: How the scene is read.
+        scene_options: How scenes are read.
         tile_options: Tiles and blocks.
         layer_options: Objects and features.
         resources: What it is computed on.
         probability: Whether the probabilities of all classes are kept.
-        aoi: A vector file with the area of interest; None to map all of the scene.
         fresh: Whether the run that lies in the folder is to be started over, whatever it was.
 
     Raises:
@@ -104,16 +125,14 @@ def plan_run(
     if existing is not None and tile_options.block_px is None:
         # The blocks follow from the workers and the memory of the command that began the run; they stay.
         tile_options = replace(tile_options, block_px=_block_px(existing))
-    plan = make_plan(
-        scene, model, scene_options, tile_options, layer_options, resources, probability=probability, aoi=aoi
-    )
+    plan = make_plan(inputs, model, scene_options, tile_options, layer_options, resources, probability=probability)
     if existing is not None:
         check_same_run(existing, plan, run.path)
     return plan
 
 
 def make_plan(
-    scene: str,
+    inputs: InputOptions,
     model_name: str | os.PathLike[str],
     scene_options: SceneOptions,
     tile_options: TileOptions,
@@ -121,16 +140,16 @@ def make_plan(
     resources: Resources,
     *,
     probability: bool,
-    aoi: str | None = None,
 ) -> RunPlan:
-    """Decide a run, wherever it may go; reads the scene's header and the model, writes nothing.
+    """Decide a run, wherever it may go; reads the scenes' headers and the model, writes nothing.
 
     Raises:
         GeosegError: Something cannot be done as asked.
     """
     model_path = model_folder(model_name)
     model = load_package(model_path)
-    ref = describe_scene(scene, model.imagery, scene_options)
+    found = survey(inputs.sources, model.imagery, scene_options, merge=inputs.merge, skip_bad=inputs.skip_bad)
+    region, grid = found.region, found.region.grid
     chosen_device = choose_device(resources.device)
     numerics = Numerics(
         device=chosen_device,
@@ -138,27 +157,34 @@ def make_plan(
         threads=resources.threads,
         batch=1 if chosen_device == "cpu" else _GPU_BATCH,
     )
-    height, width = ref.grid.height, ref.grid.width
-    area = None if aoi is None else read_aoi(aoi, ref.grid)
+    height, width = grid.height, grid.width
+    area = None if inputs.aoi is None else read_aoi(inputs.aoi, grid)
 
     forward = pass_bytes(model, tile_options, numerics.batch)
 
     def bytes_of(blocks: BlockPlan) -> int:
-        return worker_bytes(model, blocks, forward, probability=probability)
+        merged = len(region.scenes) > 1
+        return worker_bytes(model, blocks, forward, probability=probability, merged=merged)
 
     # How many workers there can be follows from the smallest blocks, how large these may be from the workers.
     small = tile_options.block_px or (CHUNK_PX, CHUNK_PX)
-    least = lay_blocks(height, width, model, replace(tile_options, block_px=small))
+    least = lay_blocks(height, width, model, replace(tile_options, block_px=small), covered=region.covered)
     asked = 1 if resources.local else resources.workers
     workers = choose_workers(asked, numerics, bytes_of(least), resources.memory)
     share = memory_budget(resources.memory) // workers
     blocks = lay_blocks(
-        height, width, model, tile_options, workers=workers, fits=lambda plan: bytes_of(plan) <= share
+        height,
+        width,
+        model,
+        tile_options,
+        covered=region.covered,
+        workers=workers,
+        fits=lambda plan: bytes_of(plan) <= share,
     )
     bytes_each = bytes_of(blocks)
-    doubt = resolution_warning(max(ref.grid.ground_resolution_m()), model.imagery.ground_resolution_m)
+    doubt = resolution_warning(max(grid.ground_resolution_m()), model.imagery.ground_resolution_m)
     plan = RunPlan(
-        scene=ref,
+        region=region,
         model_path=str(model_path.resolve()),
         model_name=model.card.name,
         model_identity=model.identity,
@@ -170,8 +196,10 @@ def make_plan(
         numerics=numerics,
         workers=workers,
         worker_bytes=bytes_each,
-        warnings=(*ref.notes, *(() if doubt is None else (doubt,))),
+        warnings=(*found.notes, *(() if doubt is None else (doubt,))),
         aoi=area,
+        rows=found.rows,
+        grid_rule=found.grid_rule,
     )
     # Classes that the model does not have are refused here, before anything is written.
     _ = plan.layer_classes
@@ -255,6 +283,33 @@ def parse_stretch(value: str | tuple[float, float] | PercentStretch) -> tuple[fl
     return PercentStretch(low, high) if percent else (low, high)
 
 
+def parse_band_files(text: str) -> dict[str, str]:
+    """The file of each band of a scene from red=A.tif,green=B.tif,...
+
+    Raises:
+        GeosegError: A part is not NAME=FILE, or a name comes twice.
+    """
+    # What follows a comma without a name of its own belongs to the file before it.
+    parts = re.split(r",(?=[\w ]+=)", text)
+    pairs = [part.partition("=") for part in parts]
+    files = {name.strip(): file for name, _, file in pairs}
+    if len(files) < len(pairs) or not all(name and file for name, file in files.items()):
+        raise GeosegError(f"expected a file for each band, red=A.tif,green=B.tif,..., got {text}")
+    return files
+
+
+def band_files(files: Mapping[str, str], model: str | os.PathLike[str]) -> SceneSource:
+    """A scene of one file for each band that a model knows.
+
+    Raises:
+        GeosegError: There is no such model, a band has no file, or a name is no band of the model.
+    """
+    bands = load_package(model_folder(model)).imagery.bands
+    if set(files) != set(bands):
+        raise GeosegError(f"expected --bands with a file for each of {', '.join(bands)}, got {', '.join(files)}")
+    return SceneSource(tuple(files[band] for band in bands), given_as="--bands")
+
+
 def parse_formats(names: Sequence[str]) -> tuple[LayerFormat, ...]:
     """Vector formats by their names.
 
@@ -307,5 +362,5 @@ def _runner(plan: RunPlan, resources: Resources) -> AbstractContextManager[Runne
 
     # With "cuda" each worker gets a device of its own; "cuda:1" names one that Ray must leave in sight.
     gpu = plan.numerics.device == "cuda"
-    trust_vrt = plan.scene.trust_vrt
+    trust_vrt = any(part.trust_vrt for scene in plan.region.scenes for part in scene.parts)
     return RayRunner(plan.workers, resources.threads, gpu=gpu, address=resources.address, trust_vrt=trust_vrt)

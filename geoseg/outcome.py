@@ -80,9 +80,13 @@ def record_of(plan: RunPlan, state: MosaicState, outcome: Outcome, argv: Sequenc
             "status": outcome.status,
             "plan_hash": plan.plan_hash,
             "argv": list(argv),
-            "inputs": [{"path": plan.scene.path, "fingerprint": plan.scene.fingerprint}],
+            "inputs": [
+                {"path": part.path, "fingerprint": part.fingerprint}
+                for scene in plan.region.scenes
+                for part in scene.parts
+            ],
             "model": {"name": plan.model_name, "path": plan.model_path, "identity": plan.model_identity},
-            "grid": plan.scene.grid.to_json(),
+            "grid": plan.region.grid.to_json(),
             "classes": list(plan.labels.names),
             "layers": plan.layers_content,
             "blocks": {

@@ -108,12 +108,14 @@ class _Story:
         self.run = run
         self.stages = stages
         self.outcome = stages.outcome
-        self.grid = plan.scene.grid
+        self.grid = plan.region.grid
         self.class_ids = tuple(class_id for class_id, _ in plan.labels.layers)
 
     def tell(self) -> None:
         self.run.create_mosaic(
-            lambda mosaic: mosaic.create(self.grid, self.plan.labels, probability=self.plan.probability)
+            lambda mosaic: mosaic.create(
+                self.grid, self.plan.labels, probability=self.plan.probability, scenes=self.plan.several
+            )
         )
         self._predict()
         state = MosaicState.of(self.run.ledger("mosaic"))
@@ -131,7 +133,7 @@ class _Story:
         done = self.run.ledger("mosaic").done()
         job = PredictBlocks(
             run=self.run,
-            scene=self.plan.scene,
+            region=self.plan.region,
             model_path=self.plan.model_path,
             model_identity=self.plan.model_identity,
             blocks=self.plan.blocks,
@@ -231,7 +233,9 @@ class _Story:
 
     def _write_preview(self, shapes: str) -> list[dict[str, Any]]:
         path = self.run.path / "preview.png"
-        write_preview(path, self.plan.scene, self.run.mosaic, self._features(shapes), self.plan.labels)
+        write_preview(
+            path, self.plan.region.scenes[0].parts[0], self.run.mosaic, self._features(shapes), self.plan.labels
+        )
         return [self.stages.output(path, "png", None)]
 
     def _features(self, shapes: str) -> dict[str, Batches]:

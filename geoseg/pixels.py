@@ -25,6 +25,10 @@ class PixelSource(Protocol):
         """valid_hw of a window within the grid."""
         ...
 
+    def holds(self, window: Window) -> bool:
+        """Whether a window, which may reach beyond the grid, may hold data; tells without reading."""
+        ...
+
 
 class Wanted(Protocol):
     """Which pixels of the grid are to be mapped (a `geoseg.io.aoi.Aoi`); the network sees the others too."""
@@ -85,9 +89,9 @@ class BlockPixels:
 
         no_image, grid_shape = torch.empty(0, 0, 0), (plan.height, plan.width)
         nothing = cls(block, whole, (), None, no_image, np.zeros((0, 0), np.bool_), grid_shape)
-        tiles = plan.tiles(block)
+        tiles = tuple(tile for tile in plan.tiles(block) if source.holds(tile.window))
         if whole:
-            if not of_interest(block.window, source.read_valid(block.window)).any():
+            if not tiles or not of_interest(block.window, source.read_valid(block.window)).any():
                 return nothing
         else:
             done = max(tile.i for tile in plan.tiles(plan.block(block.i - 1, block.j)))

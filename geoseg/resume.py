@@ -36,7 +36,7 @@ def _refuse_other_files(plan: RunPlan, run: RunFolder) -> None:
         RunFolderError: It was.
     """
     begun = {before["name"]: before for before in (run.existing_plan() or {}).get("files", ())}
-    for stamp, now in zip(plan.scene.stamps, plan.files, strict=True):
+    for stamp, now in zip(plan.region.stamps, plan.files, strict=True):
         before = begun.get(now["name"], now)
         if before != now:
             when = datetime.fromtimestamp(before["changed_ns"] // 10**9, UTC)

@@ -6,7 +6,7 @@ they gave for the block above: no block waits for another, and no block's size, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,7 +104,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """All blocks of a grid, in row-major order.
+    """The blocks of a grid that scenes may hold data in, in row-major order.
 
     Attributes:
         height: Rows of the grid.
@@ -112,6 +112,7 @@ class BlockPlan:
         lattice: The tiles.
         chunk_px: Side of a chunk of the mosaic.
         block_px: (height, width) of a block, multiples of `chunk_px`.
+        covered: Windows within the grid outside of which there is no data; None where there may be everywhere.
     """
 
     height: int
@@ -119,6 +120,7 @@ class BlockPlan:
     lattice: Lattice
     chunk_px: int
     block_px: tuple[int, int]
+    covered: tuple[Window, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.chunk_px < 1 or any(side < self.chunk_px or side % self.chunk_px for side in self.block_px):
@@ -129,11 +131,14 @@ class BlockPlan:
 
     def __len__(self) -> int:
         rows, cols = self.shape
-        return rows * cols
+        return rows * cols if self.covered is None else len(self._covered_blocks(self.covered))
 
     def __iter__(self) -> Iterator[Block]:
         rows, cols = self.shape
-        return (self.block(i, j) for i in range(rows) for j in range(cols))
+        if self.covered is None:
+            return (self.block(i, j) for i in range(rows) for j in range(cols))
+        numbers = self._covered_blocks(self.covered).tolist()
+        return (self.block(number // cols, number % cols) for number in numbers)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -152,9 +157,9 @@ class BlockPlan:
 
     @property
     def tiles_needed(self) -> int:
-        """Distinct tiles of the grid."""
+        """Distinct tiles that may hold data."""
         rows, cols = self.lattice.count(self.height, self.width)
-        return rows * cols
+        return rows * cols if self.covered is None else len(self._covered_tiles(self.covered))
 
     @property
     def tiles_evaluated(self) -> int:
@@ -164,8 +169,57 @@ class BlockPlan:
         """
         rows, cols = self.lattice.count(self.height, self.width)
         side = self.block_px[1]
-        starts = range(0, self.width, side)
-        return rows * sum(len(self.lattice.indices(at, min(at + side, self.width), cols)) for at in starts)
+        if self.covered is None:
+            starts = range(0, self.width, side)
+            return rows * sum(len(self.lattice.indices(at, min(at + side, self.width), cols)) for at in starts)
+        blocks, (block_rows, block_cols) = self._covered_blocks(self.covered), self.shape
+        tiles = self._covered_tiles(self.covered)
+        first, last = self._touched(tiles // cols, self.block_px[0], block_rows)
+        left, right = self._touched(tiles % cols, side, block_cols)
+        evaluated = np.zeros(0, np.int64)
+        for across in range(int((right - left).max()) + 1):
+            column = left + across
+            for down in range(int((last - first).max()) + 1):
+                there = (column <= right) & (first + down <= last)
+                there &= np.isin((first + down) * block_cols + column, blocks)
+                evaluated = np.union1d(evaluated, (tiles * block_cols + column)[there])
+        return len(evaluated)
+
+    def _covered_blocks(self, covered: tuple[Window, ...]) -> NDArray[np.int64]:
+        """Numbers (n,) of the blocks that windows touch, in row-major order."""
+        (height, width), (_, cols) = self.block_px, self.shape
+        rectangles = (
+            (
+                range(window.row // height, (window.row_stop - 1) // height + 1),
+                range(window.col // width, (window.col_stop - 1) // width + 1),
+            )
+            for window in covered
+        )
+        return _numbers(rectangles, cols)
+
+    def _covered_tiles(self, covered: tuple[Window, ...]) -> NDArray[np.int64]:
+        """Numbers (n,) of the tiles that windows touch, in row-major order."""
+        rows, cols = self.lattice.count(self.height, self.width)
+        indices = self.lattice.indices
+        rectangles = (
+            (indices(window.row, window.row_stop, rows), indices(window.col, window.col_stop, cols))
+            for window in covered
+        )
+        return _numbers(rectangles, cols)
+
+    def _touched(
+        self, tiles: NDArray[np.int64], side: int, count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last (n,) of `count` blocks of a side that tiles at places along an axis touch."""
+        start = tiles * self.lattice.stride_px - self.lattice.margin_px
+        last = (start + self.lattice.tile_px - 1) // side
+        return np.maximum(start // side, 0), np.minimum(last, count - 1)
+
+
+def _numbers(ranges: Iterable[tuple[range, range]], cols: int) -> NDArray[np.int64]:
+    """Row x cols + column (n,) of all places in rectangles of rows and columns, each once, sorted."""
+    parts = [np.add.outer(np.asarray(rows) * cols, np.asarray(columns)).ravel() for rows, columns in ranges]
+    return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
 
 
 def mirrored(start: int, stop: int, size: int) -> NDArray[np.int64]:

@@ -272,10 +272,10 @@ def test_bad_options_are_refused_in_words(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_one_scene_it_is(count: int, tmp_path: Path, scene: Path, tiny_model: Path) -> None:
-    with pytest.raises(GeosegError, match=f"expected one scene, got {count}"):
-        geoseg.map_scenes([scene] * count, tmp_path / "run", model=tiny_model, local=True)
+def test_no_scene_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    with pytest.raises(GeosegError, match="expected a scene, got none"):
+        geoseg.map_scenes([], tmp_path / "run", model=tiny_model)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_doubtful_resolution_is_a_warning(tmp_path: Path, write_raster: WriteRaster, tiny_model: Path) -> None:

@@ -53,6 +53,9 @@ class ArraySource:
         assert window.intersection(self.window) == window, "no read leaves the grid"
         return self.image_hw[index][None], self.valid_hw[index]
 
+    def holds(self, window: Window) -> bool:
+        return window.row < len(self.valid_hw)
+
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
         return self.read(window)[1]
 

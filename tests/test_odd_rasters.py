@@ -24,12 +24,14 @@ from rasterio.shutil import copy
 from geoseg import cli
 from geoseg.errors import SceneError
 from geoseg.imagery import Imagery
+from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS
+from geoseg.layout import TileOptions, lay_blocks, worker_bytes
 from geoseg.models.package import load_package
 from geoseg.pipeline import map_scene
-from geoseg.plan import LayerOptions, RunPlan, TileOptions, lay_blocks, worker_bytes
+from geoseg.plan import LayerOptions, RunPlan
 from geoseg.predict import Numerics
 from geoseg.runner import LocalRunner
 
@@ -141,7 +143,7 @@ def planned(odd: Odd, path: Path, model_path: Path) -> RunPlan:
     ref = describe_scene(str(path), model.imagery, odd.options)
     blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions())
     return RunPlan(
-        scene=ref,
+        region=Region.of(ref, Path(ref.path).name),
         model_path=str(model_path),
         model_name=model.card.name,
         model_identity=model.identity,
@@ -169,7 +171,11 @@ def test_mapped_whole(kind: str, write_raster: WriteRaster, tiny_model: Path, tm
     assert (t.b, t.d) == (0, 0)
     assert t.a > 0 > t.e
     held = float((classes_hw != NODATA_CLASS).mean())
-    assert 0.3 < held < 1 if odd.valid is None and plan.scene.warp else held == pytest.approx(odd.valid or held)
+    assert (
+        0.3 < held < 1
+        if odd.valid is None and plan.region.scenes[0].parts[0].warp
+        else held == pytest.approx(odd.valid or held)
+    )
     areas = 0.0
     for layer in ("buildings", "roads"):
         frame = read_dataframe(tmp_path / "run" / "layers" / "geoseg.gpkg", layer=layer)
@@ -181,7 +187,7 @@ def test_mapped_whole(kind: str, write_raster: WriteRaster, tiny_model: Path, tm
     if odd.valid == 0:
         assert areas == 0
     else:
-        height_m, width_m = plan.scene.grid.ground_resolution_m()
+        height_m, width_m = plan.region.grid.ground_resolution_m()
         mapped_px = int(((classes_hw != NODATA_CLASS) & (classes_hw != 2)).sum())
         assert areas == pytest.approx(mapped_px * height_m * width_m, rel=0.01)
 
@@ -205,7 +211,7 @@ def _points(nested: Any) -> list[list[float]]:  # noqa: ANN401  # GeoJSON nests 
 def test_scale_and_offset_are_noted(write_raster: WriteRaster, tiny_model: Path) -> None:
     odd = MAPPED["scale and offset"]
     plan = planned(odd, write_raster(odd.image_chw, **odd.written), tiny_model)
-    assert "not applied" in plan.scene.notes[0]
+    assert "not applied" in plan.region.scenes[0].parts[0].notes[0]
 
 
 def rpcs() -> RPC:

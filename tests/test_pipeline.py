@@ -16,13 +16,15 @@ from pyogrio import read_dataframe
 from shapely.geometry import shape
 
 from geoseg.errors import GeosegError, RunFolderError
+from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS, LabelSet
+from geoseg.layout import TileOptions, lay_blocks, worker_bytes
 from geoseg.models.package import load_package
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene, nothing_to_do
-from geoseg.plan import LayerOptions, RunPlan, TileOptions, check_same_run, lay_blocks, worker_bytes
+from geoseg.plan import LayerOptions, RunPlan, check_same_run
 from geoseg.predict import Numerics
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
 from geoseg.work.predict import PredictBlocks
@@ -35,7 +37,7 @@ def planned(
     ref = describe_scene(str(scene), model.imagery, SceneOptions())
     blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions(block_px=(block_px, block_px)))
     return RunPlan(
-        scene=ref,
+        region=Region.of(ref, Path(ref.path).name),
         model_path=str(model_path),
         model_name=model.card.name,
         model_identity=model.identity,

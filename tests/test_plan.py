@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,9 @@ from hypothesis import strategies as st
 
 from geoseg.errors import GeosegError
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.region import Region
 from geoseg.io.scene import SceneOptions, describe_scene
-from geoseg.models.package import LoadedModel, load_package
-from geoseg.plan import (
-    LayerOptions,
-    RunPlan,
+from geoseg.layout import (
     TileOptions,
     choose_workers,
     excess,
@@ -21,6 +20,8 @@ from geoseg.plan import (
     pass_bytes,
     worker_bytes,
 )
+from geoseg.models.package import LoadedModel, load_package
+from geoseg.plan import LayerOptions, RunPlan
 from geoseg.predict import Numerics, choose_device, choose_precision
 
 CPU = Numerics("cpu", "fp32", 1, 1)
@@ -36,7 +37,7 @@ def plan(model: LoadedModel, tiny_model: Path, patchwork_scene: Path) -> RunPlan
     ref = describe_scene(str(patchwork_scene), model.imagery, SceneOptions())
     blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions())
     return RunPlan(
-        scene=ref,
+        region=Region.of(ref, Path(ref.path).name),
         model_path=str(tiny_model),
         model_name=model.card.name,
         model_identity=model.identity,
@@ -52,6 +53,13 @@ def plan(model: LoadedModel, tiny_model: Path, patchwork_scene: Path) -> RunPlan
     )
 
 
+def scene_changed(plan: RunPlan, **changes: Any) -> RunPlan:  # noqa: ANN401  # any field of a scene
+    """The same plan but for fields of its one scene."""
+    scene = plan.region.scenes[0]
+    part = replace(scene.parts[0], **changes)
+    return replace(plan, region=replace(plan.region, scenes=(replace(scene, parts=(part,)),)))
+
+
 def test_the_hash_is_of_what_the_mosaic_depends_on(plan: RunPlan) -> None:
     same = [
         replace(plan, workers=7),
@@ -59,14 +67,14 @@ def test_the_hash_is_of_what_the_mosaic_depends_on(plan: RunPlan) -> None:
         replace(plan, numerics=replace(CPU, threads=8)),
         # Blocks follow from workers and memory, and change no pixel.
         replace(plan, blocks=replace(plan.blocks, block_px=(512, 512))),
-        replace(plan, scene=replace(plan.scene, path="/elsewhere/" + Path(plan.scene.path).name)),
+        scene_changed(plan, path="/elsewhere/" + Path(plan.region.scenes[0].parts[0].path).name),
     ]
     other = [
         replace(plan, probability=True),
         replace(plan, model_identity="0" * 64),
-        replace(plan, scene=replace(plan.scene, fingerprint="0" * 64)),
-        replace(plan, scene=replace(plan.scene, bands=(3, 2, 1))),
-        replace(plan, scene=replace(plan.scene, stretch=((0.0, 9.0),) * 3)),
+        scene_changed(plan, fingerprint="0" * 64),
+        scene_changed(plan, bands=(3, 2, 1)),
+        scene_changed(plan, stretch=((0.0, 9.0),) * 3),
     ]
     assert {one.plan_hash for one in same} == {plan.plan_hash}
     assert len({plan.plan_hash, *(one.plan_hash for one in other)}) == 1 + len(other)

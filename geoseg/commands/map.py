@@ -4,18 +4,33 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 
+from geoseg.briefing import briefing
 from geoseg.catalog import DEFAULT_MODEL
 from geoseg.errors import GeosegError
 from geoseg.io.gdal_environment import gdal_environment
+from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
-from geoseg.mapping import Resources, carry_out, parse_formats, parse_resolution, parse_stretch, plan_run
+from geoseg.io.sources import SceneSource, find_sources
+from geoseg.layout import TileOptions
+from geoseg.mapping import (
+    InputOptions,
+    Resources,
+    band_files,
+    carry_out,
+    parse_band_files,
+    parse_formats,
+    parse_resolution,
+    parse_stretch,
+    plan_run,
+)
 from geoseg.outcome import Outcome
 from geoseg.pipeline import nothing_to_do
-from geoseg.plan import LayerOptions, RunPlan, TileOptions
+from geoseg.plan import LayerOptions, RunPlan
 from geoseg.predict import Precision
 from geoseg.progress import bounded_by
 
@@ -48,17 +63,25 @@ class _Stretch(click.ParamType[tuple[float, float] | PercentStretch]):
             self.fail(str(error), param, ctx)
 
 
-class _Bands(click.ParamType[tuple[int, ...]]):
-    """Band numbers, from 1, in the model's order."""
+class _Bands(click.ParamType[tuple[int, ...] | dict[str, str]]):
+    """Band numbers, from 1, in the model's order; or the file of each band by its name."""
 
-    name = "1,2,3"
+    name = "1,2,3|red=FILE,..."
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Whole numbers."""
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...] | dict[str, str]:
+        """Whole numbers, or files by band name."""
+        if isinstance(value, dict):
+            return value
         try:
+            if "=" in str(value):
+                return parse_band_files(str(value))
             return tuple(int(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"expected band numbers such as 1,2,3, got {value}", param, ctx)
+        except GeosegError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Names(click.ParamType[tuple[str, ...]]):
@@ -72,17 +95,25 @@ class _Names(click.ParamType[tuple[str, ...]]):
 
 
 @click.command("map")
-@click.argument("scene")
+@click.argument("scenes", metavar="SCENE...", nargs=-1)
 @click.option("-o", "--output", "run_path", required=True, type=click.Path(path_type=Path), help="RUN folder.")
 @click.option("--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a model.")
-@click.option("--bands", type=_Bands(), help="The scene's bands in the model's order.")
+@click.option("--bands", type=_Bands(), help="Bands in the model's order, or a file for each (then no SCENE).")
 @click.option("--stretch", type=_Stretch(), help="Values (or percentiles, 2%,98%) to map onto the model's range.")
 @click.option("--resolution", type=_Resolution(), default="model", show_default=True, help="Ground resolution.")
-@click.option("--crs", metavar="EPSG:N", help="CRS of the grid. [the scene's own]")
+@click.option("--crs", metavar="EPSG:N", help="CRS of the grid. [a scene's own, that of most, or UTM]")
 @click.option("--align", is_flag=True, help="Put the grid's edges on whole multiples of its pixel.")
+@click.option(
+    "--merge",
+    type=click.Choice(get_args(MergeRule)),
+    default="nearest-centre",
+    show_default=True,
+    help="Which scene gives a pixel that several hold.",
+)
+@click.option("--skip-bad", is_flag=True, help="Go on without scenes that cannot be mapped.")
 @click.option("--assume-crs", metavar="EPSG:N", help="CRS of a scene that has none.")
 @click.option("--trust-vrt", is_flag=True, help="Read a .vrt, and the local rasters that it names.")
-@click.option("--aoi", metavar="FILE", help="Polygons to map within; the rest is nodata. [all of the scene]")
+@click.option("--aoi", metavar="FILE", help="Polygons to map within; the rest is nodata. [everything]")
 @click.option("--tile-size", type=click.IntRange(8, 8192), metavar="PX", help="Side of a tile. [the model's]")
 @click.option("--tile-overlap", type=click.IntRange(0), metavar="PX", help="Overlap of tiles. [the model's]")
 @click.option(
@@ -127,14 +158,16 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json (or the plan) as one document on stdout.")
 def map_command(
-    scene: str,
+    scenes: tuple[str, ...],
     run_path: Path,
     model_name: str,
-    bands: tuple[int, ...] | None,
+    bands: tuple[int, ...] | dict[str, str] | None,
     stretch: tuple[float, float] | PercentStretch | None,
     resolution: Resolution,
     crs: str | None,
     align: bool,
+    merge: MergeRule,
+    skip_bad: bool,
     assume_crs: str | None,
     trust_vrt: bool,
     aoi: str | None,
@@ -158,7 +191,9 @@ def map_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Map SCENE: classes of every pixel, and layers of objects, into the RUN folder.
+    """Map each SCENE: classes of every pixel, and layers of objects, into the RUN folder.
+
+    A SCENE is a raster, a folder, a glob, or a text file that lists them; several go on one grid.
 
     The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
     --simplify, --classes or --format it keeps the mosaic and does only what follows from them.
@@ -170,14 +205,21 @@ def map_command(
     resources = Resources(device, precision, workers, threads_per_worker, memory, address, local)
     plan = plan_run(
         run,
-        scene,
+        InputOptions(_sources(scenes, bands, model_name, trust_vrt=trust_vrt), merge, skip_bad, aoi),
         model_name,
-        SceneOptions(bands, stretch, resolution, crs, align, assume_crs, trust_vrt=trust_vrt),
+        SceneOptions(
+            None if isinstance(bands, dict) else bands,
+            stretch,
+            resolution,
+            crs,
+            align,
+            assume_crs,
+            trust_vrt=trust_vrt,
+        ),
         TileOptions(tile_size, tile_overlap, None if block_size is None else (block_size, block_size)),
         LayerOptions(min_area, simplify, classes, parse_formats(formats)),
         resources,
         probability=probability,
-        aoi=aoi,
         fresh=fresh,
     )
     _show(plan, run_path, dry_run=dry_run, as_json=as_json)
@@ -198,9 +240,21 @@ def map_command(
         raise SystemExit(1)
 
 
+def _sources(
+    scenes: tuple[str, ...], bands: tuple[int, ...] | dict[str, str] | None, model: str, *, trust_vrt: bool
+) -> tuple[SceneSource, ...]:
+    if not isinstance(bands, dict):
+        if not scenes:
+            raise GeosegError("expected a SCENE: a raster, a folder, a glob, or a text file that lists them")
+        return tuple(find_sources(scenes, trust_vrt=trust_vrt))
+    if scenes:
+        raise GeosegError("--bands with a file for each band is the scene: leave out SCENE")
+    return (band_files(bands, model),)
+
+
 def _show(plan: RunPlan, run: Path, *, dry_run: bool, as_json: bool) -> None:
     if not (dry_run and as_json):
-        for line in plan.lines(run):
+        for line in briefing(plan, run):
             click.echo(line, err=not dry_run)
     for warning in plan.warnings:
         click.echo(f"warning  {warning}", err=True)

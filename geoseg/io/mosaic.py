@@ -5,6 +5,7 @@ Layout (axes in brackets):
     mosaic.zarr/0/classes [y, x]        uint8, 255 = nodata
     mosaic.zarr/0/confidence [y, x]     uint8, probability of the winning class x 254, 255 = nodata
     mosaic.zarr/0/probability [class, y, x]   likewise for every class, when asked for
+    mosaic.zarr/0/scene [y, x]          uint16, index of the scene a pixel comes from, 65535 = none; of several
     mosaic.zarr/0/x, y, spatial_ref     pixel centres and CRS, as CF wants them
     mosaic.zarr/1, 2, ...               overviews, each half the size: classes by majority, confidence by mean
 
@@ -13,7 +14,7 @@ No array is sharded (GDAL before 3.13 cannot read shards), so a chunk is a file 
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -63,7 +64,7 @@ class Mosaic:
 
     path: Path
 
-    def create(self, grid: Grid, labels: LabelSet, *, probability: bool) -> None:
+    def create(self, grid: Grid, labels: LabelSet, *, probability: bool, scenes: Sequence[str] = ()) -> None:
         """Make the group and its empty arrays, all levels; workers only ever write chunks.
 
         Made under another name and moved into place, so that a mosaic that exists is whole.
@@ -72,6 +73,7 @@ class Mosaic:
             grid: Full-resolution pixels.
             labels: Classes, kept as CF flag attributes.
             probability: Whether to keep a probability for every class.
+            scenes: Names of the scenes, where there are several, to keep which of them each pixel comes from.
         """
         partial = self.path.with_name(f"{self.path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -81,9 +83,11 @@ class Mosaic:
         for level, level_grid in enumerate(levels):
             group = root.create_group(str(level))
             _create_level(group, level_grid, labels, probability=probability and level == 0)
+        if scenes:
+            _create_scene(root, grid, scenes)
         partial.rename(self.path)
 
-    def write(self, level: int, name: str, window: Window, values: NDArray[np.uint8]) -> None:
+    def write(self, level: int, name: str, window: Window, values: NDArray[np.uint8 | np.uint16]) -> None:
         """Write whole chunks of one array; (row, column), or (class, row, column) for `probability`."""
         array = self._array(level, name)
         height, width = array.shape[-2:]
@@ -98,6 +102,10 @@ class Mosaic:
         if window is None:
             return np.asarray(array[...])
         return np.asarray(array[(..., *window.slices_in(Window(0, 0, *array.shape[-2:])))])
+
+    def read_scene(self, window: Window) -> NDArray[np.uint16]:
+        """Index (row, column) of the scene that each pixel of a window comes from, 65535 for none."""
+        return np.asarray(self._array(0, "scene")[window.row : window.row_stop, window.col : window.col_stop])
 
     def chunk_hashes(self, level: int, names: tuple[str, ...], window: Window) -> dict[str, str | None]:
         """sha256 of every stored chunk of a window of whole chunks, by path; None where nothing is stored."""
@@ -194,6 +202,14 @@ def _create_level(group: zarr.Group, grid: Grid, labels: LabelSet, *, probabilit
     _create_coordinates(group, grid, crs)
 
 
+def _create_scene(root: zarr.Group, grid: Grid, scenes: Sequence[str]) -> None:
+    placed = {"grid_mapping": "spatial_ref", **_placing(grid, parse_crs(grid.crs))}
+    attributes = {"long_name": "index of the scene in `scenes`", "scenes": list(scenes), **placed}
+    shape, chunks = (grid.height, grid.width), (CHUNK_PX, CHUNK_PX)
+    group = root.require_group("0")
+    _create_array(group, "scene", shape, chunks, ("y", "x"), attributes, "uint16")
+
+
 def _create_array(
     group: zarr.Group,
     name: str,
@@ -201,14 +217,15 @@ def _create_array(
     chunks: tuple[int, ...],
     dimensions: tuple[str, ...],
     attributes: dict[str, Any],
+    dtype: str = "uint8",
 ) -> None:
     group.create_array(
         name,
         shape=shape,
         chunks=chunks,
-        dtype="uint8",
+        dtype=dtype,
         # Not the CF attribute _FillValue: with it xarray turns classes into floats.
-        fill_value=NODATA_CLASS,
+        fill_value=np.iinfo(dtype).max,
         compressors=ZstdCodec(level=3),
         dimension_names=dimensions,
         attributes=attributes,

@@ -1,16 +1,24 @@
 """Where a scene's pixels are put: the grid, and how it lies over the file."""
 
+import math
 from dataclasses import dataclass
 
 from affine import Affine
 
-from geoseg.grid import Grid, parse_crs
+from geoseg.errors import SceneError
+from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.resample import Axis
 from geoseg.io.slant import Slant, is_slanted, north_up
-from geoseg.io.warp import MOST_ERROR_PX, Warp, grid_in
+from geoseg.io.warp import MOST_ERROR_PX, Warp, bounds_in, grid_in
 
 _DISTORTED = 0.02
 """A CRS whose metre is this much longer or shorter on the ground is warned about."""
+
+_SAME_PX = 0.01
+"""A file whose pixels lie nowhere further from the grid's than this is read as it is; so much is rounding."""
+
+_REDUCED = 1.02
+"""Pixels this much finer than the grid's are averaged before the grid is sampled from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +60,71 @@ def place(source: Grid, scale_yx: tuple[float, float], *, crs: str | None, align
     if align or (slanted and not keep_slant):
         grid = grid_in(source.crs, source, resolution_m, align=True) if align else north_up(source, resolution_m)
         return Placed(grid, reduced_yx, Slant(~t @ grid.transform, height, width), (False, False))
+    t, flip_yx = _turned(source, slanted=slanted)
+    axes = Axis(height, scale_yx[0]), Axis(width, scale_yx[1])
+    grid = Grid(source.crs, t @ Affine.scale(scale_yx[1], scale_yx[0]), axes[0].size, axes[1].size)
+    return Placed(grid, scale_yx, None, flip_yx)
+
+
+def lay(source: Grid, grid: Grid, within: Window | None = None) -> tuple[Placed, Window]:
+    """A scene on a grid that others share: on the grid's pixels as they are, or resampled onto them.
+
+    Args:
+        source: The file's own pixels.
+        grid: The grid, north-up.
+        within: The window of the grid that it shall have; None for the smallest that holds all of it.
+
+    Returns:
+        How it lies, and its window on the grid; the `grid` of the one is the pixels of the other.
+
+    Raises:
+        SceneError: The scene has no place in the grid's CRS, or does not meet the grid.
+    """
+    same_crs = parse_crs(grid.crs) == parse_crs(source.crs)
+    g = grid.transform
+    if same_crs and not is_slanted(source.transform, source.height, source.width):
+        t, flip_yx = _turned(source, slanted=False)
+        row, col = (t.f - g.f) / g.e, (t.c - g.c) / g.a
+        drift = max(abs(t.a / g.a - 1) * source.width, abs(t.e / g.e - 1) * source.height)
+        if max(drift, abs(row - round(row)), abs(col - round(col))) < _SAME_PX:
+            window = Window(round(row), round(col), source.height, source.width)
+            if window == (within or window.intersection(grid.window)):
+                return Placed(part_of(grid, window), (1.0, 1.0), None, flip_yx), window
+    left, bottom, right, top = bounds_in(grid.crs, source, near_x=(g @ (grid.width / 2, 0))[0])
+    rows = math.floor((top - g.f) / g.e + 1e-6), math.ceil((bottom - g.f) / g.e - 1e-6)
+    cols = math.floor((left - g.c) / g.a + 1e-6), math.ceil((right - g.c) / g.a - 1e-6)
+    window = Window(rows[0], cols[0], max(1, rows[1] - rows[0]), max(1, cols[1] - cols[0]))
+    common = within or window.intersection(grid.window)
+    if common is None:
+        raise SceneError("the scene does not meet the grid")
+    part = part_of(grid, common)
+    pairs = zip(part.ground_resolution_m(), source.ground_resolution_m(), strict=True)
+    down, right_ = (wanted / native if wanted > _REDUCED * native else 1.0 for wanted, native in pairs)
+    if same_crs:
+        warp: Slant | Warp = Slant(~source.transform @ part.transform, source.height, source.width)
+    else:
+        warp = Warp.between(part, source)
+    return Placed(part, (down, right_), warp, (False, False)), common
+
+
+def part_of(grid: Grid, window: Window) -> Grid:
+    """The pixels of a window of a grid."""
+    transform = grid.transform @ Affine.translation(window.col, window.row)
+    return Grid(grid.crs, transform, window.height, window.width)
+
+
+def _turned(source: Grid, *, slanted: bool) -> tuple[Affine, tuple[bool, bool]]:
+    """A file's transform with rows to the south and columns to the east, and which of the two ran otherwise."""
+    t = source.transform
     if not slanted:
         t = Affine(t.a, 0, t.c, 0, t.e, t.f)
     flip_x = not slanted and t.a < 0
     flip_y = t.determinant > 0 if slanted else t.e > 0
     if flip_y:
-        t = t @ Affine.translation(0, height) @ Affine.scale(1, -1)
+        t = t @ Affine.translation(0, source.height) @ Affine.scale(1, -1)
     if flip_x:
-        t = t @ Affine.translation(width, 0) @ Affine.scale(-1, 1)
-    axes = Axis(height, scale_yx[0]), Axis(width, scale_yx[1])
-    grid = Grid(source.crs, t @ Affine.scale(scale_yx[1], scale_yx[0]), axes[0].size, axes[1].size)
-    return Placed(grid, scale_yx, None, (flip_y, flip_x))
+        t = t @ Affine.translation(source.width, 0) @ Affine.scale(-1, 1)
+    return t, (flip_y, flip_x)
 
 
 def warp_notes(placed: Placed) -> list[str]:

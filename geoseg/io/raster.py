@@ -148,6 +148,10 @@ class SceneReader:
         # Any value may be NaN, whatever the mask says.
         return self._read(window, with_pixels=self._may_be_nan)[1]
 
+    def holds(self, window: Window) -> bool:
+        """Whether a window has pixels on the grid."""
+        return self.grid.window.intersection(window) is not None
+
     def thumbnail(self, longest_px: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The whole scene at most `longest_px` long, (image_chw, valid_hw), from overviews where it has them.
 

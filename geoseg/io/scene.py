@@ -7,12 +7,13 @@ the small `SceneRef` that it gives then travels to wherever windows are read.
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
@@ -24,6 +25,7 @@ from geoseg.io.placing import Placed, place, warp_notes
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
 from geoseg.io.slant import Slant, is_slanted
 from geoseg.io.stamp import Stamp
+from geoseg.io.warp import transformer
 
 KEEP_RATIO = 1.25
 """A scene keeps its own pixels while its ground resolution is within this factor of the model's."""
@@ -88,19 +90,57 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             does not know, or is too coarse.
     """
     options = options or SceneOptions()
+    look = look_at(path, imagery, options)
+    scale_yx = scale_for(path, look.ref.native_resolution_m, imagery.ground_resolution_m, options.resolution)
+    placed = place(
+        look.source,
+        scale_yx,
+        crs=options.crs,
+        align=options.align,
+        keep_slant=options.rotated == "own-pixels",
+    )
+    ref = look.placed(placed)
+    refuse_data_off_the_earth(ref)
+    return with_stretch(ref, options.stretch)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A scene before it is known where its pixels are put.
+
+    Attributes:
+        ref: The scene on its own rows and columns, without a stretch.
+        source: The file's own pixels.
+        date: When it was taken, as its TIFF tag says: ISO 8601 without a time zone; None where it says nothing.
+    """
+
+    ref: SceneRef
+    source: Grid
+    date: str | None
+
+    def placed(self, placed: Placed) -> SceneRef:
+        """The scene on a grid."""
+        return replace(
+            self.ref,
+            grid=placed.grid,
+            scale_yx=placed.scale_yx,
+            warp=placed.warp,
+            flip_yx=placed.flip_yx,
+            notes=(*self.ref.notes, *_placing_notes(self.source, placed)),
+        )
+
+
+def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
+    """What a file's header says of it as a scene for a model.
+
+    Raises:
+        SceneError: The file cannot be opened, has no place on earth, or lacks bands or the data type.
+    """
     with open_raster(path, trust_vrt=options.trust_vrt) as dataset:
-        source_grid = _source_grid(path, dataset, options.assume_crs)
+        source = _source_grid(path, dataset, options.assume_crs)
         bands, band_rule = _choose_bands(path, dataset, imagery, options.bands)
         dtype = _check_dtype(path, dataset, bands, imagery, stretched=options.stretch is not None)
-        native = source_grid.ground_resolution_m()
-        scale_yx = _scale(path, native, imagery.ground_resolution_m, options.resolution)
-        placed = place(
-            source_grid,
-            scale_yx,
-            crs=options.crs,
-            align=options.align,
-            keep_slant=options.rotated == "own-pixels",
-        )
+        own = place(source, (1.0, 1.0), crs=None, align=False, keep_slant=True)
         ref = SceneRef(
             path=str(Path(path).resolve()),
             fingerprint=_fingerprint([Path(path), *_sources(path, dataset)]),
@@ -109,24 +149,23 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             dtype=dtype,
             source_height=dataset.height,
             source_width=dataset.width,
-            native_resolution_m=native,
-            grid=placed.grid,
-            scale_yx=placed.scale_yx,
-            warp=placed.warp,
-            flip_yx=placed.flip_yx,
+            native_resolution_m=source.ground_resolution_m(),
+            grid=own.grid,
+            scale_yx=own.scale_yx,
+            warp=own.warp,
+            flip_yx=own.flip_yx,
             mask_rule=_mask_rule(dataset, bands),
             alpha_band=_alpha_band(dataset, bands),
             stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
-            notes=_notes(dataset, bands, placed, options.assume_crs),
+            notes=_notes(dataset, bands, options.assume_crs),
             stamps=tuple(Stamp.of(str(Path(file).resolve())) for file in dataset.files),
         )
-    _refuse_data_off_the_earth(ref)
-    return _with_stretch(ref, options.stretch)
+        return Look(ref, source, _date(dataset))
 
 
-def _refuse_data_off_the_earth(ref: SceneRef) -> None:
+def refuse_data_off_the_earth(ref: SceneRef) -> None:
     """Refuse a scene some of whose pixels with data have no place on earth; its empty corners need none.
 
     Raises:
@@ -134,7 +173,7 @@ def _refuse_data_off_the_earth(ref: SceneRef) -> None:
     """
     grid = ref.grid
     crs = parse_crs(grid.crs)
-    to_lonlat = Transformer.from_crs(crs, crs.geodetic_crs or CRS.from_epsg(4326), always_xy=True)
+    to_lonlat = transformer(grid.crs, (crs.geodetic_crs or CRS.from_epsg(4326)).to_wkt())
 
     def off_earth(rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
         t = grid.transform
@@ -196,10 +235,17 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
     return Grid(crs, t, dataset.height, dataset.width)
 
 
-def _notes(
-    dataset: DatasetReader, bands: tuple[int, ...], placed: Placed, assume_crs: str | None
-) -> tuple[str, ...]:
-    """What is not as one might expect."""
+def _date(dataset: DatasetReader) -> str | None:
+    """When the scene was taken, from the TIFF tag DateTime ("YYYY:MM:DD HH:MM:SS"), which knows no time zone."""
+    tag = dataset.tags().get("TIFFTAG_DATETIME", "")
+    try:
+        return datetime.strptime(tag.strip(), "%Y:%m:%d %H:%M:%S").isoformat()  # noqa: DTZ007  # it has none
+    except ValueError:
+        return None
+
+
+def _notes(dataset: DatasetReader, bands: tuple[int, ...], assume_crs: str | None) -> tuple[str, ...]:
+    """What is not as one might expect of the file."""
     notes = []
     if assume_crs is not None and dataset.crs is not None:
         notes.append(f"the file has a CRS of its own, {dataset.crs.to_string()[:60]}: --assume-crs is not used")
@@ -210,11 +256,16 @@ def _notes(
             f"the file's tags ask for x {scale:g} + {offset:g}; they are not applied, since a model knows the "
             "numbers as they are stored (--stretch is in stored numbers too)"
         )
-    notes += warp_notes(placed)
-    if isinstance(placed.warp, Slant) and not is_slanted(dataset.transform, dataset.height, dataset.width):
+    return tuple(notes)
+
+
+def _placing_notes(source: Grid, placed: Placed) -> tuple[str, ...]:
+    """What is not as one might expect of where its pixels are put."""
+    notes = warp_notes(placed)
+    if isinstance(placed.warp, Slant) and not is_slanted(source.transform, source.height, source.width):
         notes.append("the scene's pixels are resampled (bilinear) onto the aligned grid")
     elif isinstance(placed.warp, Slant):
-        t = dataset.transform
+        t = source.transform
         angle = math.degrees(math.atan2(t.d, t.a))
         notes.append(
             f"the scene's rows run {angle:.3g} degrees off the grid's: its pixels are resampled (bilinear) onto "
@@ -274,7 +325,7 @@ def _check_dtype(
     return dtype
 
 
-def _scale(
+def scale_for(
     path: str, native_yx: tuple[float, float], model_m: float, resolution: Resolution
 ) -> tuple[float, float]:
     """File pixels per grid pixel, along rows and columns."""
@@ -316,7 +367,7 @@ def _alpha_band(dataset: DatasetReader, bands: tuple[int, ...]) -> int | None:
     return numbers[0] if numbers else None
 
 
-def _with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | None) -> SceneRef:
+def with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | None) -> SceneRef:
     """The scene with its stretch measured; without one, a sample of its values checked where that can fail."""
     if asked is None:
         if ref.every_value_is_legal:

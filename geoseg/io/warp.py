@@ -131,7 +131,7 @@ class Warp:
         t, s = self.grid.transform, self.to_source
         x = t.a * (cols + 0.5) + t.b * (rows + 0.5) + t.c
         y = t.d * (cols + 0.5) + t.e * (rows + 0.5) + t.f
-        x, y = _transformer(self.grid.crs, self.source_crs).transform(x, y)
+        x, y = transformer(self.grid.crs, self.source_crs).transform(x, y)
         centre_x, _ = ~s @ (self.width / 2, self.height / 2)
         x = near(np.asarray(x), centre_x, self.source_crs)
         return s.d * x + s.e * y + s.f, s.a * x + s.b * y + s.c
@@ -175,27 +175,69 @@ def grid_in(crs: str, source: Grid, resolution_m: float | None, *, align: bool) 
     Raises:
         SceneError: A part of the source has no place in the CRS.
     """
+    bounds = bounds_in(crs, source)
+    height, width = pixel_in(crs, centre_in(crs, source), source, resolution_m)
+    return grid_over(crs, bounds, (height, width), (0.0, 0.0) if align else None)
+
+
+def grid_over(
+    crs: str,
+    bounds: tuple[float, float, float, float],
+    pixel_yx: tuple[float, float],
+    anchor_xy: tuple[float, float] | None,
+) -> Grid:
+    """The smallest north-up grid that holds bounds.
+
+    Args:
+        crs: The CRS.
+        bounds: (left, bottom, right, top) in the CRS.
+        pixel_yx: (height, width) of a pixel in the CRS's units.
+        anchor_xy: A point that a corner of pixels lies on; None for the bounds' own north-west corner.
+    """
+    (x, y), (height, width) = anchor_xy or (0.0, 0.0), pixel_yx
+    left, right = (bounds[0] - x) / width, (bounds[2] - x) / width
+    bottom, top = (bounds[1] - y) / height, (bounds[3] - y) / height
+    if anchor_xy is not None:
+        left, top = math.floor(left + _WHOLE_PX), math.ceil(top - _WHOLE_PX)
+    return Grid(
+        crs,
+        Affine(width, 0, x + left * width, 0, -height, y + top * height),
+        max(1, math.ceil(top - bottom - _WHOLE_PX)),
+        max(1, math.ceil(right - left - _WHOLE_PX)),
+    )
+
+
+def centre_in(crs: str, source: Grid) -> tuple[float, float]:
+    """The middle of a source in a CRS, (x, y); not finite where it has no place there."""
+    x, y = transformer(source.crs, crs).transform(*(source.transform @ (source.width / 2, source.height / 2)))
+    return float(x), float(y)
+
+
+def bounds_in(crs: str, source: Grid, near_x: float | None = None) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a source in a CRS.
+
+    Args:
+        crs: The CRS.
+        source: The source's own pixels.
+        near_x: A longitude that those of a geographic CRS shall lie around; None for the source's own middle.
+
+    Raises:
+        SceneError: A part of the source has no place in the CRS.
+    """
     along = np.linspace(0, 1, _BORDER_POINTS)
     rows, cols = (axis.ravel() for axis in np.meshgrid(along * source.height, along * source.width, indexing="ij"))
     t = source.transform
-    to_grid = _transformer(source.crs, crs)
-    x, y = to_grid.transform(t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f)
-    centre_x, centre_y = to_grid.transform(*(t @ (source.width / 2, source.height / 2)))
+    x, y = transformer(source.crs, crs).transform(t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f)
+    centre_x, _ = centre_in(crs, source)
+    # The source hangs together, also across the antimeridian; and all of it moves to where others lie.
     x = near(np.asarray(x), centre_x, crs)
+    if near_x is not None:
+        x = x + (near(np.asarray([centre_x]), near_x, crs) - centre_x)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise SceneError(
             f"a part of the scene has no place in {parse_crs(crs).name}: name a --crs that holds all of it"
         )
-    height, width = pixel_in(crs, (float(centre_x), float(centre_y)), source, resolution_m)
-    left, top, right, bottom = x.min() / width, y.max() / height, x.max() / width, y.min() / height
-    if align:
-        left, top = math.floor(left + _WHOLE_PX), math.ceil(top - _WHOLE_PX)
-    return Grid(
-        crs,
-        Affine(width, 0, left * width, 0, -height, top * height),
-        max(1, math.ceil(top - bottom - _WHOLE_PX)),
-        max(1, math.ceil(right - left - _WHOLE_PX)),
-    )
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
 
 def pixel_in(
@@ -233,6 +275,11 @@ def near(x: NDArray[np.float64], centre_x: float, crs: str) -> NDArray[np.float6
         return x - turn * np.round((x - centre_x) / turn)
 
 
-@lru_cache(16)
-def _transformer(source: str, target: str) -> Transformer:
+@lru_cache(256)
+def transformer(source: str, target: str) -> Transformer:
+    """From one CRS's (x, y) to another's; made once for each pair, which takes long.
+
+    Raises:
+        SceneError: There is no such CRS.
+    """
     return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)

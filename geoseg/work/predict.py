@@ -11,11 +11,12 @@ import torch
 
 from geoseg.errors import ModelError, SceneError
 from geoseg.fields import Below, BlockFields, BlockPredictor
+from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.aoi import Aoi
-from geoseg.io.raster import SceneReader, SceneRef
+from geoseg.io.region import NO_SCENE, Region, RegionReader
 from geoseg.io.run_folder import RunFolder
-from geoseg.io.stamp import refuse_changes
+from geoseg.io.stamp import Stamp, refuse_changes
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.folding import fold_batch_norms
 from geoseg.models.package import load_package
@@ -31,7 +32,7 @@ class PredictBlocks:
 
     Attributes:
         run: The RUN folder.
-        scene: The scene.
+        region: The scenes on their grid.
         model_path: The model package.
         model_identity: What it must be.
         blocks: Lattice and blocks.
@@ -41,7 +42,7 @@ class PredictBlocks:
     """
 
     run: RunFolder
-    scene: SceneRef
+    region: Region
     model_path: str
     model_identity: str
     blocks: BlockPlan
@@ -50,7 +51,7 @@ class PredictBlocks:
     aoi: Aoi | None = None
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
-        """Load the model and open the scene.
+        """Load the model and get ready to read.
 
         Raises:
             ModelError: There is no such package here, or it is another one.
@@ -63,17 +64,17 @@ class PredictBlocks:
                 f"the model package {self.model_path} changed since the run was planned: "
                 "put the old one back, or start another run with -o"
             )
-        refuse_changes(self.scene.stamps)
+        refuse_changes(self.region.stamps)
         predictor = Predictor(fold_batch_norms(model.build()), self.numerics)
         blockwise = BlockPredictor(self.blocks, predictor, len(model.labels), probability=self.probability)
-        return _Worker(self, SceneReader(self.scene), model.imagery, blockwise).predict
+        return _Worker(self, RegionReader(self.region), model.imagery, blockwise).predict
 
 
 class _Worker:
     """One process at work: while the network computes one block, another is read, and a third written."""
 
     def __init__(
-        self, job: PredictBlocks, reader: SceneReader, imagery: Imagery, blockwise: BlockPredictor
+        self, job: PredictBlocks, reader: RegionReader, imagery: Imagery, blockwise: BlockPredictor
     ) -> None:
         self._job = job
         self._reader = reader
@@ -136,8 +137,20 @@ class _Worker:
             )
         except (SceneError, OSError):
             # A file that is being written again reads like a damaged one.
-            refuse_changes(self._job.scene.stamps)
+            refuse_changes(self._stamps(block))
             raise
+
+    def _stamps(self, block: Block) -> list[Stamp]:
+        """The files that a block's pixels come from."""
+        margin = self._job.blocks.lattice.tile_px
+        seen = Window(
+            block.window.row - margin,
+            block.window.col - margin,
+            block.window.height + 2 * margin,
+            block.window.width + 2 * margin,
+        )
+        scenes = self._job.region.scenes
+        return [stamp for index in self._reader.touching(seen).tolist() for stamp in scenes[index].stamps]
 
     def _write(self, block: Block, fields: BlockFields | None) -> int:
         """Write a block's chunks, then its marker; returns how many pixels hold data."""
@@ -150,8 +163,14 @@ class _Worker:
             if self._job.probability:
                 mosaic.write(0, "probability", block.window, fields.probability_chw)
                 stored = (*stored, "probability")
-        # A marker vouches for the scene that was planned with.
-        refuse_changes(self._job.scene.stamps)
+            if len(self._job.region.scenes) > 1:
+                with self._reading:
+                    sources_hw = self._reader.sources(block.window)
+                sources_hw[fields.classes_hw == NODATA_CLASS] = NO_SCENE
+                mosaic.write(0, "scene", block.window, sources_hw)
+                stored = (*stored, "scene")
+        # A marker vouches for the scenes that were planned with.
+        refuse_changes(self._stamps(block))
         valid_px = 0 if fields is None else int((fields.classes_hw != NODATA_CLASS).sum())
         chunks = mosaic.chunk_hashes(0, stored, block.window)
         ledger.commit(block.key, {"valid_px": valid_px, "numerics": self._numerics, "chunks": chunks})

@@ -17,9 +17,11 @@ from ray.cluster_utils import Cluster
 from geoseg.cluster.runner import RayRunner
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions
-from geoseg.mapping import Resources, make_plan
+from geoseg.io.sources import SceneSource
+from geoseg.layout import TileOptions
+from geoseg.mapping import InputOptions, Resources, make_plan
 from geoseg.pipeline import map_scene
-from geoseg.plan import LayerOptions, RunPlan, TileOptions
+from geoseg.plan import LayerOptions, RunPlan
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
 from geoseg.verify import verify_run
 from geoseg.work.predict import PredictBlocks
@@ -34,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def plan(mapping: Mapping) -> RunPlan:
     """What the command would plan."""
     return make_plan(
-        str(mapping.scene),
+        InputOptions((SceneSource((str(mapping.scene),)),)),
         mapping.model,
         SceneOptions(),
         TileOptions(block_px=(512, 512)),
@@ -92,7 +94,7 @@ def test_a_zombie_that_writes_late_changes_nothing(plan: RunPlan, undisturbed: P
     run = RunFolder(shutil.copytree(undisturbed, tmp_path / "run"))
     job = PredictBlocks(
         run=run,
-        scene=plan.scene,
+        region=plan.region,
         model_path=plan.model_path,
         model_identity=plan.model_identity,
         blocks=plan.blocks,

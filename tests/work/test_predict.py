@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions, describe_scene
+from geoseg.layout import TileOptions, lay_blocks
 from geoseg.models.package import load_package
-from geoseg.plan import TileOptions, lay_blocks
 from geoseg.predict import Numerics
 from geoseg.tiling import Block
 from geoseg.work.predict import PredictBlocks
@@ -24,7 +25,9 @@ def job_in(folder: Path, scene: Path, model_path: Path) -> PredictBlocks:
     run = RunFolder(folder)
     run.mosaic.create(ref.grid, model.labels, probability=True)
     numerics = Numerics("cpu", "fp32", 1, 1)
-    return PredictBlocks(run, ref, str(model_path), model.identity, blocks, probability=True, numerics=numerics)
+    return PredictBlocks(
+        run, Region.of(ref, "scene"), str(model_path), model.identity, blocks, probability=True, numerics=numerics
+    )
 
 
 def chunks(job: PredictBlocks) -> dict[str, Any]:

@@ -1,0 +1,195 @@
+"""How a grid is cut into tiles and blocks, and what a worker then needs and how many there can be."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from geoseg.errors import GeosegError
+from geoseg.grid import Window
+from geoseg.io.gdal_environment import GDAL_CACHE_MIB
+from geoseg.io.mosaic import CHUNK_PX
+from geoseg.models.footprint import forward_bytes
+from geoseg.models.package import LoadedModel
+from geoseg.predict import Numerics
+from geoseg.tiling import BlockPlan, Lattice
+
+_PROCESS_BYTES = 600 * 2**20
+"""A worker with Python, torch, rasterio and zarr loaded, before it holds any data (measured: 380 to 430 MiB), and
+what its allocator does not give back at once."""
+
+BLOCKS_PER_WORKER = 20
+"""Blocks that each worker should have, so that none waits long for the last."""
+
+MOST_EXCESS = 1.10
+"""Tiles evaluated over tiles needed, at most, for the sake of `BLOCKS_PER_WORKER`."""
+
+_MOST_CHUNKS = 11
+"""Chunks across a block; wider ones save few tiles more, and memory must not grow with the raster."""
+
+_WHOLE_CHUNKS = 18
+"""A grid of no more chunks across may be a single column of blocks."""
+
+_WIDER = 2
+"""So many chunks more across than even columns would have may save tiles."""
+
+_RESERVED_SHARE = 0.3
+"""Share of the machine's memory that is left to the driver, Ray and everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileOptions:
+    """What the user may say about tiles and blocks; None takes the model's or the plan's own choice.
+
+    Attributes:
+        tile_px: Side of a tile.
+        overlap_px: Pixels that neighbouring tiles share.
+        block_px: (height, width) of a block.
+    """
+
+    tile_px: int | None = None
+    overlap_px: int | None = None
+    block_px: tuple[int, int] | None = None
+
+
+def lay_blocks(
+    height: int,
+    width: int,
+    model: LoadedModel,
+    options: TileOptions,
+    *,
+    covered: Sequence[Window] | None = None,
+    workers: int = 1,
+    fits: Callable[[BlockPlan], bool] = lambda _: True,
+) -> BlockPlan:
+    """Lattice and blocks of a grid: the model's own tiles; blocks a chunk high, down columns as wide as may be.
+
+    Down a column a worker evaluates each tile once; tiles between two columns are evaluated twice. So columns are
+    wide, but not wider than fits into a worker's memory, and than leaves each worker 20 blocks; as far as that does
+    not cost more than a tenth more tiles.
+
+    Args:
+        height: Rows of the grid.
+        width: Columns.
+        model: For its tiles.
+        options: What the user said; a block size that he named is taken as it is.
+        covered: Where scenes lie; None for everywhere.
+        workers: How many share the blocks.
+        fits: Whether a worker has the memory for blocks of a plan.
+    """
+    lattice = Lattice(
+        options.tile_px or model.card.tile.size_px,
+        model.card.tile.overlap_px if options.overlap_px is None else options.overlap_px,
+    )
+
+    where = None if covered is None else tuple(covered)
+
+    def plan(chunks: int) -> BlockPlan:
+        return BlockPlan(height, width, lattice, CHUNK_PX, (CHUNK_PX, chunks * CHUNK_PX), where)
+
+    if options.block_px is not None:
+        return BlockPlan(height, width, lattice, CHUNK_PX, options.block_px, where)
+    across = math.ceil(width / CHUNK_PX)
+    # A grid that fits into one column has no borders between columns, and is worth wider blocks.
+    most = across if across <= _WHOLE_CHUNKS else _MOST_CHUNKS
+    while most > 1 and not fits(plan(most)):
+        most -= 1
+    affordable: list[BlockPlan] = []
+    tried = set()
+    for columns in range(math.ceil(across / most), across + 1):
+        even = math.ceil(across / columns)
+        # A little wider, where the borders between columns then lie where fewer tiles overlap.
+        widest = max(even, min(even + _WIDER, _MOST_CHUNKS, most))
+        wider = tuple(n for n in range(even, widest + 1) if math.ceil(across / n) == columns) or (even,)
+        if wider in tried:
+            continue
+        tried.add(wider)
+        blocks = min(map(plan, wider), key=lambda blocks: blocks.tiles_evaluated)
+        if excess(blocks) <= MOST_EXCESS:
+            affordable.append(blocks)
+            if len(blocks) >= BLOCKS_PER_WORKER * workers:
+                break
+    return affordable[-1] if affordable else plan(most)
+
+
+def excess(blocks: BlockPlan) -> float:
+    """Tiles evaluated over tiles needed."""
+    return blocks.tiles_evaluated / blocks.tiles_needed
+
+
+def worker_bytes(
+    model: LoadedModel, blocks: BlockPlan, forward: int, *, probability: bool = False, merged: bool = False
+) -> int:
+    """Upper bound of what one worker holds at once, in the raster stages and in the vector stages.
+
+    Args:
+        model: For its bands and classes.
+        blocks: Lattice and blocks.
+        forward: Bytes of a forward pass, see `pass_bytes`.
+        probability: Whether the probabilities of all classes are kept.
+        merged: Whether the pixels are put together from several scenes.
+    """
+    bands, classes = len(model.imagery.bands), len(model.labels)
+    tile_px = blocks.lattice.tile_px
+    height, width = (
+        min(side, size) for side, size in zip(blocks.block_px, (blocks.height, blocks.width), strict=True)
+    )
+    hull = min(height + tile_px, blocks.height + tile_px) * min(width + tile_px, blocks.width + tile_px)
+    # Per pixel read: the file's numbers and float32 values while a block is read, its mask; and the normalized
+    # copies of two blocks, of which one waits for the other.
+    read = hull * (bands * (4 + 4 + 2 * 4) + 4)
+    if merged:
+        # The scene that is being read beside those that were; how good each pixel's is, which, and who else's.
+        read += hull * (bands * 4 + 3 * 8 + 4 + 4)
+    # Per pixel of a block and of what its tiles reach below: the sums, and what is kept of them for the next block.
+    # Per pixel of the block: their means, and what is stored, of two blocks, of which one is being written.
+    area = (height + tile_px) * width
+    blended = area * classes * 4 + tile_px * width * classes * 4
+    blended += height * width * (classes * 4 + 2 * (12 + (classes if probability else 0)))
+    return _PROCESS_BYTES + GDAL_CACHE_MIB * 2**20 + read + blended + forward
+
+
+def pass_bytes(model: LoadedModel, options: TileOptions, batch: int) -> int:
+    """Upper bound of what a forward pass of a batch of tiles holds, weights included."""
+    tile_px = options.tile_px or model.card.tile.size_px
+    return forward_bytes(model.build(), len(model.imagery.bands), tile_px, batch)
+
+
+def memory_budget(memory: int | None) -> int:
+    """Bytes that all workers may take together: --memory, or what the machine has less a reserve."""
+    if memory is not None:
+        return memory
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * (1 - _RESERVED_SHARE))
+
+
+def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memory: int | None) -> int:
+    """How many workers: as asked, else what cores (or CUDA devices) and memory allow.
+
+    Args:
+        asked: --workers.
+        numerics: Device and threads of each worker.
+        bytes_each: Upper bound of a worker's memory.
+        memory: --memory in bytes, or None for what the machine has.
+
+    Raises:
+        GeosegError: Not even one worker, or not as many as asked for, fit into --memory.
+    """
+    fitting = memory_budget(memory) // bytes_each
+    wanted = 1 if asked is None else asked
+    if memory is not None and fitting < wanted:
+        raise GeosegError(
+            f"--memory {memory} holds {fitting} worker(s) of {bytes_each} bytes, wanted {wanted}: "
+            "give more memory, fewer --workers, or a smaller --block-size or --tile-size"
+        )
+    if asked is not None:
+        return asked
+    match numerics.device:
+        case "cpu":
+            places = max(1, len(os.sched_getaffinity(0)) // numerics.threads)
+        case "cuda":
+            places = torch.cuda.device_count()
+        case _:
+            places = 1
+    return max(1, min(places, fitting))
