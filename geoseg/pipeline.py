@@ -166,7 +166,7 @@ class _Story:
             # Each row of blocks is gone over twice.
             total_px = 2 * sum(map(_block_px, blocks))
             with self.stages.timed("seams"), stage_progress("seams", total_px) as advance:
-                files = join_seams(self.run, self.grid.width, blocks, advance)
+                files = join_seams(self.run, blocks, advance)
             seams.commit(_WHOLE, {"depends": state.content_hash, "files": files})
 
     def _outline(self, state: MosaicState, shapes: str) -> None:
