@@ -117,7 +117,7 @@ class _Story:
         )
         self._predict()
         state = MosaicState.of(self.run.ledger("mosaic"))
-        self._reduce(state.content_hash)
+        self._reduce(state)
         self.stages.once("cog", _WHOLE, {"mosaic": state.content_hash}, self._write_cog)
         self._label(state)
         shapes = canonical_hash({"mosaic": state.content_hash, **self.plan.shapes_content})
@@ -143,13 +143,14 @@ class _Story:
         units = [Unit(block.key, block, block.j) for block in self.plan.work if block.key not in done]
         self.outcome.quarantined |= self.stages.units("mosaic", job, units, _block_px)
 
-    def _reduce(self, mosaic_hash: str) -> None:
-        done = self.run.ledger("overviews").done_for(mosaic_hash)
+    def _reduce(self, state: MosaicState) -> None:
+        done = self.run.ledger("overviews").done_for(state.content_hash)
+        covered = [block.window for block in self._with_data(state)]
         for level, (height, width) in enumerate(self.run.mosaic.level_shapes()[1:], 1):
-            windows = level_windows(height, width)
+            windows = level_windows(level, height, width, covered)
             units = [Unit(level_key(level, window), window) for window in windows]
             units = [unit for unit in units if unit.key not in done]
-            job = ReduceBlocks(self.run, level, mosaic_hash)
+            job = ReduceBlocks(self.run, level, state.content_hash)
             failed = self.stages.units("overviews", job, units, lambda window: window.height * window.width)
             _all_done(f"overview level {level}", failed)
         self.outcome.outputs.append({"path": "mosaic.zarr", "format": "zarr", "features": None, "sha256": None})
