@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.errors import GeosegError, StoppedError
+from geoseg.groups import Group, groups_apart
 from geoseg.io.cog import write_class_cog
 from geoseg.io.layers import Batches, Source, write_geojson, write_geopackage
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.raster_index import write_index
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
@@ -24,6 +26,15 @@ from geoseg.resume import keep_plan, mend
 from geoseg.runner import Runner, Unit, is_disk_full
 from geoseg.stages import Stages
 from geoseg.tiling import Block
+from geoseg.work.class_rasters import (
+    RASTER_INDEX,
+    WHOLE_RASTER,
+    WriteGroups,
+    group_outputs,
+    group_raster,
+    indexed_groups,
+    keep_rasters,
+)
 from geoseg.work.features import PlaceFeatures, features_of, owner_keys
 from geoseg.work.objects import LabelBlocks, join_seams
 from geoseg.work.outlines import TraceBlocks
@@ -118,7 +129,7 @@ class _Story:
         self._predict()
         state = MosaicState.of(self.run.ledger("mosaic"))
         self._reduce(state)
-        self.stages.once("cog", _WHOLE, {"mosaic": state.content_hash}, self._write_cog)
+        self._write_rasters(state)
         self._label(state)
         shapes = canonical_hash({"mosaic": state.content_hash, **self.plan.shapes_content})
         self._outline(state, shapes)
@@ -207,10 +218,41 @@ class _Story:
             ledger.forget(kind)
         return [kind for kind in get_args(LayerFormat) if kind in kept]
 
-    def _write_cog(self) -> list[dict[str, Any]]:
-        path = self.run.path / "classes.tif"
-        write_class_cog(path, self.run.mosaic, self.grid, self.plan.labels, self.plan.plan_hash)
+    def _write_rasters(self, state: MosaicState) -> None:
+        """The classes as one COG, or one for each group of blocks where they lie far apart."""
+        depends = {"mosaic": state.content_hash}
+        groups = self._groups(state)
+        if groups is None:
+            keep_rasters(self.run, {WHOLE_RASTER})
+            self.stages.once("cog", _WHOLE, depends, partial(self._write_cog, state))
+            return
+        keep_rasters(self.run, {RASTER_INDEX, *map(group_raster, range(len(groups)))})
+        hashed = canonical_hash(depends)
+        done = self.run.ledger("cog").done_for(hashed)
+        units = [Unit(str(number), (number, group)) for number, group in enumerate(groups)]
+        units = [unit for unit in units if unit.key not in done]
+        job = WriteGroups(self.run, self.grid, self.plan.labels, self.plan.plan_hash, hashed)
+        _all_done("cog", self.stages.units("cog", job, units, lambda numbered: numbered[1].covered_px))
+        self.outcome.outputs += group_outputs(self.run, len(groups))
+        self.stages.once("index", _WHOLE, depends, partial(self._write_index, len(groups)))
+
+    def _write_cog(self, state: MosaicState) -> list[dict[str, Any]]:
+        path = self.run.path / WHOLE_RASTER
+        covered = [block.window for block in self._with_data(state)]
+        labels, run_id = self.plan.labels, self.plan.plan_hash
+        write_class_cog(path, self.run.mosaic, self.grid, labels, run_id, self.grid.window, covered)
         return [self.stages.output(path, "cog", None)]
+
+    def _write_index(self, groups: int) -> list[dict[str, Any]]:
+        path = self.run.path / RASTER_INDEX
+        path.parent.mkdir(exist_ok=True)
+        write_index(path, indexed_groups(self.run, groups), self.grid, self.plan.plan_hash)
+        return [self.stages.output(path, "gpkg-index", None)]
+
+    def _groups(self, state: MosaicState) -> tuple[Group, ...] | None:
+        """The groups of blocks with data where they lie far apart; None where the grid is one raster."""
+        covered = [block.window for block in self._with_data(state)]
+        return groups_apart(covered, self.grid.height, self.grid.width)
 
     def _write_layers(self, kind: LayerFormat, shapes: str) -> list[dict[str, Any]]:
         self.run.layers.mkdir(exist_ok=True)
