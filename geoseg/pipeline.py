@@ -21,7 +21,8 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.progress import stage_progress
-from geoseg.report.preview import write_preview
+from geoseg.report.picture import ScenePicture
+from geoseg.report.preview import most_covered, write_preview
 from geoseg.resume import keep_plan, mend
 from geoseg.runner import Runner, Unit, is_disk_full
 from geoseg.stages import Stages
@@ -136,7 +137,7 @@ class _Story:
         layers = {"mosaic": state.content_hash, **self.plan.layers_content}
         for kind in self._formats(layers):
             self.stages.once("layers", kind, layers, partial(self._write_layers, kind, shapes))
-        self.stages.once("preview", _WHOLE, layers, partial(self._write_preview, shapes))
+        self.stages.once("preview", _WHOLE, layers, partial(self._write_preview, state, shapes))
 
     def _predict(self) -> None:
         done = self.run.ledger("mosaic").done()
@@ -272,9 +273,12 @@ class _Story:
                 counts = write_geopackage(path, layers, labels, crs, source)
                 return [self.stages.output(path, kind, sum(counts.values()))]
 
-    def _write_preview(self, shapes: str) -> list[dict[str, Any]]:
+    def _write_preview(self, state: MosaicState, shapes: str) -> list[dict[str, Any]]:
         path = self.run.path / "preview.png"
-        write_preview(path, self.plan.scene, self.run.mosaic, self._features(shapes), self.plan.labels)
+        groups = self._groups(state) or ()
+        rows = most_covered(groups, [group_raster(number) for number in range(len(groups))])
+        picture, features = ScenePicture(self.plan.scene), self._features(shapes)
+        write_preview(path, picture, self.grid, rows, self.run.mosaic, features, self.plan.labels)
         return [self.stages.output(path, "png", None)]
 
     def _features(self, shapes: str) -> dict[str, Batches]:
