@@ -90,9 +90,9 @@ class LinkedRow:
         above: int64 (m,); the set that each set of the row above is part of, -1 where it does not reach this row.
         class_id: uint8 (n,); the class of each of n sets.
         measures: Of each set, down to this row.
-        bottom_col: int64 (k,); the grid columns along the last row of pixels in which there is an object, sorted:
+        bottom_col: int64 (place,); the grid columns along the last row of pixels in which there is an object, sorted:
             where there are few blocks, far apart, an array as wide as the grid would outgrow all of them.
-        bottom_set: int64 (k,); the set of each.
+        bottom_set: int64 (place,); the set of each.
     """
 
     row_stop: int
@@ -203,7 +203,7 @@ def _along(
     """The grid columns along one side of a row of blocks in which there is an object, sorted, and its graph node.
 
     Returns:
-        int64 (k,) each.
+        int64 (place,) each.
     """
     cols, nodes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for block, start in zip(blocks, starts, strict=False):

@@ -54,6 +54,6 @@ def _nearest(reader: SceneReader, window: Window, longest_px: int) -> tuple[NDAr
             placed = Window(window.row + row, window.col + col, part.height, part.width)
             part_chw, part_hw = reader.read(placed)
             at = np.ix_(rows[top:bottom] - row, cols[left:right] - col)
-            image_chw[:, top:bottom, left:right] = part_chw[:, *at]
+            image_chw[:, top:bottom, left:right] = part_chw[:, at[0], at[1]]
             valid_hw[top:bottom, left:right] = part_hw[at]
     return image_chw, valid_hw
