@@ -12,6 +12,7 @@ import torch
 
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.grid import parse_crs
+from geoseg.groups import WHOLE_PX
 from geoseg.imagery import Imagery
 from geoseg.io.aoi import Aoi
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB
@@ -248,6 +249,8 @@ class RunPlan:
         whole = "" if self.aoi is None else "of the whole grid: "
         block_px = " x ".join(str(side) for side in blocks.block_px)
         outputs = [f"{run}/{name}" for name in ("mosaic.zarr", "classes.tif")]
+        if blocks.height * blocks.width > WHOLE_PX:
+            outputs[-1] += f" (or {run}/classes/*.tif, where data lies far apart)"
         for kind in self.layers.formats:
             match kind:
                 case "geojson":
