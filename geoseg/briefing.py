@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geoseg.grid import parse_crs
+from geoseg.groups import WHOLE_PX
 from geoseg.io.raster import SceneRef
 from geoseg.io.survey import Row
 from geoseg.layout import BLOCKS_PER_WORKER, MOST_EXCESS, excess
@@ -27,6 +28,8 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
     whole = "" if plan.aoi is None else "of the whole grid: "
     block_px = " x ".join(str(side) for side in blocks.block_px)
     outputs = [f"{run}/{name}" for name in ("mosaic.zarr", "classes.tif")]
+    if blocks.height * blocks.width > WHOLE_PX:
+        outputs[-1] += f" (or {run}/classes/*.tif, where data lies far apart)"
     for kind in plan.layers.formats:
         match kind:
             case "geojson":

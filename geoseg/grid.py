@@ -77,6 +77,13 @@ class Grid:
         """All pixels of the grid."""
         return Window(0, 0, self.height, self.width)
 
+    def part(self, window: Window) -> "Grid":
+        """The grid of a window of its pixels."""
+        transform = self.transform
+        if (window.row, window.col) != (0, 0):
+            transform = transform @ Affine.translation(window.col, window.row)
+        return Grid(self.crs, transform, window.height, window.width)
+
     def ground_resolution_m(self) -> tuple[float, float]:
         """Ground length of one pixel's (height, width) in metres, measured at the grid's centre.
 

@@ -12,18 +12,30 @@ from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.errors import GeosegError, StoppedError
+from geoseg.groups import Group, groups_apart
 from geoseg.io.cog import write_class_cog
 from geoseg.io.layers import Batches, Source, write_geojson, write_geopackage
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.raster_index import write_index
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.progress import stage_progress
-from geoseg.report.preview import write_preview
+from geoseg.report.picture import RegionPicture
+from geoseg.report.preview import most_covered, write_preview
 from geoseg.resume import keep_plan, mend
 from geoseg.runner import Runner, Unit, is_disk_full
 from geoseg.stages import Stages
 from geoseg.tiling import Block
+from geoseg.work.class_rasters import (
+    RASTER_INDEX,
+    WHOLE_RASTER,
+    WriteGroups,
+    group_outputs,
+    group_raster,
+    indexed_groups,
+    keep_rasters,
+)
 from geoseg.work.features import PlaceFeatures, features_of, owner_keys
 from geoseg.work.objects import LabelBlocks, join_seams
 from geoseg.work.outlines import TraceBlocks
@@ -119,15 +131,15 @@ class _Story:
         )
         self._predict()
         state = MosaicState.of(self.run.ledger("mosaic"))
-        self._reduce(state.content_hash)
-        self.stages.once("cog", _WHOLE, {"mosaic": state.content_hash}, self._write_cog)
+        self._reduce(state)
+        self._write_rasters(state)
         self._label(state)
         shapes = canonical_hash({"mosaic": state.content_hash, **self.plan.shapes_content})
         self._outline(state, shapes)
         layers = {"mosaic": state.content_hash, **self.plan.layers_content}
         for kind in self._formats(layers):
             self.stages.once("layers", kind, layers, partial(self._write_layers, kind, shapes))
-        self.stages.once("preview", _WHOLE, layers, partial(self._write_preview, shapes))
+        self.stages.once("preview", _WHOLE, layers, partial(self._write_preview, state, shapes))
 
     def _predict(self) -> None:
         done = self.run.ledger("mosaic").done()
@@ -145,13 +157,14 @@ class _Story:
         units = [Unit(block.key, block, block.j) for block in self.plan.work if block.key not in done]
         self.outcome.quarantined |= self.stages.units("mosaic", job, units, _block_px)
 
-    def _reduce(self, mosaic_hash: str) -> None:
-        done = self.run.ledger("overviews").done_for(mosaic_hash)
+    def _reduce(self, state: MosaicState) -> None:
+        done = self.run.ledger("overviews").done_for(state.content_hash)
+        covered = [block.window for block in self._with_data(state)]
         for level, (height, width) in enumerate(self.run.mosaic.level_shapes()[1:], 1):
-            windows = level_windows(height, width)
+            windows = level_windows(level, height, width, covered)
             units = [Unit(level_key(level, window), window) for window in windows]
             units = [unit for unit in units if unit.key not in done]
-            job = ReduceBlocks(self.run, level, mosaic_hash)
+            job = ReduceBlocks(self.run, level, state.content_hash)
             failed = self.stages.units("overviews", job, units, lambda window: window.height * window.width)
             _all_done(f"overview level {level}", failed)
         self.outcome.outputs.append({"path": "mosaic.zarr", "format": "zarr", "features": None, "sha256": None})
@@ -168,7 +181,7 @@ class _Story:
             # Each row of blocks is gone over twice.
             total_px = 2 * sum(map(_block_px, blocks))
             with self.stages.timed("seams"), stage_progress("seams", total_px) as advance:
-                files = join_seams(self.run, self.grid.width, blocks, advance)
+                files = join_seams(self.run, blocks, advance)
             seams.commit(_WHOLE, {"depends": state.content_hash, "files": files})
 
     def _outline(self, state: MosaicState, shapes: str) -> None:
@@ -208,10 +221,41 @@ class _Story:
             ledger.forget(kind)
         return [kind for kind in get_args(LayerFormat) if kind in kept]
 
-    def _write_cog(self) -> list[dict[str, Any]]:
-        path = self.run.path / "classes.tif"
-        write_class_cog(path, self.run.mosaic, self.grid, self.plan.labels, self.plan.plan_hash)
+    def _write_rasters(self, state: MosaicState) -> None:
+        """The classes as one COG, or one for each group of blocks where they lie far apart."""
+        depends = {"mosaic": state.content_hash}
+        groups = self._groups(state)
+        if groups is None:
+            keep_rasters(self.run, {WHOLE_RASTER})
+            self.stages.once("cog", _WHOLE, depends, partial(self._write_cog, state))
+            return
+        keep_rasters(self.run, {RASTER_INDEX, *map(group_raster, range(len(groups)))})
+        hashed = canonical_hash(depends)
+        done = self.run.ledger("cog").done_for(hashed)
+        units = [Unit(str(number), (number, group)) for number, group in enumerate(groups)]
+        units = [unit for unit in units if unit.key not in done]
+        job = WriteGroups(self.run, self.grid, self.plan.labels, self.plan.plan_hash, hashed)
+        _all_done("cog", self.stages.units("cog", job, units, lambda numbered: numbered[1].covered_px))
+        self.outcome.outputs += group_outputs(self.run, len(groups))
+        self.stages.once("index", _WHOLE, depends, partial(self._write_index, len(groups)))
+
+    def _write_cog(self, state: MosaicState) -> list[dict[str, Any]]:
+        path = self.run.path / WHOLE_RASTER
+        covered = [block.window for block in self._with_data(state)]
+        labels, run_id = self.plan.labels, self.plan.plan_hash
+        write_class_cog(path, self.run.mosaic, self.grid, labels, run_id, self.grid.window, covered)
         return [self.stages.output(path, "cog", None)]
+
+    def _write_index(self, groups: int) -> list[dict[str, Any]]:
+        path = self.run.path / RASTER_INDEX
+        path.parent.mkdir(exist_ok=True)
+        write_index(path, indexed_groups(self.run, groups), self.grid, self.plan.plan_hash)
+        return [self.stages.output(path, "gpkg-index", None)]
+
+    def _groups(self, state: MosaicState) -> tuple[Group, ...] | None:
+        """The groups of blocks with data where they lie far apart; None where the grid is one raster."""
+        covered = [block.window for block in self._with_data(state)]
+        return groups_apart(covered, self.grid.height, self.grid.width)
 
     def _write_layers(self, kind: LayerFormat, shapes: str) -> list[dict[str, Any]]:
         self.run.layers.mkdir(exist_ok=True)
@@ -231,11 +275,12 @@ class _Story:
                 counts = write_geopackage(path, layers, labels, crs, source)
                 return [self.stages.output(path, kind, sum(counts.values()))]
 
-    def _write_preview(self, shapes: str) -> list[dict[str, Any]]:
+    def _write_preview(self, state: MosaicState, shapes: str) -> list[dict[str, Any]]:
         path = self.run.path / "preview.png"
-        write_preview(
-            path, self.plan.region.scenes[0].parts[0], self.run.mosaic, self._features(shapes), self.plan.labels
-        )
+        groups = self._groups(state) or ()
+        rows = most_covered(groups, [group_raster(number) for number in range(len(groups))])
+        picture, features = RegionPicture(self.plan.region), self._features(shapes)
+        write_preview(path, picture, self.grid, rows, self.run.mosaic, features, self.plan.labels)
         return [self.stages.output(path, "png", None)]
 
     def _features(self, shapes: str) -> dict[str, Batches]:

@@ -70,8 +70,32 @@ class Run:
 
     @property
     def class_raster(self) -> Path:
-        """The classes as a Cloud Optimized GeoTIFF with a colour table."""
+        """The classes as a Cloud Optimized GeoTIFF with a colour table.
+
+        Raises:
+            RunFolderError: The grid is so large and so empty that each group of blocks has a raster of its own.
+        """
+        index = self.class_index
+        if index is not None:
+            raise RunFolderError(
+                f"{self.path} has {len(self.class_rasters)} class raster(s), since its data lies far apart: read "
+                f"class_rasters instead, or class_index, which says where each lies ({index})"
+            )
         return self.path / "classes.tif"
+
+    @property
+    def class_rasters(self) -> tuple[Path, ...]:
+        """The classes as Cloud Optimized GeoTIFFs: one of the whole grid, or one for each group of blocks.
+
+        Groups are made where the grid is large and its data lies far apart; what no raster holds has no data.
+        """
+        return tuple(self.path / output.path for output in self.record.outputs if output.format == "cog")
+
+    @property
+    def class_index(self) -> Path | None:
+        """A GeoPackage of where each of several class rasters lies; None where one holds the whole grid."""
+        files = [output.path for output in self.record.outputs if output.format == "gpkg-index"]
+        return self.path / files[0] if files else None
 
     @property
     def preview(self) -> Path:

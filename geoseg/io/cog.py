@@ -1,12 +1,12 @@
 """The class mosaic as a Cloud Optimized GeoTIFF, for tools that do not read Zarr."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
@@ -27,8 +27,16 @@ _PART_PX = 2048
 """Side of what is in memory at once; whole chunks, so that each is decoded once."""
 
 
-def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, run_id: str) -> None:
-    """Write `classes` as a COG with a colour table, class names and majority overviews.
+def write_class_cog(
+    path: Path,
+    mosaic: Mosaic,
+    grid: Grid,
+    labels: LabelSet,
+    run_id: str,
+    window: Window,
+    covered: Iterable[Window],
+) -> int:
+    """Write `classes` of a window as a COG with a colour table, class names and majority overviews.
 
     Args:
         path: File to write; it appears whole or not at all.
@@ -36,19 +44,26 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
         grid: Its grid.
         labels: Names and colours of the classes.
         run_id: The run's plan hash, kept as a tag.
+        window: What of the grid to write, from the corner of a chunk on.
+        covered: Windows outside of which there is no data; what none of them touches is not even read.
+
+    Returns:
+        How many pixels hold data.
 
     Raises:
         StoppedError: GDAL could not write the whole file, or there was so little room that it may not have been.
         OSError: The mosaic cannot be read.
     """
+    place = grid.part(window)
+    valid_px = 0
     profile = {
         "driver": "GTiff",
         "dtype": "uint8",
         "count": 1,
-        "height": grid.height,
-        "width": grid.width,
-        "crs": rasterio.crs.CRS.from_user_input(grid.crs),
-        "transform": grid.transform,
+        "height": place.height,
+        "width": place.width,
+        "crs": rasterio.crs.CRS.from_user_input(place.crs),
+        "transform": place.transform,
         "nodata": NODATA_CLASS,
         "tiled": True,
         "blockxsize": 512,
@@ -62,12 +77,13 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
         plain, cog = Path(folder) / "plain.tif", Path(folder) / path.name
         with _written_whole(path):
             with rasterio.open(plain, "w", **profile) as file:
-                for row, col in product(range(0, grid.height, _PART_PX), range(0, grid.width, _PART_PX)):
-                    window = Window(row, col, min(_PART_PX, grid.height - row), min(_PART_PX, grid.width - col))
-                    classes_hw = mosaic.read(0, "classes", window)
-                    if (classes_hw == NODATA_CLASS).all():
+                for part in _parts(window, covered):
+                    classes_hw = mosaic.read(0, "classes", part)
+                    valid = int(np.count_nonzero(classes_hw != NODATA_CLASS))
+                    if not valid:
                         continue  # what is never written is nodata, and costs neither time nor room
-                    target = RasterioWindow(col, row, window.width, window.height)
+                    valid_px += valid
+                    target = RasterioWindow(part.col - window.col, part.row - window.row, part.width, part.height)
                     file.write(classes_hw, 1, window=target)
                 file.write_colormap(1, {i: (*label.rgb, 255) for i, label in enumerate(labels.classes)})
                 file.colorinterp = [ColorInterp.palette]
@@ -85,7 +101,7 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
                     blocksize=512,
                     overview_resampling="MODE",
                     # The overviews of a single column are as wide as it is, which validators take for a fault.
-                    overviews="AUTO" if grid.width > 1 else "NONE",
+                    overviews="AUTO" if place.width > 1 else "NONE",
                     bigtiff="IF_SAFER",
                 )
         # GDAL does not tell when closing a file fails for want of room. What it removed since then are overviews,
@@ -93,6 +109,22 @@ def write_class_cog(path: Path, mosaic: Mosaic, grid: Grid, labels: LabelSet, ru
         if shutil.disk_usage(folder).free < max(plain.stat().st_size, cog.stat().st_size) + _SPARE_BYTES:
             raise StoppedError(f"the disk of {path} is nearly full: make room, then run the same command again")
         cog.replace(path)
+    return valid_px
+
+
+def _parts(window: Window, covered: Iterable[Window]) -> Iterator[Window]:
+    """What is read at once of a window, where something covers it, in row-major order."""
+    inside = (part for part in map(window.intersection, covered) if part is not None)
+    places = {
+        (i, j)
+        for part in inside
+        for i in range((part.row - window.row) // _PART_PX, (part.row_stop - 1 - window.row) // _PART_PX + 1)
+        for j in range((part.col - window.col) // _PART_PX, (part.col_stop - 1 - window.col) // _PART_PX + 1)
+    }
+    for i, j in sorted(places):
+        row, col = window.row + i * _PART_PX, window.col + j * _PART_PX
+        height, width = min(_PART_PX, window.row_stop - row), min(_PART_PX, window.col_stop - col)
+        yield Window(row, col, height, width)
 
 
 @contextmanager

@@ -7,29 +7,19 @@ Features come in batches, so that memory does not grow with their number.
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 
-from geoseg.errors import StoppedError
 from geoseg.grid import parse_crs
 from geoseg.io.antimeridian import crosses, cut
+from geoseg.io.vector_file import GEOPACKAGE_OPTIONS, gdal_options, not_written, replacing
 from geoseg.labels import LabelSet
-
-_GEOPACKAGE_OPTIONS = {
-    # What a GeoPackage says about when it was written; any fixed date does.
-    "OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z",
-    # Bytes of a spatial index that GDAL holds before it writes to the file.
-    "OGR_GPKG_MAX_RAM_USAGE_RTREE": str(32 * 2**20),
-}
 
 _GEOMETRY = "geom"
 
@@ -128,7 +118,7 @@ def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, sour
         for features in batches():
             yield replace(features, geometry=cut(features.geometry, crs)) if cut_here else features
 
-    with _replacing(path) as written:
+    with replacing(path) as written:
         count = _write(
             written,
             path.stem,
@@ -155,7 +145,7 @@ def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, sour
             file.seek(max(0, written.stat().st_size - len(_GEOJSON_END)))
             whole = file.read() == _GEOJSON_END
         if not whole:
-            raise _not_written(path, "the end of the file is missing")
+            raise not_written(path, "the end of the file is missing")
     return count
 
 
@@ -184,7 +174,7 @@ def write_geopackage(
     if not layers:
         raise ValueError("expected at least one layer")
     counts: dict[str, int] = {}
-    with _replacing(path) as written, _gdal_options(_GEOPACKAGE_OPTIONS):
+    with replacing(path) as written, gdal_options(GEOPACKAGE_OPTIONS):
         for name, batches in layers.items():
             counts[name] = _write(
                 written,
@@ -206,7 +196,7 @@ def write_geopackage(
             # Nor does it report that it could not write the spatial index, the last thing it does.
             info = pyogrio.read_info(written, layer=name)
             if info["features"] != count or not info["capabilities"]["fast_spatial_filter"]:
-                raise _not_written(path, f"layer {name} is not whole")
+                raise not_written(path, f"layer {name} is not whole")
     return counts
 
 
@@ -301,37 +291,3 @@ def _in_words(source: Source) -> str:
         f", INCOMPLETE: {source.missing_blocks} block(s) failed and are missing" if source.missing_blocks else ""
     )
     return f"geoseg run {source.run[:12]}{missing}"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, moved over `path` when the block ends well and removed when it does not.
-
-    A folder of its own keeps the file's name and ending, from which GDAL takes driver and layer names, and
-    holds what SQLite lays beside the file.
-    """
-    with TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        try:
-            yield written
-        except (DataSourceError, DataLayerError) as error:
-            raise _not_written(path, str(error)) from error
-        written.replace(path)
-
-
-@contextmanager
-def _gdal_options(options: Mapping[str, str]) -> Iterator[None]:
-    """Set some of GDAL's configuration options for a while."""
-    before = {name: pyogrio.get_gdal_config_option(name) for name in options}
-    pyogrio.set_gdal_config_options(dict(options))
-    try:
-        yield
-    finally:
-        pyogrio.set_gdal_config_options(before)
-
-
-def _not_written(path: Path, reason: str) -> StoppedError:
-    return StoppedError(
-        f"expected to write {path} whole, got: {reason}; make room or choose another folder, then run the same "
-        "command again"
-    )

@@ -34,6 +34,9 @@ from geoseg.labels import NODATA_CLASS, LabelSet
 CHUNK_PX = 512
 """Side of a chunk: what is read and written as one object."""
 
+_COORDINATES_PX = 2**18
+"""Coordinates of longer sides are stored in parts: readers of a window need not decode those of the whole side."""
+
 PROBABILITY_SCALE = 254
 """A probability p is stored as round(p x 254); 255 is nodata."""
 
@@ -248,7 +251,7 @@ def _create_coordinates(group: zarr.Group, grid: Grid, crs: CRS) -> None:
         group.create_array(
             name,
             shape=values.shape,
-            chunks=values.shape,
+            chunks=(min(len(values), _COORDINATES_PX),),
             dtype="float64",
             dimension_names=(name,),
             attributes=axes.get(name.upper(), {}),

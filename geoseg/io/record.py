@@ -162,7 +162,7 @@ class OutputRecord(_Part):
     """Within the RUN folder."""
 
     format: str
-    """zarr, cog, geojson, gpkg or png."""
+    """zarr, cog, gpkg-index (where several COGs lie), geojson, gpkg or png."""
 
     features: Count | None
     """How many, in a vector format."""

@@ -103,7 +103,7 @@ class RegionReader:
     def __init__(self, region: Region) -> None:
         self._region = region
         self._open: OrderedDict[tuple[int, int], SceneReader] = OrderedDict()
-        self._bands = sum(len(part.bands) for part in region.scenes[0].parts)
+        self.bands = sum(len(part.bands) for part in region.scenes[0].parts)
         windows = [scene.window for scene in region.scenes]
         self._start = np.array([(window.row, window.col) for window in windows])
         self._stop = np.array([(window.row_stop, window.col_stop) for window in windows])
@@ -131,7 +131,7 @@ class RegionReader:
         touching = self.touching(window)
         if len(touching) == 1 and self._local(touching[0], window) is not None:
             return self._read(touching[0], window, with_pixels=True)
-        image_chw = np.zeros((self._bands, *window.shape), np.float32)
+        image_chw = np.zeros((self.bands, *window.shape), np.float32)
         valid_hw = np.zeros(window.shape, np.bool_)
         for _, at, part_chw, taken_hw in self._taken(window, with_pixels=True):
             np.copyto(image_chw[:, *at], part_chw, where=taken_hw)
@@ -165,7 +165,7 @@ class RegionReader:
             return self._reader(0, 0).thumbnail(longest_px)
         shrink = max(1.0, max(window.shape) / longest_px)
         shape = max(1, round(window.height / shrink)), max(1, round(window.width / shrink))
-        image_chw, valid_hw = np.zeros((self._bands, *shape), np.float32), np.zeros(shape, np.bool_)
+        image_chw, valid_hw = np.zeros((self.bands, *shape), np.float32), np.zeros(shape, np.bool_)
         best_hw = np.full(shape, np.inf)
         rows = window.row + (np.arange(shape[0]) + 0.5) * window.height / shape[0]
         cols = window.col + (np.arange(shape[1]) + 0.5) * window.width / shape[1]

@@ -18,7 +18,7 @@ _LOCK = ".lock"
 OF_FOLDER = "folder"
 """The stage in the ledger of what belongs to the folder itself: plan.json, run.json, the mosaic's metadata."""
 
-_RESULTS = ("run.json", "preview.png", "classes.tif", "layers", "ledger", "mosaic.zarr", "plan.json")
+_RESULTS = ("run.json", "preview.png", "classes.tif", "classes", "layers", "ledger", "mosaic.zarr", "plan.json")
 """What a run writes."""
 
 

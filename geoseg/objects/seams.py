@@ -2,7 +2,7 @@
 
 Only the pixels on block borders are looked at, a row of blocks at a time: once from the top down, when components
 become sets (`link`), and once from the bottom up, when each set learns what it became further down (`settle`).
-Memory grows with the grid's width, not with its height.
+Memory grows with the blocks of a row that are there, not with the grid's width or height.
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,9 @@ class LinkedRow:
         above: int64 (m,); the set that each set of the row above is part of, -1 where it does not reach this row.
         class_id: uint8 (n,); the class of each of n sets.
         measures: Of each set, down to this row.
-        bottom_w: int64 (grid column,); sets along the last row of pixels, -1 for none.
+        bottom_col: int64 (place,); the grid columns along the last row of pixels where there is an object, sorted:
+            where there are few blocks, far apart, an array as wide as the grid would outgrow all of them.
+        bottom_set: int64 (place,); the set of each.
     """
 
     row_stop: int
@@ -98,7 +100,8 @@ class LinkedRow:
     above: NDArray[np.int64]
     class_id: NDArray[np.uint8]
     measures: Measures
-    bottom_w: NDArray[np.int64]
+    bottom_col: NDArray[np.int64]
+    bottom_set: NDArray[np.int64]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """What `settle` needs, by name."""
@@ -107,7 +110,7 @@ class LinkedRow:
         return {"members": members, "sizes": sizes, "above": self.above, **self.measures.to_arrays()}
 
 
-def link(blocks: Sequence[BlockBorders], grid_width: int, above: LinkedRow | None) -> LinkedRow:
+def link(blocks: Sequence[BlockBorders], above: LinkedRow | None) -> LinkedRow:
     """Join the components of a row of blocks with one another and with the row above.
 
     Two components are one object when a pixel of one is 4-adjacent to a pixel of the other across a border and
@@ -115,7 +118,6 @@ def link(blocks: Sequence[BlockBorders], grid_width: int, above: LinkedRow | Non
 
     Args:
         blocks: Blocks of one row, from left to right; those without any data may be missing.
-        grid_width: Columns of the grid.
         above: The row above, or None if there is nothing above.
 
     Raises:
@@ -139,11 +141,12 @@ def link(blocks: Sequence[BlockBorders], grid_width: int, above: LinkedRow | Non
     nodes = starts[-1]
     reaching = np.empty(0, np.int64)
     if above is not None and above.row_stop == row:
-        top_w = _across(blocks, starts, grid_width, "top_w")
-        touch = (top_w >= 0) & (above.bottom_w >= 0)
-        touch[touch] = class_id[top_w[touch]] == above.class_id[above.bottom_w[touch]]
-        reaching, of_above = np.unique(above.bottom_w[touch], return_inverse=True)
-        ones.append(top_w[touch])
+        top_col, top_node = _along(blocks, starts, "top_w")
+        _, at_top, at_bottom = np.intersect1d(top_col, above.bottom_col, assume_unique=True, return_indices=True)
+        here, there = top_node[at_top], above.bottom_set[at_bottom]
+        touch = class_id[here] == above.class_id[there]
+        reaching, of_above = np.unique(there[touch], return_inverse=True)
+        ones.append(here[touch])
         others.append(nodes + of_above)
         class_id = np.concatenate((class_id, above.class_id[reaching]))
         measures = Measures.concatenate(measures, above.measures.take(reaching))
@@ -158,10 +161,10 @@ def link(blocks: Sequence[BlockBorders], grid_width: int, above: LinkedRow | Non
     set_class[set_of] = class_id
     of_above = np.full(0 if above is None else len(above.measures), _NO_SET, np.int64)
     of_above[reaching] = set_of[nodes:]
-    bottom_w = _across(blocks, starts, grid_width, "bottom_w")
-    bottom_w[bottom_w >= 0] = set_of[bottom_w[bottom_w >= 0]]
+    bottom_col, bottom_node = _along(blocks, starts, "bottom_w")
     members = tuple(np.split(set_of[:nodes], starts[1:-1]))
-    return LinkedRow(row_stop, members, of_above, set_class, measures.joined(set_of, count), bottom_w)
+    joined = measures.joined(set_of, count)
+    return LinkedRow(row_stop, members, of_above, set_class, joined, bottom_col, set_of[bottom_node])
 
 
 def settle(
@@ -194,9 +197,18 @@ def _nodes(block: BlockBorders, line: NDArray[np.int32], start: int) -> NDArray[
     return np.where(line > 0, start + np.searchsorted(block.label, line), _NO_SET).astype(np.int64)
 
 
-def _across(blocks: Sequence[BlockBorders], starts: Sequence[int], grid_width: int, side: str) -> NDArray[np.int64]:
-    """Graph nodes along one side of a row of blocks, int64 (grid column,), -1 where there is no object."""
-    nodes_w = np.full(grid_width, _NO_SET, np.int64)
+def _along(
+    blocks: Sequence[BlockBorders], starts: Sequence[int], side: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The grid columns along one side of a row of blocks in which there is an object, sorted, and its graph node.
+
+    Returns:
+        int64 (place,) each.
+    """
+    cols, nodes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for block, start in zip(blocks, starts, strict=False):
-        nodes_w[block.window.col : block.window.col_stop] = _nodes(block, getattr(block, side), start)
-    return nodes_w
+        line = getattr(block, side)
+        col = np.flatnonzero(line)
+        cols.append(col + block.window.col)
+        nodes.append(_nodes(block, line[col], start))
+    return np.concatenate(cols), np.concatenate(nodes)

@@ -1,7 +1,11 @@
-"""preview.png: the scene, its classes and the outlines side by side, with a legend and a scale bar."""
+"""preview.png: the scene, its classes and the outlines side by side, with a legend and a scale bar.
+
+Where the data lies far apart, the groups that hold most of it have a row each.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,10 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from geoseg.errors import SceneError
-from geoseg.grid import Grid
+from geoseg.grid import Grid, Window
+from geoseg.groups import Group
 from geoseg.io.layers import Batches
 from geoseg.io.mosaic import Mosaic
-from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.labels import NODATA_CLASS, LabelSet
 
 _PANEL_PX = 900
@@ -29,49 +33,73 @@ _PANEL_PX = 900
 _MOST_LINES = 10_000
 """Outlines of a layer that are drawn, the largest first."""
 
+_MOST_ROWS = 4
+"""Groups that are shown."""
+
 _PAPER = (255, 255, 255)
 
 
+Picture = Callable[[Window, int], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+"""Gives a window of the grid, at most so many pixels long: image_chw, and valid_hw, True where there is data.
+
+Raises SceneError where nothing of it can be read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A row of the picture.
+
+    Attributes:
+        window: What of the grid it shows.
+        name: What it is called, or None where there is only one.
+    """
+
+    window: Window
+    name: str | None = None
+
+
+def most_covered(groups: Sequence[Group], names: Sequence[str]) -> list[Shown]:
+    """The groups with the most covered pixels, as many as are shown, in their own order.
+
+    Args:
+        groups: All groups.
+        names: The name of each.
+    """
+    ranked = sorted(range(len(groups)), key=lambda number: -groups[number].covered_px)
+    return [Shown(groups[number].box, names[number]) for number in sorted(ranked[:_MOST_ROWS])]
+
+
 def write_preview(
-    path: Path, scene: SceneRef, mosaic: Mosaic, layers: Mapping[str, Batches], labels: LabelSet
+    path: Path,
+    picture: Picture,
+    grid: Grid,
+    rows: Sequence[Shown],
+    mosaic: Mosaic,
+    layers: Mapping[str, Batches],
+    labels: LabelSet,
 ) -> None:
     """Draw a finished run.
 
     Args:
         path: PNG to write; it appears whole or not at all.
-        scene: The scene.
+        picture: Gives the scene.
+        grid: The mosaic's grid.
+        rows: What to show of it; all of it where there are none.
         mosaic: Its classes, with overviews.
         layers: Features in the grid's CRS by layer name.
         labels: Names and colours.
     """
-    grid = scene.grid
-    try:
-        image_hwc, image_title = _picture(scene), "image"
-    except SceneError:
-        # A damaged scene still has a result where it could be read, and the run says which blocks failed.
-        image_hwc, image_title = np.full((1, 1, 3), 255, np.uint8), "image (cannot be read as a whole)"
-    classes_hwc = _class_picture(mosaic, labels)
-    aspect = grid.height / grid.width
-    # Tall scenes get narrower panels, so that the figure keeps to about 2700 x 1050 px; slivers get some room.
-    width_in = max(6.0 / max(1.0, aspect), 1.5)
-    height_in = max(min(6.0, 6.0 * aspect), 0.5)
-    figure = Figure(figsize=(3 * width_in + 0.4, height_in + 1.0), dpi=150, layout="constrained")
-    panels = figure.subplots(1, 3)
-    extent = (0, grid.width, grid.height, 0)
-    for axes, title, picture in zip(
-        panels, (image_title, "classes", "outlines"), (image_hwc, classes_hwc, image_hwc), strict=True
-    ):
-        axes.imshow(picture, extent=extent, interpolation="nearest" if title == "classes" else "antialiased")
-        axes.set_title(title, fontsize=11)
-        axes.set_axis_off()
-    for class_id, layer in labels.layers:
-        if layer not in layers:
-            continue
-        lines = _outlines(layers[layer], grid)
-        panels[2].add_collection(LineCollection(lines, colors=[labels.classes[class_id].color], linewidths=0.7))
-    panels[2].set_xlim(0, grid.width)
-    panels[2].set_ylim(grid.height, 0)
-    _scale_bar(panels[0], grid)
+    rows = rows or [Shown(grid.window)]
+    # Tall scenes get narrower panels, so that a row keeps to about 2700 x 1050 px; slivers get some room.
+    aspects = [shown.window.height / shown.window.width for shown in rows]
+    width_in = max(max(6.0 / max(1.0, aspect), 1.5) for aspect in aspects)
+    heights_in = [max(min(6.0, 6.0 * aspect), 0.5) for aspect in aspects]
+    figsize = (3 * width_in + 0.4, sum(heights_in) + 0.3 * (len(rows) - 1) + 1.0)
+    figure = Figure(figsize=figsize, dpi=150, layout="constrained")
+    panels = figure.subplots(len(rows), 3, squeeze=False, height_ratios=heights_in)
+    for shown, axes in zip(rows, panels, strict=True):
+        _draw_row(list(axes), shown, picture, grid, mosaic, layers, labels)
     handles = [Patch(facecolor=label.color, edgecolor="0.3", label=label.name) for label in labels.classes]
     handles.append(Patch(facecolor="white", edgecolor="0.3", label="no data"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=10)
@@ -81,29 +109,58 @@ def write_preview(
     partial.replace(path)
 
 
-def _picture(scene: SceneRef) -> NDArray[np.uint8]:
-    """The scene as (row, column, red-green-blue): its first three bands, or its first in grey."""
-    reader = SceneReader(scene)
+def _draw_row(
+    panels: Sequence[Axes],
+    shown: Shown,
+    picture: Picture,
+    grid: Grid,
+    mosaic: Mosaic,
+    layers: Mapping[str, Batches],
+    labels: LabelSet,
+) -> None:
+    place = grid.part(shown.window)
     try:
-        image_chw, valid_hw = reader.thumbnail(_PANEL_PX)
-    finally:
-        reader.close()
+        image_hwc, image_title = _image(*picture(shown.window, _PANEL_PX)), "image"
+    except SceneError:
+        # A damaged scene still has a result where it could be read, and the run says which blocks failed.
+        image_hwc, image_title = np.full((1, 1, 3), 255, np.uint8), "image (cannot be read as a whole)"
+    classes_hwc = _class_picture(mosaic, labels, shown.window)
+    extent = (0, place.width, place.height, 0)
+    for axes, title, drawn in zip(
+        panels, (image_title, "classes", "outlines"), (image_hwc, classes_hwc, image_hwc), strict=True
+    ):
+        axes.imshow(drawn, extent=extent, interpolation="nearest" if title == "classes" else "antialiased")
+        named = axes is panels[0] and shown.name is not None
+        axes.set_title(f"{shown.name}: {title}" if named else title, fontsize=11)
+        axes.set_axis_off()
+    for class_id, layer in labels.layers:
+        if layer not in layers:
+            continue
+        lines = _outlines(layers[layer], place)
+        panels[2].add_collection(LineCollection(lines, colors=[labels.classes[class_id].color], linewidths=0.7))
+    panels[2].set_xlim(0, place.width)
+    panels[2].set_ylim(place.height, 0)
+    _scale_bar(panels[0], place)
+
+
+def _image(image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A scene as (row, column, red-green-blue): its first three bands, or its first in grey."""
     shown_chw = image_chw[:3] if len(image_chw) >= 3 else np.repeat(image_chw[:1], 3, axis=0)
-    if valid_hw.any():
-        low, high = np.percentile(shown_chw[:, valid_hw], [1, 99])
-    else:
-        low, high = scene.value_range
+    # Where there is no data at all, paper is all that is seen.
+    low, high = np.percentile(shown_chw[:, valid_hw], [1, 99]) if valid_hw.any() else (0, 1)
     share_chw = np.clip((shown_chw - low) / max(high - low, 1e-6), 0, 1)
     shown_hwc: NDArray[np.uint8] = np.rint(share_chw * 255).astype(np.uint8).transpose(1, 2, 0)
     shown_hwc[~valid_hw] = _PAPER
     return shown_hwc
 
 
-def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.uint8]:
-    """The classes in their colours (row, column, red-green-blue), from the finest overview that is small enough."""
-    shapes = mosaic.level_shapes()
-    small = [level for level, shape in enumerate(shapes) if max(shape) <= 2 * _PANEL_PX]
-    classes_hw = mosaic.read(small[0] if small else len(shapes) - 1, "classes")
+def _class_picture(mosaic: Mosaic, labels: LabelSet, window: Window) -> NDArray[np.uint8]:
+    """A window's classes in their colours (row, column, red-green-blue), from the finest level that is small."""
+    levels = len(mosaic.level_shapes())
+    parts = [_reduced(window, level) for level in range(levels)]
+    small = [level for level, part in enumerate(parts) if max(part.shape) <= 2 * _PANEL_PX]
+    level = small[0] if small else levels - 1
+    classes_hw = mosaic.read(level, "classes", parts[level])
     # As many pixels as the panel has: drawing takes a hundred bytes for each.
     longest = max(classes_hw.shape)
     sides = (max(1, round(size * min(1.0, _PANEL_PX / longest))) for size in classes_hw.shape)
@@ -117,8 +174,15 @@ def _class_picture(mosaic: Mosaic, labels: LabelSet) -> NDArray[np.uint8]:
     return picture
 
 
+def _reduced(window: Window, level: int) -> Window:
+    """The pixels of a level that the window's went into."""
+    row, col = window.row >> level, window.col >> level
+    row_stop, col_stop = ((window.row_stop - 1) >> level) + 1, ((window.col_stop - 1) >> level) + 1
+    return Window(row, col, row_stop - row, col_stop - col)
+
+
 def _outlines(batches: Batches, grid: Grid) -> list[NDArray[np.float64]]:
-    """The largest rings of a layer in the grid's pixel coordinates, each (vertex, x-y)."""
+    """The largest rings of a layer within a grid, in its pixel coordinates, each (vertex, x-y)."""
     # What is below a pixel of the panel cannot be seen and takes long to draw.
     tolerance = max(grid.height, grid.width) / _PANEL_PX / 2
     t = ~grid.transform
@@ -127,7 +191,8 @@ def _outlines(batches: Batches, grid: Grid) -> list[NDArray[np.float64]]:
         rings = shapely.get_rings(shapely.transform(features.geometry, partial(_apply, t)))
         left, top, right, bottom = shapely.bounds(rings).T
         size = np.maximum(right - left, bottom - top)
-        seen = size > tolerance
+        inside = (right > 0) & (left < grid.width) & (bottom > 0) & (top < grid.height)
+        seen = (size > tolerance) & inside
         sizes, lines = np.append(sizes, size[seen]), np.append(lines, shapely.simplify(rings[seen], tolerance / 2))
         largest = np.argsort(-sizes, kind="stable")[:_MOST_LINES]
         sizes, lines = sizes[largest], lines[largest]

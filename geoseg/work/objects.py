@@ -58,13 +58,12 @@ class LabelBlocks:
 
 
 def join_seams(
-    run: RunFolder, grid_width: int, blocks: Iterable[Block], advance: Callable[[int], None] = lambda _: None
+    run: RunFolder, blocks: Iterable[Block], advance: Callable[[int], None] = lambda _: None
 ) -> dict[str, str]:
     """Find the whole objects of all components on block borders, a row of blocks in memory at a time.
 
     Args:
         run: The RUN folder.
-        grid_width: Columns of the grid.
         blocks: All blocks that were labelled, in row-major order.
         advance: Told of the pixels of each row of blocks that was gone over, once on the way down and once up.
 
@@ -81,7 +80,7 @@ def join_seams(
             borders = [
                 BlockBorders.from_arrays(block.window, read_arrays(_objects_file(run, block))) for block in row
             ]
-            above = link(borders, grid_width, above)
+            above = link(borders, above)
             write_arrays(Path(name) / f"{number}.npz", above.to_arrays())
             advance(_pixels(row))
         below = None

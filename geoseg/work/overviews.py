@@ -1,6 +1,6 @@
 """Overviews of the mosaic, window by window from the level below."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +54,26 @@ def level_key(level: int, window: Window) -> str:
     return f"{level}-{window.row}-{window.col}"
 
 
-def level_windows(height: int, width: int) -> list[Window]:
-    """Windows of whole chunks that cover an overview of height x width pixels, in row-major order."""
+def level_windows(level: int, height: int, width: int, covered: Iterable[Window]) -> list[Window]:
+    """Windows of whole chunks of an overview that see some of what is covered, in row-major order.
+
+    The others need not be written: what is not stored is nodata.
+
+    Args:
+        level: From 1.
+        height: Rows of that level.
+        width: Columns.
+        covered: Windows of the full resolution that hold data.
+    """
+    # A window of the level, in pixels of the full resolution.
+    side = _WINDOW_PX << level
+    places = {
+        (i, j)
+        for window in covered
+        for i in range(window.row // side, (window.row_stop - 1) // side + 1)
+        for j in range(window.col // side, (window.col_stop - 1) // side + 1)
+    }
     return [
         Window(row, col, min(_WINDOW_PX, height - row), min(_WINDOW_PX, width - col))
-        for row in range(0, height, _WINDOW_PX)
-        for col in range(0, width, _WINDOW_PX)
+        for row, col in ((i * _WINDOW_PX, j * _WINDOW_PX) for i, j in sorted(places))
     ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rio_cogeo.cogeo import cog_validate
 
-from geoseg.grid import Grid
+from geoseg.grid import Grid, Window
 from geoseg.io.cog import write_class_cog
 from geoseg.io.mosaic import Mosaic, majority_of_four
 from geoseg.labels import NODATA_CLASS, LabelSet
@@ -38,7 +38,7 @@ def write(folder: Path, classes_hw: NDArray[np.uint8], labels: LabelSet) -> tupl
     mosaic.create(grid, labels, probability=False)
     mosaic.write(0, "classes", grid.window, classes_hw)
     path = folder / "classes.tif"
-    write_class_cog(path, mosaic, grid, labels, "abc123")
+    write_class_cog(path, mosaic, grid, labels, "abc123", grid.window, [grid.window])
     return path, grid
 
 
@@ -96,10 +96,30 @@ def test_small_and_narrow_ones_are_valid_too(tmp_path: Path, labels: LabelSet, s
         np.testing.assert_array_equal(dataset.read(1), classes_hw)
 
 
+def test_a_window_has_its_own_place_and_only_what_is_covered_is_read(tmp_path: Path, labels: LabelSet) -> None:
+    classes_hw = np.random.default_rng(0).choice(np.array([0, 1, NODATA_CLASS], np.uint8), (4700, 5300))
+    _, grid = write(tmp_path, classes_hw, labels)
+    window = Window(512, 1024, 4188, 3072)
+    # Parts of 2048 px from the window's corner: one above to the left, one below to the right.
+    covered = [Window(512, 1536, 100, 20), Window(4608, 3584, 92, 512), Window(0, 0, 512, 5300)]
+    path = tmp_path / "part.tif"
+    mosaic = Mosaic(tmp_path / "mosaic.zarr")
+    valid_px = write_class_cog(path, mosaic, grid, labels, "abc123", window, covered)
+    expected_hw = np.full(window.shape, NODATA_CLASS, np.uint8)
+    for at in (np.s_[:2048, :2048], np.s_[4096:, 2048:]):
+        expected_hw[at] = classes_hw[window.slices_in(grid.window)][at]
+    with rasterio.open(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(1), expected_hw)
+        assert dataset.transform == TRANSFORM @ Affine.translation(1024, 512)
+    assert valid_px == (expected_hw != NODATA_CLASS).sum()
+    assert cog_validate(path, strict=True)[0]
+
+
 def test_nothing_but_the_file_is_left_and_writing_again_gives_the_same(tmp_path: Path, labels: LabelSet) -> None:
     classes_hw = np.random.default_rng(0).integers(0, 3, (700, 600), dtype=np.uint8)
     path, grid = write(tmp_path, classes_hw, labels)
     first = path.read_bytes()
-    write_class_cog(path, Mosaic(tmp_path / "mosaic.zarr"), grid, labels, "abc123")
+    mosaic = Mosaic(tmp_path / "mosaic.zarr")
+    write_class_cog(path, mosaic, grid, labels, "abc123", grid.window, [grid.window])
     assert path.read_bytes() == first
     assert sorted(file.name for file in tmp_path.iterdir()) == ["classes.tif", "mosaic.zarr"]

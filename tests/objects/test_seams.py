@@ -41,13 +41,18 @@ def confidence_of(classes_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return (np.arange(classes_hw.size).reshape(classes_hw.shape) * 7 % 255).astype(np.uint8)
 
 
-def join(blocks: list[BlockObjects], grid_width: int) -> dict[Window, Measures]:
+def linked_rows(blocks: list[BlockObjects]) -> list[LinkedRow]:
+    linked: list[LinkedRow] = []
+    for _, row in groupby(blocks, lambda block: block.window.row):
+        above = linked[-1] if linked else None
+        linked.append(link([BlockBorders.of(block) for block in row], above))
+    return linked
+
+
+def join(blocks: list[BlockObjects]) -> dict[Window, Measures]:
     """The whole objects of the border labels of each block."""
     rows = [list(row) for _, row in groupby(blocks, lambda block: block.window.row)]
-    linked: list[LinkedRow] = []
-    for row in rows:
-        above = linked[-1] if linked else None
-        linked.append(link([BlockBorders.of(block) for block in row], grid_width, above))
+    linked = linked_rows(blocks)
     joined: dict[Window, Measures] = {}
     below = None
     for row, of_row in zip(reversed(rows), reversed(linked), strict=True):
@@ -60,7 +65,7 @@ def objects_by_joining(classes_hw: NDArray[np.uint8], windows: list[Window]) -> 
     """Id, pixels, sum of confidence and ground of the object of every pixel, (4, row, column), 0 for none."""
     found_chw = np.zeros((4, *classes_hw.shape), np.int64)
     blocks = [label(classes_hw, window) for window in windows]
-    joined = join(blocks, classes_hw.shape[1])
+    joined = join(blocks)
     for block in blocks:
         at = block.window.slices_in(Window(0, 0, *classes_hw.shape))
         border = BlockBorders.of(block).label
@@ -120,6 +125,41 @@ def test_blocks_without_data_may_be_missing(classes_hw: NDArray[np.uint8], side:
     assert np.array_equal(objects_by_joining(classes_hw, windows), objects_by_scipy(classes_hw))
 
 
+WIDE_PX = 10**6
+FAR_PX = 900_000
+
+
+@settings(max_examples=40, deadline=None)
+@given(classes_hw_arrays, st.integers(1, 4), st.integers(1, 3))
+def test_blocks_far_apart_on_a_wide_grid_are_joined_as_if_near(
+    classes_hw: NDArray[np.uint8], side: int, gap: int
+) -> None:
+    """A column of blocks that is missing, for want of data, is pulled to hundreds of thousands of pixels."""
+    height, width = classes_hw.shape
+    classes_hw[:, gap * side : (gap + 1) * side] = 255
+    near = [label(classes_hw, window) for window in cut(classes_hw.shape, side, side) if window.col != gap * side]
+    far = []
+    for block in near:
+        window = block.window
+        at = window.slices_in(Window(0, 0, height, width))
+        moved = Window(window.row, window.col + FAR_PX * (window.col > gap * side), *window.shape)
+        far.append(label_block(classes_hw[at], confidence_of(classes_hw)[at], moved, WIDE_PX, KEEP))
+    joined_near, joined_far = join(near), join(far)
+    for block, pulled in zip(near, far, strict=True):
+        expected, found = joined_near[block.window], joined_far[pulled.window]
+        row, col = np.divmod(expected.first_pixel, width)
+        first_pixel = row * WIDE_PX + col + FAR_PX * (col > gap * side)
+        assert np.array_equal(found.first_pixel, first_pixel)
+        for ours, theirs in zip(expected.columns[1:], found.columns[1:], strict=True):
+            assert np.array_equal(ours, theirs)
+    for row_near, row_far in zip(linked_rows(near), linked_rows(far), strict=True):
+        assert len(row_far.bottom_col) == len(row_far.bottom_set) <= width
+        assert (np.diff(row_far.bottom_col) > 0).all()
+        assert np.array_equal(row_far.bottom_set, row_near.bottom_set)
+        # A block has at most its whole border of labels.
+        assert all(array.size <= 4 * side * width for array in row_far.to_arrays().values())
+
+
 def test_the_end_of_a_row_does_not_touch_the_start_of_the_next() -> None:
     classes_hw = np.array([[255, 0], [0, 255]], np.uint8)
     ids_hw = objects_by_joining(classes_hw, cut((2, 2), 2, 1))[0]
@@ -131,7 +171,7 @@ def test_what_a_row_hands_down_does_not_grow_with_the_rows_above() -> None:
     above = None
     sizes = []
     for window in cut(classes_hw.shape, 2, 3):
-        above = link([BlockBorders.of(label(classes_hw, window))], 3, above)
+        above = link([BlockBorders.of(label(classes_hw, window))], above)
         sizes.append(len(above.measures))
     assert max(sizes) == sizes[0] == 3
 
@@ -152,4 +192,4 @@ def border(window: Window) -> BlockBorders:
 )
 def test_what_is_no_row_of_blocks_is_refused(windows: list[Window]) -> None:
     with pytest.raises(ValueError, match="one row"):
-        link([border(window) for window in windows], 4, None)
+        link([border(window) for window in windows], None)

@@ -1,6 +1,6 @@
 """The picture: the classes' own colours, where they are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.image
@@ -10,12 +10,16 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
+from geoseg.grid import Window
+from geoseg.groups import Group
 from geoseg.imagery import Imagery
 from geoseg.io.layers import Batches, Features
 from geoseg.io.mosaic import Mosaic
+from geoseg.io.region import Region
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS, LabelSet
-from geoseg.report.preview import write_preview
+from geoseg.report.picture import RegionPicture
+from geoseg.report.preview import Shown, most_covered, write_preview
 
 
 def draw(
@@ -25,6 +29,7 @@ def draw(
     rgb: Imagery,
     labels: LabelSet,
     drawn: Mapping[str, Batches] | None = None,
+    rows: Sequence[Shown] = (),
 ) -> NDArray[np.float64]:
     ref = describe_scene(str(scene), rgb, SceneOptions(resolution="native"))
     folder.mkdir(exist_ok=True)
@@ -34,7 +39,10 @@ def draw(
     nothing = np.empty(0)
     empty = Features(nothing.astype(np.int64), nothing.astype(np.uint8), nothing, nothing, np.empty(0, object))
     layers: dict[str, Batches] = {layer: lambda: [empty] for _, layer in labels.layers}
-    write_preview(folder / "preview.png", ref, mosaic, {**layers, **(drawn or {})}, labels)
+    every = {**layers, **(drawn or {})}
+    write_preview(
+        folder / "preview.png", RegionPicture(Region.of(ref, "scene")), ref.grid, rows, mosaic, every, labels
+    )
     return np.asarray(matplotlib.image.imread(folder / "preview.png"))[..., :3]
 
 
@@ -101,3 +109,61 @@ def test_outlines_lie_where_the_grid_puts_them(
     assert col.min() / width == pytest.approx(1 / 3 * 2.5, abs=0.02)
     assert col.max() / width > 0.97
     assert np.ptp(row) == pytest.approx(width / 3, rel=0.05)
+
+
+def test_parts_of_the_grid_have_a_row_each(
+    tmp_path: Path, write_raster: object, rgb: Imagery, labels: LabelSet
+) -> None:
+    """Of two clusters far apart each is seen from near, with its own outlines alone."""
+    assert callable(write_raster)
+    transform = Affine(0.5, 0, 1000, 0, -0.5, 2000)
+    scene = write_raster(np.full((3, 1200, 6000), 128, np.uint8), transform=transform)
+    classes_hw = np.full((1200, 6000), NODATA_CLASS, np.uint8)
+    near, far = Window(0, 0, 512, 512), Window(512, 5120, 512, 512)
+    classes_hw[near.slices_in(Window(0, 0, 1200, 6000))] = 0
+    classes_hw[far.slices_in(Window(0, 0, 1200, 6000))] = 1
+    rows = [Shown(near, "classes/0.tif"), Shown(far, "classes/1.tif")]
+    picture_hwc = draw(tmp_path / "both", scene, classes_hw, rgb, labels, rows=rows)
+    one_hwc = draw(tmp_path / "one", scene, classes_hw, rgb, labels, rows=rows[:1])
+    assert picture_hwc.shape[0] > 1.4 * one_hwc.shape[0]
+    half = picture_hwc.shape[0] // 2
+    colors = [tuple(value / 255 for value in label.rgb) for label in labels.classes]
+    assert share(picture_hwc[:half], colors[0]) > 0.2
+    # The edges of letters have all greys.
+    assert share(picture_hwc[:half], colors[1]) < 0.001
+    assert share(picture_hwc[half:], colors[1]) > 0.2
+    # The near cluster's colour is in the legend too.
+    assert share(picture_hwc[half:], colors[0]) < 0.01
+    # An outline in the far cluster's right half.
+    square = shapely.orient_polygons(np.array([shapely.box(3688, 1490, 3816, 1744)], object))
+    one = np.ones(1)
+    features = Features(one.astype(np.int64), np.zeros(1, np.uint8), one, one, square)
+    layers = {labels.layers[0][1]: lambda: [features]}
+    outlined_hwc = draw(tmp_path / "lines", scene, classes_hw, rgb, labels, layers, rows)
+    row, col = np.nonzero(np.abs(outlined_hwc - picture_hwc).max(axis=-1) > 0.2)
+    assert row.min() > half
+    assert col.min() / outlined_hwc.shape[1] == pytest.approx(1 / 3 * 2.5, abs=0.02)
+
+
+def test_what_is_shown_are_the_groups_that_cover_most() -> None:
+    sizes = [3, 9, 1, 9, 2, 7]
+    groups = [Group(Window(0, 100 * n, 10, 10), (Window(0, 100 * n, 1, size),)) for n, size in enumerate(sizes)]
+    shown = most_covered(groups, [str(number) for number in range(6)])
+    assert [row.name for row in shown] == ["0", "1", "3", "5"]
+    assert [row.window for row in shown] == [groups[number].box for number in (0, 1, 3, 5)]
+
+
+def test_a_part_of_a_scene_is_its_own_pixels(write_raster: object, rgb: Imagery) -> None:
+    assert callable(write_raster)
+    image_chw = np.random.default_rng(0).integers(0, 256, (3, 3100, 3300)).astype(np.uint8)
+    ref = describe_scene(str(write_raster(image_chw)), rgb, SceneOptions(resolution="native"))
+    window = Window(5, 7, 2090, 2200)
+    whole_chw = image_chw[:, *window.slices_in(ref.grid.window)]
+    for longest_px in (100, 900, 5000):
+        shown_chw, valid_hw = RegionPicture(Region.of(ref, "scene"))(window, longest_px)
+        assert max(shown_chw.shape) == min(longest_px, 2200)
+        assert valid_hw.all()
+        step = window.width / valid_hw.shape[1]
+        cols = ((np.arange(valid_hw.shape[1]) + 0.5) * step).astype(int)
+        rows = ((np.arange(valid_hw.shape[0]) + 0.5) * (window.height / valid_hw.shape[0])).astype(int)
+        assert np.array_equal(shown_chw, whole_chw[:, *np.ix_(rows, cols)])

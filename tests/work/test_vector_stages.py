@@ -57,7 +57,7 @@ def features(
     units = [Unit(block.key, block) for block in blocks]
     for report in runner.run(LabelBlocks(run, GRID, (0, 1)), units):
         assert report.error is None
-    join_seams(run, SIDE_PX, blocks)
+    join_seams(run, blocks)
     StageFiles(run, "outlines", depends).remove_others()
     tracing = TraceBlocks(run, GRID, plan, (0, 1), min_area_m2, simplify_m, depends)
     for report in runner.run(tracing, units):

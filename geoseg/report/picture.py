@@ -1,0 +1,66 @@
+"""What a region looks like: a window of it, small."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.grid import Window
+from geoseg.io.region import Region, RegionReader
+
+_PART_PX = 2048
+"""Side of what is read at once of a window that is a part of a scene."""
+
+_WIDER = 2
+"""Scenes of so many times a window's pixels are not shrunk whole to show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionPicture:
+    """Scenes to look at.
+
+    Attributes:
+        region: The scenes on their grid.
+    """
+
+    region: Region
+
+    def __call__(self, window: Window, longest_px: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """A window of the grid at most `longest_px` long, image_chw and valid_hw.
+
+        Whole scenes come from their overviews, parts of larger ones from the pixels nearest to those shown.
+
+        Raises:
+            SceneError: Nothing of a scene, or not all of the part, can be read.
+        """
+        reader = RegionReader(self.region)
+        try:
+            scenes = [self.region.scenes[index].window for index in reader.touching(window).tolist()]
+            scenes_px = sum(scene.height * scene.width for scene in scenes)
+            if scenes_px <= _WIDER * window.height * window.width:
+                return reader.thumbnail(window, longest_px)
+            return _nearest(reader, window, longest_px)
+        finally:
+            reader.close()
+
+
+def _nearest(
+    reader: RegionReader, window: Window, longest_px: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    factor = max(1.0, max(window.shape) / longest_px)
+    height, width = (max(1, round(side / factor)) for side in window.shape)
+    rows = ((np.arange(height) + 0.5) * window.height // height).astype(np.int64)
+    cols = ((np.arange(width) + 0.5) * window.width // width).astype(np.int64)
+    image_chw = np.zeros((reader.bands, height, width), np.float32)
+    valid_hw = np.zeros((height, width), np.bool_)
+    for row in range(0, window.height, _PART_PX):
+        for col in range(0, window.width, _PART_PX):
+            part = Window(row, col, min(_PART_PX, window.height - row), min(_PART_PX, window.width - col))
+            top, bottom = np.searchsorted(rows, (part.row, part.row_stop)).tolist()
+            left, right = np.searchsorted(cols, (part.col, part.col_stop)).tolist()
+            placed = Window(window.row + row, window.col + col, part.height, part.width)
+            part_chw, part_hw = reader.read(placed)
+            at = np.ix_(rows[top:bottom] - row, cols[left:right] - col)
+            image_chw[:, top:bottom, left:right] = part_chw[:, at[0], at[1]]
+            valid_hw[top:bottom, left:right] = part_hw[at]
+    return image_chw, valid_hw

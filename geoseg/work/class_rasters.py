@@ -1,0 +1,106 @@
+"""The classes as COGs where what is covered lies far apart: one for each group of blocks, and an index of them."""
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from geoseg.grid import Grid, Window
+from geoseg.groups import Group
+from geoseg.io.cog import write_class_cog
+from geoseg.io.ledger import file_sha256
+from geoseg.io.raster_index import IndexedRaster
+from geoseg.io.run_folder import RunFolder
+from geoseg.labels import LabelSet
+
+WHOLE_RASTER = "classes.tif"
+"""The one COG of a grid that is written as a whole; like the next, a path within the RUN folder."""
+
+RASTER_INDEX = "classes/index.gpkg"
+"""Where the COG of each group lies."""
+
+
+def group_raster(number: int) -> str:
+    """The COG of a group, from 0, as a path within the RUN folder."""
+    return f"classes/{number}.tif"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteGroups:
+    """Write the COGs of groups of blocks; a unit is the number of a group, and the group.
+
+    Attributes:
+        run: The RUN folder.
+        grid: The mosaic's grid.
+        labels: Names and colours of the classes.
+        run_id: The run's plan hash.
+        depends: Hash of all that the rasters depend on.
+    """
+
+    run: RunFolder
+    grid: Grid
+    labels: LabelSet
+    run_id: str
+    depends: str
+
+    def open(self) -> Callable[[tuple[int, Group]], dict[str, Any]]:
+        """Nothing to prepare."""
+        mosaic, ledger = self.run.mosaic, self.run.ledger("cog")
+
+        def write(numbered: tuple[int, Group]) -> dict[str, Any]:
+            number, group = numbered
+            name = group_raster(number)
+            path = self.run.path / name
+            path.parent.mkdir(exist_ok=True)
+            box = group.box
+            valid_px = write_class_cog(path, mosaic, self.grid, self.labels, self.run_id, box, group.windows)
+            ledger.commit(
+                str(number),
+                {
+                    "depends": self.depends,
+                    "files": {name: file_sha256(path)},
+                    "window": [box.row, box.col, box.height, box.width],
+                    "valid_px": valid_px,
+                },
+            )
+            return {"valid_px": valid_px}
+
+        return write
+
+
+def group_outputs(run: RunFolder, count: int) -> list[dict[str, Any]]:
+    """What the record says of the COGs of so many groups, all of which are written."""
+    ledger = run.ledger("cog")
+    files = (file for number in range(count) for file in ledger.record(str(number))["files"].items())
+    return [{"path": name, "format": "cog", "features": None, "sha256": sha256} for name, sha256 in files]
+
+
+def indexed_groups(run: RunFolder, count: int) -> list[IndexedRaster]:
+    """The COGs of so many groups, all of which are written, for the index beside them."""
+    records = ((number, run.ledger("cog").record(str(number))) for number in range(count))
+    return [
+        IndexedRaster(group_raster(number).rpartition("/")[2], Window(*record["window"]), record["valid_px"])
+        for number, record in records
+    ]
+
+
+def keep_rasters(run: RunFolder, names: Collection[str]) -> None:
+    """Remove the class rasters and their index that an earlier layout or mosaic had, with their markers.
+
+    Args:
+        run: The RUN folder.
+        names: Those that may stay, as paths within it.
+    """
+    for stage in ("cog", "index"):
+        ledger = run.ledger(stage)
+        for key, marker in ledger.records():
+            written = {*marker.get("files", ()), *(output["path"] for output in marker.get("outputs", ()))}
+            if not written <= set(names):
+                ledger.forget(key)
+    folder = run.path / "classes"
+    for path in (run.path / WHOLE_RASTER, *folder.glob("*.tif"), *folder.glob("index.gpkg")):
+        if path.relative_to(run.path).as_posix() not in names:
+            path.unlink(missing_ok=True)
+    # What else lies there (a viewer's notes beside a raster, say) is not ours.
+    with suppress(OSError):
+        folder.rmdir()
