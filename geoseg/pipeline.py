@@ -121,6 +121,7 @@ class _Story:
         self.stages = stages
         self.outcome = stages.outcome
         self.grid = plan.region.grid
+        self.scenes = tuple((scene.name, scene.date) for scene in plan.region.scenes)
         self.class_ids = tuple(class_id for class_id, _ in plan.labels.layers)
 
     def tell(self) -> None:
@@ -136,7 +137,12 @@ class _Story:
         self._label(state)
         shapes = canonical_hash({"mosaic": state.content_hash, **self.plan.shapes_content})
         self._outline(state, shapes)
-        layers = {"mosaic": state.content_hash, **self.plan.layers_content}
+        layers = {
+            "mosaic": state.content_hash,
+            # Each feature names its scene and date.
+            "scenes": canonical_hash({"scenes": self.scenes}),
+            **self.plan.layers_content,
+        }
         for kind in self._formats(layers):
             self.stages.once("layers", kind, layers, partial(self._write_layers, kind, shapes))
         self.stages.once("preview", _WHOLE, layers, partial(self._write_preview, state, shapes))
@@ -196,11 +202,12 @@ class _Story:
             min_area_m2=layers.min_area_m2,
             simplify_m=layers.simplify_m,
             depends=shapes,
+            several_scenes=bool(self.plan.several),
         )
         blocks = [Unit(block.key, block) for block in self._with_data(state) if block.key not in done]
         _all_done("outlines", self.stages.units("outlines", tracing, blocks, _block_px))
         done = StageFiles(self.run, "features", shapes).remove_others()
-        placing = PlaceFeatures(self.run, self.grid, layers.simplify_m == 0, shapes)
+        placing = PlaceFeatures(self.run, self.grid, layers.simplify_m == 0, shapes, bool(self.plan.several))
         owners = [Unit(key, key) for key in owner_keys(self.run, shapes) if key not in done]
         block_px = math.prod(self.plan.blocks.block_px)
         _all_done("features", self.stages.units("features", placing, owners, lambda _: block_px))
@@ -259,7 +266,7 @@ class _Story:
 
     def _write_layers(self, kind: LayerFormat, shapes: str) -> list[dict[str, Any]]:
         self.run.layers.mkdir(exist_ok=True)
-        source = Source(self.plan.plan_hash, len(self.outcome.quarantined))
+        source = Source(self.plan.plan_hash, len(self.outcome.quarantined), self.scenes)
         layers = self._features(shapes)
         labels, crs = self.plan.labels, self.grid.crs
         match kind:

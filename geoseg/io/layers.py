@@ -30,6 +30,9 @@ _BATCH = 4096
 _GEOJSON_END = b"\n]\n}\n"
 
 
+_COLUMNS = ("id", "class_id", "confidence", "area_m2", "geometry", "scene")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """Features of one or more layers, a row each.
@@ -41,6 +44,7 @@ class Features:
         confidence: float64 (n,); mean probability of the object's class over its pixels, 0 to 1.
         area_m2: float64 (n,); ground area of the geometry.
         geometry: shapely polygons (n,) in the grid's CRS, exteriors counter-clockwise.
+        scene: int64 (n,); index of the scene that most of the object's pixels come from.
     """
 
     id: NDArray[np.int64]
@@ -48,21 +52,19 @@ class Features:
     confidence: NDArray[np.float64]
     area_m2: NDArray[np.float64]
     geometry: NDArray[np.object_]
+    scene: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.id)
 
     def at(self, index: NDArray[np.bool_] | NDArray[np.int64]) -> "Features":
         """The features at an index (m,), or where a mask (n,) is true."""
-        return Features(
-            self.id[index], self.class_id[index], self.confidence[index], self.area_m2[index], self.geometry[index]
-        )
+        return Features(*(getattr(self, name)[index] for name in _COLUMNS))
 
     @classmethod
     def concatenate(cls, parts: Sequence["Features"]) -> "Features":
         """The features of all parts, at least one, one after the other."""
-        columns = ("id", "class_id", "confidence", "area_m2", "geometry")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
 
 
 Batches = Callable[[], Iterable[Features]]
@@ -76,10 +78,12 @@ class Source:
     Attributes:
         run: The run's id (its plan hash).
         missing_blocks: How many blocks of its mosaic failed, and are nodata.
+        scenes: Name and date (ISO 8601, or None) of each scene, by index; where there are none, features name none.
     """
 
     run: str
     missing_blocks: int = 0
+    scenes: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def status(self) -> str:
@@ -125,6 +129,7 @@ def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, sour
             placed,
             labels,
             None if cut_here else crs,
+            source,
             geometry_type="Unknown" if cut_here else "Polygon",
             # GDAL takes the column that becomes the member `id` out of the properties, so it gets a copy.
             id_column="feature_id",
@@ -182,6 +187,7 @@ def write_geopackage(
                 batches,
                 labels,
                 crs,
+                source,
                 driver="GPKG",
                 dataset_options={"VERSION": "1.3"},
                 layer_options={
@@ -206,6 +212,7 @@ def _write(
     batches: Batches,
     labels: LabelSet,
     crs: str | None,
+    source: Source,
     *,
     driver: str,
     layer_options: Mapping[str, str],
@@ -216,6 +223,8 @@ def _write(
 ) -> int:
     """Write one layer, with the columns that all formats have; returns the number of its features."""
     kinds = [("id", pa.int64()), ("class", pa.string()), ("confidence", pa.float64()), ("area_m2", pa.float64())]
+    if source.scenes:
+        kinds += [("scene", pa.string()), ("date", pa.string())]
     if id_column is not None:
         kinds.insert(0, (id_column, pa.int64()))
     geometry = pa.field(_GEOMETRY, pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
@@ -234,11 +243,15 @@ def _write(
     def converted() -> Iterator[pa.RecordBatch]:
         nonlocal count
         names = np.array(labels.names, object)
+        scenes = np.array([name for name, _ in source.scenes], object)
+        dates = np.array([date for _, date in source.scenes], object)
         for features in _of_one_size(batches()):
             count += len(features)
             arrays: list[NDArray[np.generic]] = [features.id] * (id_column is not None)
             arrays += [features.id, names[features.class_id]]
             arrays += [np.round(features.confidence, 4), np.round(features.area_m2, 2)]
+            if source.scenes:
+                arrays += [scenes[features.scene], dates[features.scene]]
             arrays.append(np.asarray(shapely.to_wkb(features.geometry, byte_order=1), object))
             columns = [pa.array(array, field.type) for array, field in zip(arrays, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)

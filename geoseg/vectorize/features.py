@@ -14,10 +14,10 @@ from geoseg.io.layers import Features
 from geoseg.vectorize.outlines import Outlines
 from geoseg.vectorize.rings import Rings
 
-_COLUMNS = ("id", "class_id", "confidence", "area_m2")
+_COLUMNS = ("id", "class_id", "confidence", "area_m2", "scene")
 
 
-def place(outlines: Outlines, grid: Grid) -> Features:
+def place(outlines: Outlines, grid: Grid, scene: NDArray[np.int64] | None = None) -> Features:
     """Turn outlines in pixels into features in the grid's CRS.
 
     The area that a feature reports is that of its geometry as it is written.
@@ -25,6 +25,7 @@ def place(outlines: Outlines, grid: Grid) -> Features:
     Args:
         outlines: Whole objects, in pixel coordinates.
         grid: The grid they lie on.
+        scene: (n,); index of the scene that each comes from; None for the only one.
 
     Returns:
         Features in the same order, exteriors counter-clockwise in the x and y of the CRS.
@@ -34,7 +35,8 @@ def place(outlines: Outlines, grid: Grid) -> Features:
     """
     geometry = _place(outlines.polygons, grid)
     area_m2 = geodesic_area_m2(geometry, grid.crs)
-    return Features(outlines.id, outlines.class_id, outlines.confidence, area_m2, geometry)
+    scene = np.zeros(len(outlines), np.int64) if scene is None else scene
+    return Features(outlines.id, outlines.class_id, outlines.confidence, area_m2, geometry, scene)
 
 
 def to_arrays(features: Features) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,7 @@ from geoseg.grid import Grid
 from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.layers import Features
 from geoseg.io.run_folder import RunFolder
+from geoseg.objects.votes import Votes
 from geoseg.vectorize.features import from_arrays, place, to_arrays
 from geoseg.vectorize.outlines import Outlines, assemble
 from geoseg.work.stage_files import StageFiles
@@ -25,12 +26,14 @@ class PlaceFeatures:
         grid: The mosaic's grid.
         exact: Whether outlines are those of pixels.
         depends: Hash of all that outlines and features depend on.
+        several_scenes: Whether the mosaic keeps which scene each pixel comes from.
     """
 
     run: RunFolder
     grid: Grid
     exact: bool
     depends: str
+    several_scenes: bool = False
 
     def open(self) -> Callable[[str], dict[str, Any]]:
         """Nothing to prepare."""
@@ -39,8 +42,12 @@ class PlaceFeatures:
 
         def make(key: str) -> dict[str, Any]:
             of_blocks = sorted((outlines.folder / key).glob("*.npz"))
-            parts = [Outlines.from_arrays(read_arrays(file)) for file in of_blocks]
-            features = place(assemble(parts, exact=self.exact), self.grid)
+            arrays = [read_arrays(file) for file in of_blocks]
+            whole = assemble([Outlines.from_arrays(part) for part in arrays], exact=self.exact)
+            scene = None
+            if self.several_scenes:
+                scene = Votes.together([Votes.from_arrays(part) for part in arrays]).winners(whole.id)
+            features = place(whole, self.grid, scene)
             file = files.folder / f"{key}.npz"
             files.commit(key, {file: write_arrays(file, to_arrays(features))}, {"features": len(features)})
             return {"features": len(features)}

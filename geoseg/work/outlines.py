@@ -13,6 +13,7 @@ from geoseg.io.mosaic import PROBABILITY_SCALE
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
 from geoseg.objects.label import components
+from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
 from geoseg.vectorize.outlines import Outlines, outline
 from geoseg.work.objects import whole_objects
@@ -31,6 +32,7 @@ class TraceBlocks:
         min_area_m2: Objects with less ground area, over all blocks, count as background.
         simplify_m: Tolerance of the simplification on the ground; 0 leaves outlines untouched.
         depends: Hash of all that the outlines depend on.
+        several_scenes: Whether the mosaic keeps which scene each pixel comes from.
     """
 
     run: RunFolder
@@ -40,6 +42,7 @@ class TraceBlocks:
     min_area_m2: float
     simplify_m: float
     depends: str
+    several_scenes: bool = False
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
@@ -64,10 +67,14 @@ class TraceBlocks:
             label = label[order]
             confidence = whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE)
             outlines = Outlines(object_id[order], class_id[label - 1], confidence, polygons[order])
+            votes = None
+            if self.several_scenes:
+                votes = Votes.count(labels_hw, mosaic.read_scene(block.window), whole.first_pixel + 1)
             written = {}
             for owner, mine in self._owners(outlines):
                 file = files.folder / owner / f"{block.key}.npz"
-                written[file] = write_arrays(file, mine.to_arrays())
+                of_scenes = {} if votes is None else votes.take(mine.id).to_arrays()
+                written[file] = write_arrays(file, mine.to_arrays() | of_scenes)
             files.commit(block.key, written, {"objects": len(outlines)})
             return {"parts": len(outlines)}
 

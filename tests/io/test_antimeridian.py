@@ -40,6 +40,7 @@ def blobs(crs: str, seed: int, pixel_m: float = 0.5) -> Features:
         confidence=np.ones(count),
         area_m2=geodesic_area_m2(moved, crs),
         geometry=shapely.orient_polygons(moved),
+        scene=np.zeros(count, np.int64),
     )
 
 

@@ -46,6 +46,7 @@ def features_in(crs: str, count: int = 3) -> Features:
         confidence=np.linspace(0.123456, 1, count),
         area_m2=np.linspace(15.004999, 1e7 + 0.126, count),
         geometry=shapely.orient_polygons(shapely.difference(outer, hole)),
+        scene=np.arange(count) % 2,
     )
 
 

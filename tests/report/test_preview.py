@@ -37,7 +37,8 @@ def draw(
     mosaic.create(ref.grid, labels, probability=False)
     mosaic.write(0, "classes", ref.grid.window, classes_hw)
     nothing = np.empty(0)
-    empty = Features(nothing.astype(np.int64), nothing.astype(np.uint8), nothing, nothing, np.empty(0, object))
+    ids = nothing.astype(np.int64)
+    empty = Features(ids, nothing.astype(np.uint8), nothing, nothing, np.empty(0, object), ids)
     layers: dict[str, Batches] = {layer: lambda: [empty] for _, layer in labels.layers}
     every = {**layers, **(drawn or {})}
     write_preview(
@@ -96,7 +97,7 @@ def test_outlines_lie_where_the_grid_puts_them(
     # The right half of the grid.
     square = shapely.orient_polygons(np.array([shapely.box(1025, 1950, 1050, 2000)], object))
     one = np.ones(1)
-    features = Features(one.astype(np.int64), np.zeros(1, np.uint8), one, one, square)
+    features = Features(one.astype(np.int64), np.zeros(1, np.uint8), one, one, square, np.zeros(1, np.int64))
     layer = labels.layers[0][1]
     classes_hw = np.full((100, 100), 2, np.uint8)
     without, drawn = (
@@ -137,7 +138,7 @@ def test_parts_of_the_grid_have_a_row_each(
     # An outline in the far cluster's right half.
     square = shapely.orient_polygons(np.array([shapely.box(3688, 1490, 3816, 1744)], object))
     one = np.ones(1)
-    features = Features(one.astype(np.int64), np.zeros(1, np.uint8), one, one, square)
+    features = Features(one.astype(np.int64), np.zeros(1, np.uint8), one, one, square, np.zeros(1, np.int64))
     layers = {labels.layers[0][1]: lambda: [features]}
     outlined_hwc = draw(tmp_path / "lines", scene, classes_hw, rgb, labels, layers, rows)
     row, col = np.nonzero(np.abs(outlined_hwc - picture_hwc).max(axis=-1) > 0.2)
