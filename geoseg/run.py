@@ -15,7 +15,7 @@ from geoseg.grid import Grid
 from geoseg.io.record import FailedBlock, RunRecord, Status
 from geoseg.io.run_folder import RunFolder
 
-ArrayName = Literal["classes", "confidence", "probability"]
+ArrayName = Literal["classes", "confidence", "probability", "scene"]
 """The arrays of a mosaic."""
 
 
@@ -108,8 +108,9 @@ class Run:
         Args:
             name: "classes": class id of each pixel, (row, column). "confidence": probability of that class x
                 254, (row, column). "probability": probability of each class x 254, (class, row, column), if
-                the run kept it. All are uint8, and 255 where there is no data.
-            level: 0 is full resolution; each further one is half the size (not of "probability").
+                the run kept it. All are uint8, and 255 where there is no data. "scene", of a run over several:
+                which of the attribute `scenes` each pixel comes from, uint16 (row, column), 65535 for none.
+            level: 0 is full resolution; each further one is half the size (not of "probability" and "scene").
 
         Raises:
             RunFolderError: The mosaic has no such array.
@@ -117,8 +118,8 @@ class Run:
         mosaic = RunFolder(self.path).mosaic
         if name not in get_args(ArrayName) or not (mosaic.path / str(level) / name / "zarr.json").is_file():
             raise RunFolderError(
-                f"{mosaic.path} has no array {name!r} at level {level}: expected classes, confidence or (of a run "
-                "with probability) probability, and a level that is there"
+                f"{mosaic.path} has no array {name!r} at level {level}: expected classes, confidence, (of a run "
+                "with probability) probability or (over several scenes) scene, and a level that is there"
             )
         return zarr.open_array(mosaic.path, path=f"{level}/{name}", mode="r", zarr_format=3)
 
