@@ -87,7 +87,12 @@ class Odd:
 SHARE = float(VALID_HW.mean())
 STRETCH = SceneOptions(stretch=PercentStretch(2, 98))
 
+GCPS = [
+    GroundControlPoint(row, col, 320000 + col, 2770000 - row) for row, col in ((0, 0), (0, 90), (70, 0), (70, 90))
+]
+
 MAPPED = {
+    "GCPs only": Odd(patches(), {"transform": None, "gcps": GCPS}, valid=1),
     "alpha": Odd(
         np.concatenate([patches(), VALID_HW[None].astype(np.uint8) * 255]), {"colorinterp": RGBA}, valid=SHARE
     ),
@@ -228,12 +233,11 @@ def rpcs() -> RPC:
     )
 
 
-GCPS = [
-    GroundControlPoint(row, col, 320000 + col, 2770000 - row) for row, col in ((0, 0), (0, 90), (70, 0), (70, 90))
-]
+LINE = [GroundControlPoint(n, 2 * n, 320000 + 2 * n, 2770000 - n) for n in range(8)]
 
 REFUSED = {
-    "GCPs only": (Odd(patches(), {"transform": None, "gcps": GCPS}), "ground control points only"),
+    "too few GCPs": (Odd(patches(), {"transform": None, "gcps": GCPS[:2]}), r"2 ground control point\(s\)"),
+    "GCPs on a line": (Odd(patches(), {"transform": None, "gcps": LINE}), "do not determine its place"),
     "RPCs only": (Odd(patches(), {"transform": None, "crs": None, "rpcs": rpcs()}), "RPCs only"),
     "no CRS": (Odd(patches(), {"crs": None}), "--assume-crs EPSG:N"),
     "no geotransform": (Odd(patches(), {"transform": None}), "no geotransform"),

@@ -10,6 +10,7 @@ from pyproj import CRS
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
+from geoseg.io.gcps import GcpGrid
 from geoseg.io.slant import is_slanted
 from geoseg.io.warp import bounds_in, centre_in, grid_over, near, pixel_in
 
@@ -125,7 +126,7 @@ def _middle_x(crs: str, scenes: Sequence[Grid]) -> float | None:
 
 
 def _follows_axes(scene: Grid) -> bool:
-    return not is_slanted(scene.transform, scene.height, scene.width)
+    return not isinstance(scene, GcpGrid) and not is_slanted(scene.transform, scene.height, scene.width)
 
 
 def _lattice(scene: Grid) -> tuple[float, float, int, int]:

@@ -7,6 +7,7 @@ from affine import Affine
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window, parse_crs
+from geoseg.io.gcps import GcpGrid, Polynomial
 from geoseg.io.resample import Axis
 from geoseg.io.slant import Slant, is_slanted, north_up
 from geoseg.io.warp import MOST_ERROR_PX, Warp, bounds_in, grid_in
@@ -53,8 +54,9 @@ def place(source: Grid, scale_yx: tuple[float, float], *, crs: str | None, align
     # Along each axis the scale is the wanted resolution over the file's own.
     resolution_m = None if scale_yx == (1, 1) else scale_yx[0] * source.ground_resolution_m()[0]
     reduced_yx = max(1.0, scale_yx[0]), max(1.0, scale_yx[1])
-    if crs is not None and parse_crs(crs) != parse_crs(source.crs):
-        grid = grid_in(crs, source, resolution_m, align=align)
+    by_points = isinstance(source, GcpGrid) and not keep_slant
+    if by_points or (crs is not None and parse_crs(crs) != parse_crs(source.crs)):
+        grid = grid_in(crs or source.crs, source, resolution_m, align=align)
         return Placed(grid, reduced_yx, Warp.between(grid, source), (False, False))
     slanted = is_slanted(t, height, width)
     if align or (slanted and not keep_slant):
@@ -80,9 +82,9 @@ def lay(source: Grid, grid: Grid, within: Window | None = None) -> tuple[Placed,
     Raises:
         SceneError: The scene has no place in the grid's CRS, or does not meet the grid.
     """
-    same_crs = parse_crs(grid.crs) == parse_crs(source.crs)
+    affine = parse_crs(grid.crs) == parse_crs(source.crs) and not isinstance(source, GcpGrid)
     g = grid.transform
-    if same_crs and not is_slanted(source.transform, source.height, source.width):
+    if affine and not is_slanted(source.transform, source.height, source.width):
         t, flip_yx = _turned(source, slanted=False)
         row, col = (t.f - g.f) / g.e, (t.c - g.c) / g.a
         drift = max(abs(t.a / g.a - 1) * source.width, abs(t.e / g.e - 1) * source.height)
@@ -100,7 +102,7 @@ def lay(source: Grid, grid: Grid, within: Window | None = None) -> tuple[Placed,
     part = part_of(grid, common)
     pairs = zip(part.ground_resolution_m(), source.ground_resolution_m(), strict=True)
     down, right_ = (wanted / native if wanted > _REDUCED * native else 1.0 for wanted, native in pairs)
-    if same_crs:
+    if affine:
         warp: Slant | Warp = Slant(~source.transform @ part.transform, source.height, source.width)
     else:
         warp = Warp.between(part, source)
@@ -133,7 +135,11 @@ def warp_notes(placed: Placed) -> list[str]:
         return []
     source, target = parse_crs(placed.warp.source_crs), parse_crs(placed.grid.crs)
     how = f"its pixels are resampled (bilinear, placed to {MOST_ERROR_PX:g} px)"
-    notes = [f"the scene is in {source.name}: {how} onto a grid in {target.name}"]
+    if isinstance(placed.warp.to_source, Polynomial):
+        order = "second" if len(placed.warp.to_source.coefficients[0]) > 3 else "first"
+        notes = [f"ground control points place the scene by a polynomial of {order} order: {how}"]
+    else:
+        notes = [f"the scene is in {source.name}: {how} onto a grid in {target.name}"]
     t = placed.grid.transform
     height_m, width_m = placed.grid.ground_resolution_m()
     unit_m = height_m / abs(t.e) if abs(height_m / abs(t.e) - 1) > abs(width_m / t.a - 1) else width_m / t.a

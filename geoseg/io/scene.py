@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
+from rasterio.crs import CRS as RasterioCRS  # noqa: N811  # pyproj has one too
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
@@ -21,6 +22,7 @@ from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.imagery import Imagery
 from geoseg.io.drivers import open_raster
+from geoseg.io.gcps import gcp_grid
 from geoseg.io.placing import Placed, place, warp_notes
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
 from geoseg.io.slant import Slant, is_slanted
@@ -204,10 +206,7 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
     """The file's own pixels."""
     if dataset.crs is None or dataset.transform.is_identity:
         if dataset.gcps[0]:
-            raise SceneError(
-                f"{path} is placed by ground control points only: expected a geotransform and CRS; "
-                "warp it first, for example with gdalwarp"
-            )
+            return _gcp_grid(path, dataset, assume_crs)
         if dataset.rpcs is not None:
             raise SceneError(
                 f"{path} is placed by RPCs only: expected a geotransform and CRS; orthorectify it first with "
@@ -216,8 +215,7 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
     if dataset.transform.is_identity:
         raise SceneError(f"{path} has no geotransform: expected a georeferenced raster; georeference it first")
     if dataset.crs is not None:
-        epsg = dataset.crs.to_epsg(confidence_threshold=100)
-        crs = f"EPSG:{epsg}" if epsg is not None else dataset.crs.to_wkt()
+        crs = _crs_name(dataset.crs)
     elif assume_crs is not None:
         crs = assume_crs
     else:
@@ -233,6 +231,26 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
             f"{path} has a geotransform that places all pixels on a line: {tuple(t)[:6]}; mend it first"
         )
     return Grid(crs, t, dataset.height, dataset.width)
+
+
+def _gcp_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> Grid:
+    """The file's own pixels where ground control points are all that places them."""
+    points, crs = dataset.gcps
+    if crs is None and assume_crs is None:
+        raise SceneError(
+            f"{path} has ground control points without a CRS: expected a georeferenced raster; name their CRS with "
+            "--assume-crs EPSG:N"
+        )
+    name = str(assume_crs) if crs is None else _crs_name(crs)
+    parse_crs(name)
+    places = [(point.row, point.col, point.x, point.y) for point in points]
+    return gcp_grid(path, places, name, dataset.height, dataset.width)
+
+
+def _crs_name(crs: RasterioCRS) -> str:
+    """An authority code where there is one that means just this, else WKT."""
+    epsg = crs.to_epsg(confidence_threshold=100)
+    return f"EPSG:{epsg}" if epsg is not None else str(crs.to_wkt())
 
 
 def _date(dataset: DatasetReader) -> str | None:

@@ -6,7 +6,7 @@ is measured, for an error of at most `MOST_ERROR_PX`.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from pyproj import Transformer
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window, parse_crs
+from geoseg.io.gcps import GcpGrid, Polynomial
 from geoseg.io.slant import on_source, rounded
 
 MOST_ERROR_PX = 1e-3
@@ -40,7 +41,9 @@ class Warp:
     Attributes:
         grid: The grid.
         source_crs: The source's CRS.
-        to_source: From coordinates in the source's CRS to (column, row) at its pixel corners.
+        to_source: From coordinates in the source's CRS to (column, row) at its pixel corners; a polynomial where
+            ground control points place the source.
+        centre_x: Longitude of the source's middle, where its CRS counts them.
         height: Source rows.
         width: Source columns.
         step_px: Grid pixels between the nodes whose places are pyproj's; 1 means each pixel's is.
@@ -48,7 +51,8 @@ class Warp:
 
     grid: Grid
     source_crs: str
-    to_source: Affine
+    to_source: Affine | Polynomial
+    centre_x: float
     height: int
     width: int
     step_px: int
@@ -56,8 +60,10 @@ class Warp:
     @classmethod
     def between(cls, grid: Grid, source: Grid) -> "Warp":
         """The warp with the widest lattice that is exact enough."""
+        to_source = source.to_pixel if isinstance(source, GcpGrid) else ~source.transform
+        centre_x, _ = source.transform @ (source.width / 2, source.height / 2)
         for step_px in _STEPS_PX:
-            warp = cls(grid, source.crs, ~source.transform, source.height, source.width, step_px)
+            warp = cls(grid, source.crs, to_source, centre_x, source.height, source.width, step_px)
             if warp.error_px() <= MOST_ERROR_PX:
                 break
         return warp
@@ -118,11 +124,11 @@ class Warp:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; the grid has its own place."""
-        return {
-            "source_crs": self.source_crs,
-            "to_source": [float(value) for value in tuple(self.to_source)[:6]],
-            "step_px": self.step_px,
-        }
+        if isinstance(self.to_source, Polynomial):
+            to_source: Any = asdict(self.to_source)
+        else:
+            to_source = [float(value) for value in tuple(self.to_source)[:6]]
+        return {"source_crs": self.source_crs, "to_source": to_source, "step_px": self.step_px}
 
     def _exact(
         self, rows: NDArray[np.integer[Any] | np.floating[Any]], cols: NDArray[np.integer[Any] | np.floating[Any]]
@@ -132,8 +138,10 @@ class Warp:
         x = t.a * (cols + 0.5) + t.b * (rows + 0.5) + t.c
         y = t.d * (cols + 0.5) + t.e * (rows + 0.5) + t.f
         x, y = transformer(self.grid.crs, self.source_crs).transform(x, y)
-        centre_x, _ = ~s @ (self.width / 2, self.height / 2)
-        x = near(np.asarray(x), centre_x, self.source_crs)
+        x = near(np.asarray(x), self.centre_x, self.source_crs)
+        if isinstance(s, Polynomial):
+            col, row = s(x, np.asarray(y))
+            return row, col
         return s.d * x + s.e * y + s.f, s.a * x + s.b * y + s.c
 
     def _interpolated(
@@ -226,8 +234,12 @@ def bounds_in(crs: str, source: Grid, near_x: float | None = None) -> tuple[floa
     """
     along = np.linspace(0, 1, _BORDER_POINTS)
     rows, cols = (axis.ravel() for axis in np.meshgrid(along * source.height, along * source.width, indexing="ij"))
-    t = source.transform
-    x, y = transformer(source.crs, crs).transform(t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f)
+    if isinstance(source, GcpGrid):
+        x, y = source.to_ground(cols, rows)
+    else:
+        t = source.transform
+        x, y = t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+    x, y = transformer(source.crs, crs).transform(x, y)
     centre_x, _ = centre_in(crs, source)
     # The source hangs together, also across the antimeridian; and all of it moves to where others lie.
     x = near(np.asarray(x), centre_x, crs)

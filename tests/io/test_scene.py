@@ -13,7 +13,6 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS
-from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
@@ -277,11 +276,6 @@ def test_a_crs_without_a_code_travels_as_wkt(write_raster: WriteRaster, rgb: Ima
 
 
 def test_scenes_placed_in_other_ways_are_refused(write_raster: WriteRaster, rgb: Imagery) -> None:
-    points = [
-        GroundControlPoint(row, col, WEST + col, NORTH - row) for row, col in ((0, 0), (0, 3), (2, 0), (2, 3))
-    ]
-    with pytest.raises(SceneError, match=r"ground control points only: .* gdalwarp"):
-        describe(write_raster(bands(3), transform=None, gcps=points), rgb)
     poly = [1.0] + [0.0] * 19
     scales = {
         f"{what}_{kind}": 1.0 for what in ("height", "lat", "long", "line", "samp") for kind in ("off", "scale")

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_no_place_depends_on_the_window(
 ) -> None:
     source = SOURCES[pair[0]]
     grid = grid_in(pair[1], source, None, align=False)
-    warp = Warp(grid, source.crs, ~source.transform, source.height, source.width, step_px)
+    warp = replace(Warp.between(grid, source), step_px=step_px)
     row, col = int(corner[0] * grid.height), int(corner[1] * grid.width)
     window = Window(row, col, min(size[0], grid.height - row), min(size[1], grid.width - col))
     for part, whole in zip(warp.places(window), warp.places(grid.window), strict=True):
