@@ -19,9 +19,11 @@ from rasterio.io import DatasetReader
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.imagery import Imagery
+from geoseg.io.addresses import is_remote, shown
 from geoseg.io.drivers import open_raster
 from geoseg.io.placing import Placed, place, warp_notes
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
+from geoseg.io.remote import identify, place_of
 from geoseg.io.slant import Slant, is_slanted
 from geoseg.io.stamp import Stamp
 
@@ -79,7 +81,7 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
     """Decide how a scene is read for a model.
 
     Args:
-        path: A raster file.
+        path: A raster file, or the address of one.
         imagery: What the model expects.
         options: What the user says about it.
 
@@ -89,11 +91,12 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
     """
     options = options or SceneOptions()
     with open_raster(path, trust_vrt=options.trust_vrt) as dataset:
-        source_grid = _source_grid(path, dataset, options.assume_crs)
-        bands, band_rule = _choose_bands(path, dataset, imagery, options.bands)
-        dtype = _check_dtype(path, dataset, bands, imagery, stretched=options.stretch is not None)
+        name = shown(path)
+        source_grid = _source_grid(name, dataset, options.assume_crs)
+        bands, band_rule = _choose_bands(name, dataset, imagery, options.bands)
+        dtype = _check_dtype(name, dataset, bands, imagery, stretched=options.stretch is not None)
         native = source_grid.ground_resolution_m()
-        scale_yx = _scale(path, native, imagery.ground_resolution_m, options.resolution)
+        scale_yx = _scale(name, native, imagery.ground_resolution_m, options.resolution)
         placed = place(
             source_grid,
             scale_yx,
@@ -102,8 +105,9 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             keep_slant=options.rotated == "own-pixels",
         )
         ref = SceneRef(
-            path=str(Path(path).resolve()),
-            fingerprint=_fingerprint([Path(path), *_sources(path, dataset)]),
+            path=place_of(path)[0],
+            address=place_of(path)[1],
+            fingerprint=_fingerprint(path, dataset),
             bands=bands,
             band_rule=band_rule,
             dtype=dtype,
@@ -120,7 +124,7 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
             notes=_notes(dataset, bands, placed, options.assume_crs),
-            stamps=tuple(Stamp.of(str(Path(file).resolve())) for file in dataset.files),
+            stamps=_stamps(path, dataset),
         )
     _refuse_data_off_the_earth(ref)
     return _with_stretch(ref, options.stretch)
@@ -358,11 +362,23 @@ def _sources(path: str, dataset: DatasetReader) -> list[Path]:
     return sorted(Path(file) for file in dataset.files if not Path(file).samefile(path))
 
 
-def _fingerprint(files: list[Path]) -> str:
-    """sha256 over size, first and last 64 KiB of each: cheap for any size, and a rewritten file does not pass."""
+def _stamps(path: str, dataset: DatasetReader) -> tuple[Stamp, ...]:
+    """All files that are read, as they are now; of an address that one alone, since nothing beside it is."""
+    if is_remote(path):
+        return (Stamp.of(path),)
+    return tuple(Stamp.of(str(Path(file).resolve())) for file in dataset.files)
+
+
+def _fingerprint(path: str, dataset: DatasetReader) -> str:
+    """sha256 over size, first and last 64 KiB of each file: cheap for any size, and a rewritten one does not pass.
+
+    Of a remote file over what its server says of it.
+    """
+    if is_remote(path):
+        return identify(path).fingerprint
     span = 65536
     digest = hashlib.sha256()
-    for file in files:
+    for file in [Path(path), *_sources(path, dataset)]:
         with file.open("rb") as stream:
             size = stream.seek(0, 2)
             stream.seek(0)
