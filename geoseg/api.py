@@ -13,17 +13,17 @@ from geoseg.errors import GeosegError
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import Resolution, SceneOptions
-from geoseg.io.sources import SceneSource, find_sources
+from geoseg.io.sources import SceneSource
 from geoseg.layout import TileOptions
 from geoseg.mapping import (
     InputOptions,
     Resources,
-    band_files,
     carry_out,
     parse_formats,
     parse_resolution,
     parse_stretch,
     plan_run,
+    scene_sources,
 )
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.pipeline import nothing_to_do
@@ -42,6 +42,7 @@ def map_scenes(
     *,
     model: PathLike = DEFAULT_MODEL,
     bands: Sequence[int] | None = None,
+    assets: Sequence[str] | None = None,
     stretch: str | tuple[float, float] | None = None,
     resolution: Resolution = "model",
     crs: str | None = None,
@@ -75,11 +76,12 @@ def map_scenes(
     stderr. What is doubtful about a run is a `UserWarning`, and stays in `Run.warnings`.
 
     Args:
-        scenes: A raster file, a folder, a glob, a text file that lists them, or a sequence of these, which go on
-            one grid; or, for one scene, the file of each band by the band's name.
+        scenes: A raster (a file, or at an address), a folder, a glob, a STAC document, a text file that lists them,
+            or a sequence of these, on one grid; or, for one scene, the file of each band by the band's name.
         output: The RUN folder.
         model: Name or folder of a model.
         bands: The scene's bands, from 1, in the model's order; by default by colour interpretation, else order.
+        assets: Keys or roles of the STAC assets to read; by default by their bands.
         stretch: Values that become the ends of the model's range, (low, high), or percentiles, "2%,98%".
         resolution: "model" (unless the scene's own is within 1.25 times of it), "native", "finest" or metres.
         crs: CRS of the grid, such as "EPSG:32640"; by default the scene's own, of several that of most (or the
@@ -128,7 +130,7 @@ def map_scenes(
     plan = plan_run(
         run,
         InputOptions(
-            _sources(scenes, model, trust_vrt=trust_vrt),
+            _sources(scenes, model, assets, trust_vrt=trust_vrt),
             _merge(merge),
             skip_bad,
             None if aoi is None else os.fspath(aoi),
@@ -199,12 +201,20 @@ def train_model(
 
 
 def _sources(
-    scenes: PathLike | Sequence[PathLike] | Mapping[str, PathLike], model: PathLike, *, trust_vrt: bool
+    scenes: PathLike | Sequence[PathLike] | Mapping[str, PathLike],
+    model: PathLike,
+    assets: Sequence[str] | None,
+    *,
+    trust_vrt: bool,
 ) -> tuple[SceneSource, ...]:
+    files, paths = None, []
     if isinstance(scenes, Mapping):
-        return (band_files({name: os.fspath(file) for name, file in scenes.items()}, model),)
-    paths = [scenes] if isinstance(scenes, str | os.PathLike) else list(scenes)
-    return tuple(find_sources([os.fspath(path) for path in paths], trust_vrt=trust_vrt))
+        files = {name: os.fspath(file) for name, file in scenes.items()}
+    else:
+        given = [scenes] if isinstance(scenes, str | os.PathLike) else scenes
+        paths = [os.fspath(path) for path in given]
+    keys = None if assets is None else tuple(assets)
+    return scene_sources(paths, files, model, assets=keys, trust_vrt=trust_vrt)
 
 
 def _merge(rule: MergeRule) -> MergeRule:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
 from geoseg.io.aoi import read_aoi
+from geoseg.io.inputs import find_sources
 from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
@@ -296,6 +297,36 @@ def parse_band_files(text: str) -> dict[str, str]:
     if len(files) < len(pairs) or not all(name and file for name, file in files.items()):
         raise GeosegError(f"expected a file for each band, red=A.tif,green=B.tif,..., got {text}")
     return files
+
+
+def scene_sources(
+    scenes: Sequence[str],
+    files: Mapping[str, str] | None,
+    model: str | os.PathLike[str],
+    *,
+    assets: tuple[str, ...] | None = None,
+    trust_vrt: bool = False,
+) -> tuple[SceneSource, ...]:
+    """The scenes that a user names, one way or the other.
+
+    Args:
+        scenes: Files, folders, globs, lists, STAC documents.
+        files: The file of each band of one scene, by the band's name, and then no `scenes`.
+        model: Name or folder of a model, for its bands.
+        assets: Keys or roles of STAC assets.
+        trust_vrt: Whether .vrt files are scenes.
+
+    Raises:
+        GeosegError: Nothing or too much is named, or a document cannot be read.
+    """
+    if files is not None:
+        if scenes:
+            raise GeosegError("--bands with a file for each band is the scene: leave out SCENE")
+        return (band_files(files, model),)
+    if not scenes:
+        raise GeosegError("expected a SCENE: a raster, a folder, a glob, a STAC document or a list, got none")
+    bands = load_package(model_folder(model)).imagery.bands
+    return tuple(find_sources(scenes, bands, assets=assets, trust_vrt=trust_vrt))
 
 
 def band_files(files: Mapping[str, str], model: str | os.PathLike[str]) -> SceneSource:

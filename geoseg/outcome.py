@@ -10,6 +10,7 @@ import torch
 import zarr
 
 import geoseg
+from geoseg.io.addresses import shown
 from geoseg.io.ledger import Ledger, canonical_hash
 from geoseg.io.record import RECORD_VERSION, RunRecord
 from geoseg.plan import RunPlan
@@ -79,7 +80,7 @@ def record_of(plan: RunPlan, state: MosaicState, outcome: Outcome, argv: Sequenc
             "version": RECORD_VERSION,
             "status": outcome.status,
             "plan_hash": plan.plan_hash,
-            "argv": list(argv),
+            "argv": [shown(word) for word in argv],
             "inputs": [
                 {"path": part.path, "fingerprint": part.fingerprint}
                 for scene in plan.region.scenes

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import rasterio
 import torch
 from affine import Affine
 from hypothesis import settings
+from loopback import Web, loopback_server
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
@@ -120,3 +121,12 @@ def patchwork_scene(write_raster: WriteRaster) -> Path:
     patches_chw = rng.integers(0, 256, (3, 6, 6)).repeat(100, axis=1).repeat(100, axis=2)[:, :540, :600]
     rows, cols = np.mgrid[:540, :600]
     return write_raster(patches_chw.astype(np.uint8), mask_hw=(rows + cols > 160) & (rows + cols < 980), tiled=True)
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server on the loopback address, and readers that lose their patience within a second or two."""
+    for name, value in {"MAX_RETRY": "3", "RETRY_DELAY": "0.05", "TIMEOUT": "1", "CONNECTTIMEOUT": "1"}.items():
+        monkeypatch.setenv(f"GDAL_HTTP_{name}", value)
+    with loopback_server() as server:
+        yield server

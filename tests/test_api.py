@@ -273,7 +273,7 @@ def test_bad_options_are_refused_in_words(
 
 
 def test_no_scene_is_refused(tmp_path: Path, tiny_model: Path) -> None:
-    with pytest.raises(GeosegError, match="expected a scene, got none"):
+    with pytest.raises(GeosegError, match=r"expected a SCENE: .* got none"):
         geoseg.map_scenes([], tmp_path / "run", model=tiny_model)
     assert not (tmp_path / "run").exists()
 

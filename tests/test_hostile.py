@@ -22,10 +22,10 @@ KINDS = {
     "a VRT named .tif": "an XML document",
     "an MRF named .tif": "an XML document",
     "an inline VRT": "expected the path of a raster file on this machine",
-    "/vsimem": "expected the path of a raster file on this machine",
-    "/vsicurl": "expected the path of a raster file on this machine",
-    "/vsizip": "expected the path of a raster file on this machine",
-    "a URL": "expected the path of a raster file on this machine",
+    "/vsimem": "expected a path on this machine, or an address with https://",
+    "/vsicurl": "expected a path on this machine, or an address with https://",
+    "/vsizip": "expected a path on this machine, or an address with https://",
+    "a URL": "expected https, got",
     "a driver's prefix": "no such file",
     "a terabyte": "declares 650000 x 650000 px of 3 band(s), 1.27 TB",
     "a giant block": "in blocks of 20000 x 20000 px, 400 MB each",
@@ -85,7 +85,7 @@ def hostile(kind: str, folder: Path, write_raster: WriteRaster) -> tuple[str, Pa
         case "/vsimem" | "/vsicurl" | "/vsizip":
             return f"{kind}/{secret}", forbidden
         case "a URL":
-            return "https://example.org/scene.tif", forbidden
+            return "http://example.org/scene.tif", forbidden
         case "a driver's prefix":
             return f"GTIFF_DIR:1:{secret}", forbidden
         case _:

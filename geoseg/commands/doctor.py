@@ -116,7 +116,7 @@ def library(name: str) -> Check:
 
 def gdal() -> Check:
     """The drivers that GDAL has: those that geoseg opens, and none that opens other files."""
-    loaded = _imported("rasterio.env"), _imported("geoseg.io.drivers"), _imported("rasterio")
+    loaded = _imported("rasterio.env"), _imported("geoseg.io.formats"), _imported("rasterio")
     failed = next((module for module in loaded if isinstance(module, str)), None)
     if failed is not None:
         return Check("gdal", "fail", failed, "mend rasterio first")

@@ -1,6 +1,5 @@
 """What `geoseg inspect` says of a raster."""
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +13,10 @@ from rasterio.windows import Window
 from geoseg.catalog import load_model
 from geoseg.errors import GeosegError, SceneError
 from geoseg.grid import Grid, parse_crs
+from geoseg.io.addresses import shown
 from geoseg.io.drivers import open_raster
 from geoseg.io.scene import SceneOptions, describe_scene
+from geoseg.io.stamp import Stamp
 from geoseg.mapping import resolution_warning
 
 _OVERVIEW_PX = 1024
@@ -45,9 +46,9 @@ def scene_content(path: str, model_name: str, *, trust_vrt: bool = False) -> dic
         crs = None if dataset.crs is None else _crs(dataset)
         content = {
             "kind": "scene",
-            "path": path,
+            "path": shown(path),
             "driver": dataset.driver,
-            "bytes": os.stat(path).st_size,  # noqa: PTH116  # a path as text, as GDAL takes it
+            "bytes": Stamp.of(path).size,
             "height": dataset.height,
             "width": dataset.width,
             "bands": [

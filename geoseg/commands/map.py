@@ -15,18 +15,17 @@ from geoseg.io.gdal_environment import gdal_environment
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
-from geoseg.io.sources import SceneSource, find_sources
 from geoseg.layout import TileOptions
 from geoseg.mapping import (
     InputOptions,
     Resources,
-    band_files,
     carry_out,
     parse_band_files,
     parse_formats,
     parse_resolution,
     parse_stretch,
     plan_run,
+    scene_sources,
 )
 from geoseg.outcome import Outcome
 from geoseg.pipeline import nothing_to_do
@@ -99,6 +98,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("-o", "--output", "run_path", required=True, type=click.Path(path_type=Path), help="RUN folder.")
 @click.option("--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a model.")
 @click.option("--bands", type=_Bands(), help="Bands in the model's order, or a file for each (then no SCENE).")
+@click.option("--assets", type=_Names(), metavar="KEY,KEY", help="STAC assets to read, by key or role. [by bands]")
 @click.option("--stretch", type=_Stretch(), help="Values (or percentiles, 2%,98%) to map onto the model's range.")
 @click.option("--resolution", type=_Resolution(), default="model", show_default=True, help="Ground resolution.")
 @click.option("--crs", metavar="EPSG:N", help="CRS of the grid. [a scene's own, that of most, or UTM]")
@@ -162,6 +162,7 @@ def map_command(
     run_path: Path,
     model_name: str,
     bands: tuple[int, ...] | dict[str, str] | None,
+    assets: tuple[str, ...] | None,
     stretch: tuple[float, float] | PercentStretch | None,
     resolution: Resolution,
     crs: str | None,
@@ -193,7 +194,8 @@ def map_command(
 ) -> None:
     """Map each SCENE: classes of every pixel, and layers of objects, into the RUN folder.
 
-    A SCENE is a raster, a folder, a glob, or a text file that lists them; several go on one grid.
+    A SCENE is a raster (a file, or at https, s3, gs or az), a folder, a glob, a STAC Item, Catalog or Collection,
+    or a text file that lists them; several go on one grid.
 
     The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
     --simplify, --classes or --format it keeps the mosaic and does only what follows from them.
@@ -203,9 +205,12 @@ def map_command(
         os.environ.update(gdal_environment(trust_vrt=True))
     run = RunFolder(run_path)
     resources = Resources(device, precision, workers, threads_per_worker, memory, address, local)
+    files = bands if isinstance(bands, dict) else None
     plan = plan_run(
         run,
-        InputOptions(_sources(scenes, bands, model_name, trust_vrt=trust_vrt), merge, skip_bad, aoi),
+        InputOptions(
+            scene_sources(scenes, files, model_name, assets=assets, trust_vrt=trust_vrt), merge, skip_bad, aoi
+        ),
         model_name,
         SceneOptions(
             None if isinstance(bands, dict) else bands,
@@ -238,18 +243,6 @@ def map_command(
         click.echo(json.dumps(run.record(), indent=2))
     if failed:
         raise SystemExit(1)
-
-
-def _sources(
-    scenes: tuple[str, ...], bands: tuple[int, ...] | dict[str, str] | None, model: str, *, trust_vrt: bool
-) -> tuple[SceneSource, ...]:
-    if not isinstance(bands, dict):
-        if not scenes:
-            raise GeosegError("expected a SCENE: a raster, a folder, a glob, or a text file that lists them")
-        return tuple(find_sources(scenes, trust_vrt=trust_vrt))
-    if scenes:
-        raise GeosegError("--bands with a file for each band is the scene: leave out SCENE")
-    return (band_files(bands, model),)
 
 
 def _show(plan: RunPlan, run: Path, *, dry_run: bool, as_json: bool) -> None:

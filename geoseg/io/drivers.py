@@ -6,22 +6,19 @@ may answer, and `geoseg.io.gdal_environment` keeps the others from being registe
 """
 
 import os
-import warnings
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from rasterio.enums import Interleaving
-from rasterio.env import ensure_env
-from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
+from geoseg.io.addresses import is_remote
+from geoseg.io.formats import RASTER_DRIVERS, open_with_drivers, what_is
+from geoseg.io.remote import RemoteDataset
 from geoseg.io.vrt import vrt_sources
-
-RASTER_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
-"""Drivers that may open a user's raster."""
 
 _BLOCK_BYTES = 256 * 2**20
 """A block (tile or strip) is decoded whole, for each read again if it is larger than GDAL's cache."""
@@ -31,23 +28,31 @@ _HUGE_RATIO = 2000
 """Pixels of more bytes than the one are believed only if the file holds one byte for this many: imagery does not
 compress so far (deflate ends at 1032), and forged headers and all but empty files are told apart by nothing."""
 
-# rasterio.open takes one driver; its DatasetReader takes several, but does not register them by itself.
-_open_with_drivers: Callable[..., DatasetReader] = ensure_env(DatasetReader)
 
-
-def open_raster(path: str, *, trust_vrt: bool = False) -> DatasetReader:
-    """Open a local raster with a driver from the allow-list; reads its header, no pixels.
+def open_raster(path: str, *, trust_vrt: bool = False) -> DatasetReader | RemoteDataset:
+    """Open a raster with a driver from the allow-list; reads its header, no pixels.
 
     Args:
-        path: A file.
-        trust_vrt: Whether a file named .vrt may be one; its sources must still be rasters that this function
+        path: A file, or an address of a kind that is read (`geoseg.io.addresses`).
+        trust_vrt: Whether a file named .vrt may be one; its sources must still be local rasters that this function
             opens, no VRTs among them.
 
     Raises:
-        SceneError: No such file, not a file, empty, in no format of the allow-list, of a size that it cannot
-            hold, in blocks too large to decode, or with parts in files of other names or formats.
+        SceneError: No such file or no answer, not a file, empty, in no format of the allow-list, of a size that
+            it cannot hold, in blocks too large to decode, or with parts in files of other names or formats.
     """
-    if path.startswith("/vsi") or "://" in path or path.lstrip().startswith("<"):
+    if is_remote(path):
+        return RemoteDataset(path, _check_remote)
+    return _open_local(path, trust_vrt=trust_vrt)
+
+
+def _check_remote(name: str, dataset: DatasetReader, file_bytes: int | None) -> None:
+    _check_overviews(name, dataset)
+    _check_size(name, dataset, file_bytes)
+
+
+def _open_local(path: str, *, trust_vrt: bool = False) -> DatasetReader:
+    if is_remote(path) or path.lstrip().startswith("<"):
         raise SceneError(f"expected the path of a raster file on this machine, got {path!r}")
     file = Path(path)
     try:
@@ -68,7 +73,7 @@ def open_raster(path: str, *, trust_vrt: bool = False) -> DatasetReader:
     # GDAL opens sources when it opens a VRT, so they are looked at before.
     sources = vrt_sources(path) if is_vrt else []
     for source in sources:
-        open_raster(source).close()
+        _open_local(source).close()
     # A path from the root: what has a colon in it is no subdataset.
     absolute = os.path.abspath(path)  # noqa: PTH100  # resolving links would name another file in messages
     dataset = _open(absolute, head, ("VRT",) if is_vrt else RASTER_DRIVERS)
@@ -76,7 +81,7 @@ def open_raster(path: str, *, trust_vrt: bool = False) -> DatasetReader:
         _check_overviews(path, dataset)
         listed = [name for name in dataset.files if name != absolute] if is_vrt else []
         for source in listed:
-            open_raster(source).close()
+            _open_local(source).close()
         sources = sorted({*map(os.path.abspath, sources), *map(os.path.abspath, listed)})
         _check_size(path, dataset, file.stat().st_size + sum(Path(source).stat().st_size for source in sources))
     except SceneError:
@@ -87,14 +92,11 @@ def open_raster(path: str, *, trust_vrt: bool = False) -> DatasetReader:
 
 def _open(path: str, head: bytes, drivers: tuple[str, ...]) -> DatasetReader:
     try:
-        with warnings.catch_warnings():
-            # A file without georeference is refused in words, with the way out, by whoever needs one.
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return _open_with_drivers(path, driver=list(drivers))
+        return open_with_drivers(path, drivers)
     except RasterioIOError as error:
         raise SceneError(
             f"{path} cannot be opened as a raster: expected one of {', '.join(drivers)}, "
-            f"got {_what(head)}; convert it, for example with gdal_translate -of COG"
+            f"got {what_is(head)}; convert it, for example with gdal_translate -of COG"
         ) from error
     except UnicodeDecodeError as error:  # rasterio reads the CRS and its name while it opens
         raise SceneError(
@@ -109,7 +111,7 @@ def _check_sidecars(path: str) -> None:
         sidecar = f"{path}.{''.join(letters)}"
         if Path(sidecar).exists():
             try:
-                open_raster(sidecar).close()
+                _open_local(sidecar).close()
             except SceneError as error:
                 raise SceneError(f"the file beside {path} is not a raster to trust: {error}") from error
 
@@ -124,11 +126,12 @@ def _check_overviews(path: str, dataset: DatasetReader) -> None:
         )
 
 
-def _check_size(path: str, dataset: DatasetReader, file_bytes: int) -> None:
+def _check_size(path: str, dataset: DatasetReader, file_bytes: int | None) -> None:
     """Refuse what cannot be read in bounded memory, and headers that declare what the file cannot hold."""
     pixel_bytes = [_bytes_of(dtype) for dtype in dataset.dtypes]
     declared = dataset.height * dataset.width * sum(pixel_bytes)
-    if declared > _HUGE_BYTES and declared > _HUGE_RATIO * file_bytes:
+    # Of a file in a cloud nobody but GDAL knows the size: it is read by windows all the same.
+    if file_bytes is not None and declared > _HUGE_BYTES and declared > _HUGE_RATIO * file_bytes:
         raise SceneError(
             f"{path} declares {dataset.height} x {dataset.width} px of {dataset.count} band(s), {_size(declared)}, "
             f"in a file of {_size(file_bytes)}: expected a raster that holds its pixels; cut it to where it has "
@@ -154,13 +157,3 @@ def _size(count: int) -> str:
         if count >= 10**power:
             return f"{count / 10**power:.3g} {unit}"
     return f"{count} bytes"
-
-
-def _what(head: bytes) -> str:
-    if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
-        return "a TIFF whose directory cannot be read (cut short or damaged?)"
-    if head.lstrip()[:1] == b"<":
-        return "an XML document (a VRT is read with --trust-vrt if it is named .vrt; nothing else of the kind is)"
-    if all(byte in b"\t\n\r\f" or 32 <= byte < 127 for byte in head):
-        return "a text file"
-    return f"something else (first bytes {head[:8].hex(' ')})"

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -48,8 +48,9 @@ class SceneRef:
     the file is rotated or sheared, one that is aligned otherwise, or one in another CRS.
 
     Attributes:
-        path: Absolute path.
-        fingerprint: sha256 of the file's size, head and tail: another file under the same name is noticed.
+        path: Absolute path, or address without its query.
+        fingerprint: sha256 of the file's size, head and tail, or of what a server says of it: another file under
+            the same name is noticed.
         bands: 1-based band numbers in the model's order.
         band_rule: How they were chosen, in words.
         dtype: The file's data type.
@@ -70,6 +71,8 @@ class SceneRef:
         trust_vrt: Whether a file named .vrt may be one.
         notes: What the user should know about how the file is read, a sentence each.
         stamps: The files that it is read from, with masks and a VRT's sources, as they were when this was decided.
+        address: Where it is opened, if that is not `path`: an address with its query, which may hold a signature,
+            and is kept out of all that is written or said.
     """
 
     path: str
@@ -91,12 +94,18 @@ class SceneRef:
     trust_vrt: bool = False
     notes: tuple[str, ...] = ()
     stamps: tuple[Stamp, ...] = ()
+    address: str = field(default="", repr=False)
+
+    @property
+    def opened_at(self) -> str:
+        """Where it is opened; never to be shown."""
+        return self.address or self.path
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, for plan.json and its hash; what is only said about it is left out."""
         warp = None if self.warp is None else self.warp.to_json()
         content = {**asdict(self), "grid": self.grid.to_json(), "warp": warp}
-        del content["notes"], content["stamps"]
+        del content["notes"], content["stamps"], content["address"]
         return content
 
     @property
@@ -119,7 +128,7 @@ class SceneReader:
     def __init__(self, ref: SceneRef) -> None:
         self.ref = ref
         self.grid = ref.grid
-        self._dataset = open_raster(ref.path, trust_vrt=ref.trust_vrt)
+        self._dataset = open_raster(ref.opened_at, trust_vrt=ref.trust_vrt)
 
     def close(self) -> None:
         """Close the file."""
@@ -387,7 +396,7 @@ class ClassReader:
                 f"labels must be one band of whole numbers: {path} has {self._dataset.count} band(s) "
                 f"of {self._dataset.dtypes[0]}"
             )
-        with open_raster(scene.path, trust_vrt=scene.trust_vrt) as image:
+        with open_raster(scene.opened_at, trust_vrt=scene.trust_vrt) as image:
             corners = [(0, 0), (image.width, 0), (0, image.height), (image.width, image.height)]
             apart = [math.dist(~image.transform @ (self._dataset.transform @ corner), corner) for corner in corners]
         if max(apart) > 0.5:

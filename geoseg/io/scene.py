@@ -21,10 +21,12 @@ from rasterio.io import DatasetReader
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.imagery import Imagery
+from geoseg.io.addresses import is_remote, shown
 from geoseg.io.drivers import open_raster
 from geoseg.io.gcps import gcp_grid
 from geoseg.io.placing import Placed, place, warp_notes
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
+from geoseg.io.remote import identify, place_of
 from geoseg.io.slant import Slant, is_slanted
 from geoseg.io.stamp import Stamp
 from geoseg.io.warp import transformer
@@ -83,7 +85,7 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
     """Decide how a scene is read for a model.
 
     Args:
-        path: A raster file.
+        path: A raster file, or the address of one.
         imagery: What the model expects.
         options: What the user says about it.
 
@@ -93,7 +95,7 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
     """
     options = options or SceneOptions()
     look = look_at(path, imagery, options)
-    scale_yx = scale_for(path, look.ref.native_resolution_m, imagery.ground_resolution_m, options.resolution)
+    scale_yx = scale_for(shown(path), look.ref.native_resolution_m, imagery.ground_resolution_m, options.resolution)
     placed = place(
         look.source,
         scale_yx,
@@ -139,13 +141,15 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
         SceneError: The file cannot be opened, has no place on earth, or lacks bands or the data type.
     """
     with open_raster(path, trust_vrt=options.trust_vrt) as dataset:
-        source = _source_grid(path, dataset, options.assume_crs)
-        bands, band_rule = _choose_bands(path, dataset, imagery, options.bands)
-        dtype = _check_dtype(path, dataset, bands, imagery, stretched=options.stretch is not None)
+        name = shown(path)
+        source = _source_grid(name, dataset, options.assume_crs)
+        bands, band_rule = _choose_bands(name, dataset, imagery, options.bands)
+        dtype = _check_dtype(name, dataset, bands, imagery, stretched=options.stretch is not None)
         own = place(source, (1.0, 1.0), crs=None, align=False, keep_slant=True)
         ref = SceneRef(
-            path=str(Path(path).resolve()),
-            fingerprint=_fingerprint([Path(path), *_sources(path, dataset)]),
+            path=place_of(path)[0],
+            address=place_of(path)[1],
+            fingerprint=_fingerprint(path, dataset),
             bands=bands,
             band_rule=band_rule,
             dtype=dtype,
@@ -162,7 +166,7 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
             notes=_notes(dataset, bands, options.assume_crs),
-            stamps=tuple(Stamp.of(str(Path(file).resolve())) for file in dataset.files),
+            stamps=_stamps(path, dataset),
         )
         return Look(ref, source, _date(dataset))
 
@@ -427,11 +431,23 @@ def _sources(path: str, dataset: DatasetReader) -> list[Path]:
     return sorted(Path(file) for file in dataset.files if not Path(file).samefile(path))
 
 
-def _fingerprint(files: list[Path]) -> str:
-    """sha256 over size, first and last 64 KiB of each: cheap for any size, and a rewritten file does not pass."""
+def _stamps(path: str, dataset: DatasetReader) -> tuple[Stamp, ...]:
+    """All files that are read, as they are now; of an address that one alone, since nothing beside it is."""
+    if is_remote(path):
+        return (Stamp.of(path),)
+    return tuple(Stamp.of(str(Path(file).resolve())) for file in dataset.files)
+
+
+def _fingerprint(path: str, dataset: DatasetReader) -> str:
+    """sha256 over size, first and last 64 KiB of each file: cheap for any size, and a rewritten one does not pass.
+
+    Of a remote file over what its server says of it.
+    """
+    if is_remote(path):
+        return identify(path).fingerprint
     span = 65536
     digest = hashlib.sha256()
-    for file in files:
+    for file in [Path(path), *_sources(path, dataset)]:
         with file.open("rb") as stream:
             size = stream.seek(0, 2)
             stream.seek(0)

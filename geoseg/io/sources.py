@@ -1,18 +1,6 @@
-"""Scenes as the user handed them in: files, folders, globs and lists become addresses."""
+"""What a user hands in, before anything of it was opened."""
 
-import glob
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from geoseg.errors import SceneError
-
-_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".png", ".jpg", ".jpeg"})
-"""What a raster of a folder or a glob is called; what else lies there is left alone."""
-
-_LISTS = frozenset({".txt", ".lst"})
-_LIST_BYTES = 64 * 2**20
-_GLOB = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +8,9 @@ class SceneSource:
     """A scene as the user handed it in.
 
     Attributes:
-        files: One address (path or URI) with all bands, or one for each band of the model in its order.
+        files: One address (path or URI) with all bands, or one per band of the model in its order.
         date: ISO 8601 UTC date-time, or None.
-        name: What it is called (a STAC Item's id), or None to go by the file's name.
+        name: What it is called (STAC item id, any printable text: no file name), or None to go by the file's name.
         given_as: Where the user named it, for messages.
     """
 
@@ -30,69 +18,3 @@ class SceneSource:
     date: str | None = None
     name: str | None = None
     given_as: str = ""
-
-
-def find_sources(given: Sequence[str], *, trust_vrt: bool = False) -> list[SceneSource]:
-    """What arguments name, in their order, each file once.
-
-    An argument is a raster, a folder (its rasters by name, not those of folders in it), a glob (`**` goes into
-    folders), or a text file (.txt, .lst) with one of these a line, relative to the text file; lines that are empty
-    or begin with # are left out.
-
-    Args:
-        given: The arguments.
-        trust_vrt: Whether .vrt files of folders and globs are scenes.
-
-    Raises:
-        SceneError: A folder or glob holds no raster, or a list cannot be read or holds nothing.
-    """
-    suffixes = _SUFFIXES | ({".vrt"} if trust_vrt else frozenset())
-    found: dict[str, SceneSource] = {}
-    for argument in given:
-        for path in _paths(argument, suffixes):
-            found.setdefault(path, SceneSource((path,), given_as=argument))
-    if not found:
-        raise SceneError("expected a scene, got none")
-    return list(found.values())
-
-
-def _paths(argument: str, suffixes: frozenset[str]) -> Iterator[str]:
-    path = Path(argument)
-    if path.is_dir():
-        inside = sorted(str(file) for file in path.iterdir() if _is_raster(file, suffixes))
-        if not inside:
-            raise SceneError(f"{argument} is a folder without rasters ({', '.join(sorted(suffixes))})")
-        yield from inside
-    elif path.suffix.lower() in _LISTS and path.is_file():
-        yield from _listed(path, suffixes)
-    elif _GLOB & set(argument) and not path.exists():
-        every = glob.iglob(argument, recursive=True)  # noqa: PTH207  # Path.glob takes no pattern from the root
-        matches = sorted(match for match in every if _is_raster(Path(match), suffixes))
-        if not matches:
-            raise SceneError(f"{argument} matches no raster ({', '.join(sorted(suffixes))})")
-        yield from matches
-    else:
-        yield argument
-
-
-def _listed(path: Path, suffixes: frozenset[str]) -> Iterator[str]:
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(_LIST_BYTES + 1)
-        if len(text) > _LIST_BYTES:
-            raise SceneError(f"{path} is no list of scenes: it is longer than {_LIST_BYTES // 2**20} MiB")
-        lines = [line.strip() for line in text.decode("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SceneError(f"{path} cannot be read as a list of scenes: {reason}") from error
-    entries = [line for line in lines if line and not line.startswith("#")]
-    if not entries:
-        raise SceneError(f"{path} lists no scene: expected a path, folder or glob on each line")
-    for entry in entries:
-        if Path(entry).suffix.lower() in _LISTS:
-            raise SceneError(f"{path} lists another list, {entry}: name its scenes themselves")
-        yield from _paths(entry if "://" in entry else str(path.parent / entry), suffixes)
-
-
-def _is_raster(path: Path, suffixes: frozenset[str]) -> bool:
-    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()

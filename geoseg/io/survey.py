@@ -10,6 +10,7 @@ import numpy as np
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
+from geoseg.io.addresses import shown
 from geoseg.io.common_grid import GridRule, common_grid, kept_resolution_m
 from geoseg.io.placing import lay
 from geoseg.io.raster import SceneRef
@@ -170,7 +171,7 @@ def _single(source: SceneSource, name: str, imagery: Imagery, options: SceneOpti
 
 def _names(sources: Sequence[SceneSource]) -> list[str]:
     """What scenes are called: their own names, or the shortest ends of their paths that tell them apart."""
-    paths = [PurePosixPath(source.name or source.files[0]).parts or ("",) for source in sources]
+    paths = [PurePosixPath(source.name or shown(source.files[0])).parts or ("",) for source in sources]
     depth = dict.fromkeys(range(len(paths)), 1)
     while True:
         names = ["/".join(path[-depth[number] :]) for number, path in enumerate(paths)]
@@ -185,7 +186,7 @@ def _names(sources: Sequence[SceneSource]) -> list[str]:
 
 
 def _look(source: SceneSource, name: str, imagery: Imagery, options: SceneOptions) -> _Seen:
-    one = _Seen(name, source.files[0], source)
+    one = _Seen(name, shown(source.files[0]), source)
     try:
         if len(source.files) == 1:
             one.parts = (look_at(source.files[0], imagery, options),)

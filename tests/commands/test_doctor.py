@@ -12,7 +12,7 @@ import pytest
 
 from geoseg.commands import doctor
 from geoseg.commands.doctor import disk, library, memory, python, small_run, torchvision
-from geoseg.io.drivers import RASTER_DRIVERS
+from geoseg.io.formats import RASTER_DRIVERS
 
 
 def test_the_doctor_finds_nothing_that_fails_here(tmp_path: Path, tiny_model: Path) -> None:

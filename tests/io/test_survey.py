@@ -13,9 +13,10 @@ from scipy.ndimage import map_coordinates
 
 from geoseg.errors import SceneError
 from geoseg.imagery import Imagery
+from geoseg.io.inputs import find_sources
 from geoseg.io.region import RegionReader
 from geoseg.io.scene import SceneOptions
-from geoseg.io.sources import SceneSource, find_sources
+from geoseg.io.sources import SceneSource
 from geoseg.io.survey import Survey, survey
 
 WriteRaster = Callable[..., Path]
@@ -32,7 +33,7 @@ def noise(seed: int, height: int = 40, width: int = 50) -> NDArray[np.uint8]:
 
 
 def looked_at(paths: list[Path], rgb: Imagery, options: SceneOptions = NATIVE, *, skip_bad: bool = False) -> Survey:
-    return survey(find_sources([str(path) for path in paths]), rgb, options, skip_bad=skip_bad)
+    return survey(find_sources([str(path) for path in paths], rgb.bands), rgb, options, skip_bad=skip_bad)
 
 
 @pytest.fixture

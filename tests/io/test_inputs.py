@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from geoseg.errors import SceneError
-from geoseg.io.sources import find_sources
+from geoseg.io.inputs import find_sources
+
+BANDS = ("red", "green", "blue")
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def files(*given: str | Path, trust_vrt: bool = False) -> list[str]:
-    return [source.files[0] for source in find_sources([str(one) for one in given], trust_vrt=trust_vrt)]
+    return [source.files[0] for source in find_sources([str(one) for one in given], BANDS, trust_vrt=trust_vrt)]
 
 
 def test_a_folder_is_its_rasters_by_name(folder: Path) -> None:
@@ -61,9 +63,9 @@ def test_what_names_nothing_is_refused(tmp_path: Path, content: str | bytes, wor
     listed = tmp_path / "list.txt"
     listed.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(SceneError, match=words):
-        find_sources([str(listed)])
+        find_sources([str(listed)], BANDS)
 
 
 def test_nothing_at_all_is_refused() -> None:
     with pytest.raises(SceneError, match="got none"):
-        find_sources([])
+        find_sources([], BANDS)
