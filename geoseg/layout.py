@@ -26,6 +26,9 @@ BLOCKS_PER_WORKER = 20
 MOST_EXCESS = 1.10
 """Tiles evaluated over tiles needed, at most, for the sake of `BLOCKS_PER_WORKER`."""
 
+_TILE_COST = 2.5
+"""Evaluating a tile takes about as long as blending, writing, labelling and outlining so many times its pixels."""
+
 _MOST_CHUNKS = 11
 """Chunks across a block; wider ones save few tiles more, and memory must not grow with the raster."""
 
@@ -96,6 +99,8 @@ def lay_blocks(
     most = across if across <= _WHOLE_CHUNKS else _MOST_CHUNKS
     while most > 1 and not fits(plan(most)):
         most -= 1
+    if where is not None:
+        return _where_scenes_lie([plan(chunks) for chunks in range(1, most + 1)], workers)
     affordable: list[BlockPlan] = []
     tried = set()
     for columns in range(math.ceil(across / most), across + 1):
@@ -112,6 +117,17 @@ def lay_blocks(
             if len(blocks) >= BLOCKS_PER_WORKER * workers:
                 break
     return affordable[-1] if affordable else plan(most)
+
+
+def _where_scenes_lie(plans: Sequence[BlockPlan], workers: int) -> BlockPlan:
+    """Of blocks of several widths those that cost least: wide ones save tiles, narrow ones hold less of nothing."""
+
+    def cost(blocks: BlockPlan) -> float:
+        area = sum(block.window.height * block.window.width for block in blocks)
+        return blocks.tiles_evaluated * _TILE_COST * blocks.lattice.tile_px**2 + area
+
+    enough = [blocks for blocks in plans if len(blocks) >= BLOCKS_PER_WORKER * workers]
+    return min(enough or plans, key=cost)
 
 
 def excess(blocks: BlockPlan) -> float:

@@ -7,22 +7,17 @@ what has no marker; other options for the layers redo the stages that depend on 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.errors import GeosegError, StoppedError
 from geoseg.groups import Group, groups_apart
-from geoseg.io.cog import write_class_cog
-from geoseg.io.layers import Batches, Source, write_geojson, write_geopackage
+from geoseg.io.layers import Source
 from geoseg.io.ledger import canonical_hash
-from geoseg.io.raster_index import write_index
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.progress import stage_progress
-from geoseg.report.picture import RegionPicture
-from geoseg.report.preview import most_covered, write_preview
 from geoseg.resume import keep_plan, mend
 from geoseg.runner import Runner, Unit, is_disk_full
 from geoseg.stages import Stages
@@ -33,12 +28,12 @@ from geoseg.work.class_rasters import (
     WriteGroups,
     group_outputs,
     group_raster,
-    indexed_groups,
     keep_rasters,
 )
-from geoseg.work.features import PlaceFeatures, features_of, owner_keys
+from geoseg.work.features import PlaceFeatures, owner_keys
 from geoseg.work.objects import LabelBlocks, join_seams
 from geoseg.work.outlines import TraceBlocks
+from geoseg.work.outputs import OutputKind, WriteOutputs
 from geoseg.work.overviews import ReduceBlocks, level_key, level_windows
 from geoseg.work.predict import PredictBlocks
 from geoseg.work.stage_files import StageFiles
@@ -144,8 +139,8 @@ class _Story:
             **self.plan.layers_content,
         }
         for kind in self._formats(layers):
-            self.stages.once("layers", kind, layers, partial(self._write_layers, kind, shapes))
-        self.stages.once("preview", _WHOLE, layers, partial(self._write_preview, state, shapes))
+            self._once(kind, state, shapes, (), layers)
+        self._once("preview", state, shapes, self._groups(state) or (), layers)
 
     def _predict(self) -> None:
         done = self.run.ledger("mosaic").done()
@@ -234,7 +229,7 @@ class _Story:
         groups = self._groups(state)
         if groups is None:
             keep_rasters(self.run, {WHOLE_RASTER})
-            self.stages.once("cog", _WHOLE, depends, partial(self._write_cog, state))
+            self._once("cog", state, "", (), depends)
             return
         keep_rasters(self.run, {RASTER_INDEX, *map(group_raster, range(len(groups)))})
         hashed = canonical_hash(depends)
@@ -244,57 +239,32 @@ class _Story:
         job = WriteGroups(self.run, self.grid, self.plan.labels, self.plan.plan_hash, hashed)
         _all_done("cog", self.stages.units("cog", job, units, lambda numbered: numbered[1].covered_px))
         self.outcome.outputs += group_outputs(self.run, len(groups))
-        self.stages.once("index", _WHOLE, depends, partial(self._write_index, len(groups)))
-
-    def _write_cog(self, state: MosaicState) -> list[dict[str, Any]]:
-        path = self.run.path / WHOLE_RASTER
-        covered = [block.window for block in self._with_data(state)]
-        labels, run_id = self.plan.labels, self.plan.plan_hash
-        write_class_cog(path, self.run.mosaic, self.grid, labels, run_id, self.grid.window, covered)
-        return [self.stages.output(path, "cog", None)]
-
-    def _write_index(self, groups: int) -> list[dict[str, Any]]:
-        path = self.run.path / RASTER_INDEX
-        path.parent.mkdir(exist_ok=True)
-        write_index(path, indexed_groups(self.run, groups), self.grid, self.plan.plan_hash)
-        return [self.stages.output(path, "gpkg-index", None)]
+        self._once("index", state, "", groups, depends)
 
     def _groups(self, state: MosaicState) -> tuple[Group, ...] | None:
         """The groups of blocks with data where they lie far apart; None where the grid is one raster."""
         covered = [block.window for block in self._with_data(state)]
         return groups_apart(covered, self.grid.height, self.grid.width)
 
-    def _write_layers(self, kind: LayerFormat, shapes: str) -> list[dict[str, Any]]:
-        self.run.layers.mkdir(exist_ok=True)
-        source = Source(self.plan.plan_hash, len(self.outcome.quarantined), self.scenes)
-        layers = self._features(shapes)
-        labels, crs = self.plan.labels, self.grid.crs
-        match kind:
-            case "geojson":
-                outputs = []
-                for layer, batches in layers.items():
-                    path = self.run.layers / f"{layer}.geojson"
-                    count = write_geojson(path, batches, labels, crs, source)
-                    outputs.append(self.stages.output(path, kind, count))
-                return outputs
-            case "gpkg":
-                path = self.run.layers / "geoseg.gpkg"
-                counts = write_geopackage(path, layers, labels, crs, source)
-                return [self.stages.output(path, kind, sum(counts.values()))]
-
-    def _write_preview(self, state: MosaicState, shapes: str) -> list[dict[str, Any]]:
-        path = self.run.path / "preview.png"
-        groups = self._groups(state) or ()
-        rows = most_covered(groups, [group_raster(number) for number in range(len(groups))])
-        picture, features = RegionPicture(self.plan.region), self._features(shapes)
-        write_preview(path, picture, self.grid, rows, self.run.mosaic, features, self.plan.labels)
-        return [self.stages.output(path, "png", None)]
-
-    def _features(self, shapes: str) -> dict[str, Batches]:
-        """The features of each layer that is written."""
-        return {
-            layer: partial(features_of, self.run, shapes, class_id) for class_id, layer in self.plan.layer_classes
-        }
+    def _once(
+        self, kind: OutputKind, state: MosaicState, shapes: str, groups: tuple[Group, ...], depends: dict[str, Any]
+    ) -> None:
+        """Have one output written, unless it is there and depends on the same."""
+        layers = kind if kind in get_args(LayerFormat) else None
+        job = WriteOutputs(
+            run=self.run,
+            region=self.plan.region,
+            labels=self.plan.labels,
+            source=Source(self.plan.plan_hash, len(self.outcome.quarantined), self.scenes),
+            layers=self.plan.layer_classes,
+            shapes=shapes,
+            covered=tuple(block.window for block in self._with_data(state)),
+            groups=groups,
+            stage="layers" if layers else kind,
+            key=layers or _WHOLE,
+            depends=depends,
+        )
+        self.stages.once(job.stage, job.key, depends, job, kind)
 
 
 def _block_px(block: Block) -> int:

@@ -1,13 +1,12 @@
-"""How a stage of a run is done: by workers, unit by unit, or in this process, once; resumable and timed."""
+"""How a stage of a run is done: by workers, unit by unit or as one; resumable and timed."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from geoseg.errors import GeosegError
 from geoseg.heap import release_heap
-from geoseg.io.ledger import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import Outcome
 from geoseg.progress import stage_progress
@@ -69,14 +68,18 @@ class Stages:
                 )
         return failed
 
-    def once(self, stage: str, key: str, depends: dict[str, Any], work: Callable[[], list[dict[str, Any]]]) -> None:
-        """Do one unit of a stage in this process, unless its outputs are there and depend on the same.
+    def once(self, stage: str, key: str, depends: dict[str, Any], job: Job[ItemT], item: ItemT) -> None:
+        """Have one unit of a stage done, unless its outputs are there and depend on the same.
 
         Args:
             stage: Its name.
             key: The unit's key.
             depends: All that the outputs depend on.
-            work: Writes them, and says of each what `output` does.
+            job: Writes them, and a marker with `depends` and the `outputs`, as run.json has them.
+            item: What the job is asked for.
+
+        Raises:
+            GeosegError: It failed for good.
         """
         ledger = self.run.ledger(stage)
         if key in ledger.done():
@@ -85,11 +88,9 @@ class Stages:
             if marker["depends"] == depends and there:
                 self.outcome.outputs += marker["outputs"]
                 return
-        with self.timed(stage), stage_progress(stage, 1) as advance:
-            outputs = work()
-            advance(1)
-        ledger.commit(key, {"depends": depends, "outputs": outputs})
-        self.outcome.outputs += outputs
+        for error in self.units(stage, job, [Unit(key, item)], lambda _: 1).values():
+            raise GeosegError(f"{stage} cannot be written: {error}")
+        self.outcome.outputs += ledger.record(key)["outputs"]
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -101,8 +102,3 @@ class Stages:
             sums = self.outcome.stages.setdefault(stage, {})
             sums["seconds"] = round(sums.get("seconds", 0) + time.perf_counter() - start, 2)
             release_heap()
-
-    def output(self, path: Path, kind: str, features: int | None) -> dict[str, Any]:
-        """What the record says of a file that is written: its kind, how many features, its sha256."""
-        name = path.relative_to(self.run.path).as_posix()
-        return {"path": name, "format": kind, "features": features, "sha256": file_sha256(path)}
