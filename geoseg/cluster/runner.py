@@ -76,6 +76,8 @@ class RayRunner:
             **gdal_environment(trust_vrt=self._trust_vrt),
             "OMP_NUM_THREADS": str(self._threads),
             "MKL_NUM_THREADS": str(self._threads),
+            # Each thread's own heap would keep what it once held: two are enough for three threads.
+            "MALLOC_ARENA_MAX": "2",
             # An actor that Ray gives no GPU may still have been told which one to use (--device cuda:1).
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         }

@@ -64,7 +64,8 @@ def common_grid(scenes: Sequence[Grid], rule: GridRule) -> tuple[Grid, str]:
     right, top = max(b[2] for b in bounds), max(b[3] for b in bounds)
     anchor: tuple[float, float] | None
     if rule.resolution_m is None and native:
-        height, width, row, col = Counter(map(_lattice, native)).most_common()[0][0]
+        counts = Counter(map(_lattice, native))
+        height, width, row, col = min(counts, key=lambda lattice: (-counts[lattice], lattice))
         of_lattice = [scene for scene in native if _lattice(scene) == (height, width, row, col)]
         # Any of them will do but for the last bits of its numbers: the first from the north-west.
         chosen = min(of_lattice, key=lambda scene: (-scene.transform.f, scene.transform.c, scene.transform[:6]))

@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geoseg.grid import Window
 from geoseg.io.mosaic import CHUNK_PX, majority_of_four, mean_of_four
 from geoseg.io.run_folder import RunFolder
+from geoseg.labels import NODATA_CLASS
 
 _WINDOW_PX = 2 * CHUNK_PX
 
@@ -40,13 +44,29 @@ class ReduceBlocks:
             )
             classes_hw = mosaic.read(self.level - 1, "classes", source)
             confidence_hw = mosaic.read(self.level - 1, "confidence", source)
-            mosaic.write(self.level, "classes", window, majority_of_four(classes_hw))
-            mosaic.write(self.level, "confidence", window, mean_of_four(confidence_hw))
+            small_hw = np.full((2, *window.shape), NODATA_CLASS, np.uint8)
+            held = _held(classes_hw)
+            if held is not None:
+                rows, cols = held
+                at = slice(rows.start // 2, -(-rows.stop // 2)), slice(cols.start // 2, -(-cols.stop // 2))
+                small_hw[0, *at] = majority_of_four(classes_hw[held])
+                small_hw[1, *at] = mean_of_four(confidence_hw[held])
+            mosaic.write(self.level, "classes", window, small_hw[0])
+            mosaic.write(self.level, "confidence", window, small_hw[1])
             chunks = mosaic.chunk_hashes(self.level, ("classes", "confidence"), window)
             ledger.commit(level_key(self.level, window), {"depends": self.depends, "chunks": chunks})
             return {}
 
         return reduce
+
+
+def _held(classes_hw: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """The rows and columns, from even ones, that hold data; None where there is none."""
+    valid_hw = classes_hw != NODATA_CLASS
+    rows, cols = np.flatnonzero(valid_hw.any(axis=1)), np.flatnonzero(valid_hw.any(axis=0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]) // 2 * 2, int(rows[-1]) + 1), slice(int(cols[0]) // 2 * 2, int(cols[-1]) + 1)
 
 
 def level_key(level: int, window: Window) -> str:

@@ -60,6 +60,11 @@ def test_scenes_on_the_lattice_of_most_are_read_as_they_are() -> None:
     assert as_they_are == [True, True, False, True]
 
 
+def test_as_many_of_each_lattice_leave_no_choice_to_the_order() -> None:
+    scenes = [scene(300000, 2770000, side) for side in (1.0, 0.5)]
+    assert common_grid(scenes, KEEP) == common_grid(scenes[::-1], KEEP)
+
+
 def test_the_crs_of_most_is_taken_and_degrees_become_utm() -> None:
     other = scene(400000, 2770000, crs="EPSG:32639")
     grid, words = common_grid([other, scene(300000, 2770000), scene(300100, 2770000)], KEEP)
