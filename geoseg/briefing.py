@@ -5,6 +5,7 @@ from pathlib import Path
 
 from geoseg.grid import parse_crs
 from geoseg.groups import WHOLE_PX
+from geoseg.io.amplification import read_amplification
 from geoseg.io.raster import SceneRef
 from geoseg.io.survey import Row
 from geoseg.layout import BLOCKS_PER_WORKER, MOST_EXCESS, excess
@@ -51,6 +52,7 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
             f"{blocks.lattice.overlap_px} px; {evaluated} evaluated, "
             f"{evaluated / needed:.2f} times what is needed"
         ),
+        f"reads    {read_amplification(region, blocks):.2f} times what is needed of the files",
         (
             f"runs on  {plan.workers} worker(s) on {numerics.device} in {numerics.precision}, "
             f"{numerics.threads} thread(s) each, {plan.worker_bytes / 2**20:.0f} MiB each at most"
@@ -81,6 +83,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
     lines = [f"scenes   {used} of {len(rows)} are mapped"]
     for row in shown:
         facts = f"{row.crs:<12}{row.gsd_m:>8.3g} m  {row.dtype:<8}bands {row.bands:<8}{(row.date or '-')[:10]:<12}"
+        facts += f"{row.nodata_share:>4.0%} nodata  " if row.nodata_share == row.nodata_share else " " * 13
         facts = facts if row.crs else "cannot be mapped  "
         lines.append(f"         {_shortened(row.name):<{width}}  {facts}{row.problem}".rstrip())
     if len(rows) > len(shown):

@@ -119,7 +119,7 @@ def test_each_feature_names_the_scene_of_most_of_its_pixels_and_its_date(run: Ru
     scene_hw = np.asarray(run.array("scene")[...])
     classes_hw = np.asarray(run.array("classes")[...])
     assert np.array_equal(scene_hw == 65535, classes_hw == NODATA_CLASS)
-    names = run.array("scene").attrs["scenes"]
+    names: list[str] = run.array("scene").attrs["scenes"]  # type: ignore[assignment]  # JSON of any kind
     assert sorted(names) == ["first.tif", "second.tif", "south.tif", "zone39.tif"]
     width = classes_hw.shape[1]
     crossing = 0

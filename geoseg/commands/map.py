@@ -31,6 +31,7 @@ from geoseg.outcome import Outcome
 from geoseg.pipeline import nothing_to_do
 from geoseg.plan import LayerOptions, RunPlan
 from geoseg.predict import Precision
+from geoseg.probe import probe
 from geoseg.progress import bounded_by
 
 
@@ -156,6 +157,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("--fresh", is_flag=True, help="Start the run in the folder over: what it wrote is deleted first.")
 @click.option("--mixed-numerics", is_flag=True, help="Go on with what other hardware or threads began.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--no-probe", is_flag=True, help="Of a dry run: time no tiles, and estimate nothing from them.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json (or the plan) as one document on stdout.")
 def map_command(
     scenes: tuple[str, ...],
@@ -190,6 +192,7 @@ def map_command(
     fresh: bool,
     mixed_numerics: bool,
     dry_run: bool,
+    no_probe: bool,
     as_json: bool,
 ) -> None:
     """Map each SCENE: classes of every pixel, and layers of objects, into the RUN folder.
@@ -229,6 +232,8 @@ def map_command(
     )
     _show(plan, run_path, dry_run=dry_run, as_json=as_json)
     if dry_run:
+        if not (no_probe or as_json):
+            click.echo(f"takes    {probe(plan)}")
         return
     failed = False
     if fresh:

@@ -70,6 +70,7 @@ class SceneRef:
         value_range: Least and greatest value that the model knows.
         trust_vrt: Whether a file named .vrt may be one.
         notes: What the user should know about how the file is read, a sentence each.
+        block_shape: (height, width) of the file's own blocks, which are decoded whole.
         stamps: The files that it is read from, with masks and a VRT's sources, as they were when this was decided.
         address: Where it is opened, if that is not `path`: an address with its query, which may hold a signature,
             and is kept out of all that is written or said.
@@ -94,6 +95,7 @@ class SceneRef:
     trust_vrt: bool = False
     notes: tuple[str, ...] = ()
     stamps: tuple[Stamp, ...] = ()
+    block_shape: tuple[int, int] = (1, 1)
     address: str = field(default="", repr=False)
 
     @property
@@ -105,7 +107,8 @@ class SceneRef:
         """A JSON object, for plan.json and its hash; what is only said about it is left out."""
         warp = None if self.warp is None else self.warp.to_json()
         content = {**asdict(self), "grid": self.grid.to_json(), "warp": warp}
-        del content["notes"], content["stamps"], content["address"]
+        for said in ("notes", "stamps", "address", "block_shape"):
+            del content[said]
         return content
 
     @property

@@ -167,6 +167,7 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
             trust_vrt=options.trust_vrt,
             notes=_notes(dataset, bands, options.assume_crs),
             stamps=_stamps(path, dataset),
+            block_shape=dataset.block_shapes[bands[0] - 1],
         )
         return Look(ref, source, _date(dataset))
 
@@ -285,7 +286,7 @@ def _placing_notes(source: Grid, placed: Placed) -> tuple[str, ...]:
     """What is not as one might expect of where its pixels are put."""
     notes = warp_notes(placed)
     if isinstance(placed.warp, Slant) and not is_slanted(source.transform, source.height, source.width):
-        notes.append("the scene's pixels are resampled (bilinear) onto the aligned grid")
+        notes.append("the scene's pixels are resampled (bilinear), since they do not lie on those of the grid")
     elif isinstance(placed.warp, Slant):
         t = source.transform
         angle = math.degrees(math.atan2(t.d, t.a))

@@ -15,6 +15,7 @@ from geoseg.io.common_grid import GridRule, common_grid, kept_resolution_m
 from geoseg.io.placing import lay
 from geoseg.io.raster import SceneRef
 from geoseg.io.region import MOST_SCENES, MergeRule, Region, Scene
+from geoseg.io.sample import sample_scene
 from geoseg.io.scene import (
     KEEP_RATIO,
     Look,
@@ -48,6 +49,7 @@ class Row:
         bands: Which of its bands are read.
         dtype: Its data type.
         date: When it was taken.
+        nodata_share: How much of a sample of it holds no data, 0 to 1.
         problem: What is wrong with it or worth knowing, in words.
         used: Whether it is part of the region.
     """
@@ -58,6 +60,7 @@ class Row:
     bands: str = ""
     dtype: str = ""
     date: str | None = None
+    nodata_share: float = math.nan
     problem: str = ""
     used: bool = True
 
@@ -87,6 +90,7 @@ class _Seen:
     uri: str
     source: SceneSource
     parts: tuple[Look, ...] = ()
+    nodata_share: float = math.nan
     problem: str = ""
     bad: bool = False
 
@@ -153,6 +157,8 @@ def survey(
         raise SceneError(_named(seen, "none of the scenes can be mapped"))
     ordered, notes = _in_order([one for one in seen if one.uri in scenes and not one.problem], merge)
     _mark_far(ordered)
+    for one in ordered:
+        _take_sample(one, scenes[one.uri].parts, imagery)
     region = Region(grid, tuple(scenes[one.uri] for one in ordered), merge)
     notes += [f"left out: {one.name}: {one.problem}" for one in seen if one.bad]
     notes += [f"{one.name}: {one.problem}" for one in seen if one.problem and not one.bad]
@@ -164,9 +170,11 @@ def _single(source: SceneSource, name: str, imagery: Imagery, options: SceneOpti
     ref = describe_scene(source.files[0], imagery, options)
     look = look_at(source.files[0], imagery, options)
     one = _Seen(name, ref.path, source, (look,))
+    _take_sample(one, (ref,), imagery)
     region = replace(Region.of(ref, name, one.date), merge=merge)
     words = "the scene's own CRS" if options.crs is None else "as asked"
-    return Survey(region, (_row(one),), words, ref.notes)
+    notes = (*ref.notes, *((one.problem,) if one.problem else ()))
+    return Survey(region, (_row(one),), words, notes)
 
 
 def _names(sources: Sequence[SceneSource]) -> list[str]:
@@ -202,13 +210,7 @@ def _look(source: SceneSource, name: str, imagery: Imagery, options: SceneOption
 
 def _band(file: str, number: int, imagery: Imagery, options: SceneOptions) -> Look:
     """A file with one band of the model."""
-    of_band = replace(
-        imagery,
-        bands=imagery.bands[number : number + 1],
-        mean=imagery.mean[number : number + 1],
-        std=imagery.std[number : number + 1],
-    )
-    return look_at(file, of_band, replace(options, bands=(1,)))
+    return look_at(file, _some_bands(imagery, number, number + 1), replace(options, bands=(1,)))
 
 
 def _mark_copies(seen: Sequence[_Seen]) -> None:
@@ -285,6 +287,26 @@ def _in_order(good: list[_Seen], merge: MergeRule) -> tuple[list[_Seen], list[st
             return sorted(by_uri, key=lambda one: one.date or "", reverse=True), notes
 
 
+def _take_sample(one: _Seen, parts: Sequence[SceneRef], imagery: Imagery) -> None:
+    """Look at a few windows of each file, on its own rows and columns and with the stretch that is decided."""
+    shares, doubts, begin = [], [], 0
+    for look, part in zip(one.parts, parts, strict=True):
+        sample = sample_scene(replace(look.ref, stretch=part.stretch))
+        shares.append(sample.valid_share)
+        doubts += [sample.damage, sample.doubt(_some_bands(imagery, begin, begin + len(part.bands)))]
+        begin += len(part.bands)
+    one.nodata_share = 1 - min(shares)
+    if one.nodata_share == 1 and not any(doubts):
+        doubts = ["no data in a sample of it"]
+    one.problem = "; ".join(doubt for doubt in (one.problem, *doubts) if doubt)
+
+
+def _some_bands(imagery: Imagery, start: int, stop: int) -> Imagery:
+    """What a model expects of some of its bands."""
+    at = slice(start, stop)
+    return replace(imagery, bands=imagery.bands[at], mean=imagery.mean[at], std=imagery.std[at])
+
+
 def _mark_far(good: Sequence[_Seen]) -> None:
     """Scenes that lie far from all others may be misplaced."""
     if len(good) < 3:
@@ -339,6 +361,7 @@ def _row(one: _Seen) -> Row:
         bands if len(one.parts) == 1 else f"{len(one.parts)} files",
         ref.dtype,
         one.date,
+        one.nodata_share,
         one.problem,
         used=not one.bad and not one.problem.startswith("the same as"),
     )
