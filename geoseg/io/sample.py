@@ -7,11 +7,15 @@ import numpy as np
 
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
+from geoseg.io.addresses import is_remote
 from geoseg.io.raster import DamagedError, SceneReader, SceneRef
 
 _SIDE_PX = 128
 _ACROSS = 4
 """Windows along each axis of a scene that are looked at."""
+
+_ACROSS_REMOTE = 2
+"""Likewise of a scene at an address, where each asks a server."""
 
 _FAR = 2.0
 """A band whose mean lies so many of the model's standard deviations from the model's own is not what it knows."""
@@ -64,7 +68,8 @@ def sample_scene(ref: SceneRef) -> Sample:
     damage = ""
     reader = SceneReader(ref)
     try:
-        for row, col in product(_starts(grid.height), _starts(grid.width)):
+        across = _ACROSS_REMOTE if is_remote(ref.path) else _ACROSS
+        for row, col in product(_starts(grid.height, across), _starts(grid.width, across)):
             window = Window(row, col, min(_SIDE_PX, grid.height), min(_SIDE_PX, grid.width))
             try:
                 image_chw, valid_hw = reader.read(window)
@@ -82,8 +87,8 @@ def sample_scene(ref: SceneRef) -> Sample:
     return Sample(valid / seen, tuple(mean.tolist()), tuple(std.tolist()), damage)
 
 
-def _starts(size: int) -> list[int]:
-    """Where windows begin along an axis, at most `_ACROSS` that do not overlap."""
+def _starts(size: int, most: int) -> list[int]:
+    """Where windows begin along an axis, at most so many that do not overlap."""
     last = max(0, size - _SIDE_PX)
-    count = min(_ACROSS, max(1, size // _SIDE_PX))
+    count = min(most, max(1, size // _SIDE_PX))
     return sorted({round(start) for start in np.linspace(0, last, count).tolist()})

@@ -58,7 +58,7 @@ class Votes:
         return cls(ids[first], scene[first], sums)
 
     def take(self, ids: NDArray[np.int64]) -> "Votes":
-        """Those of some objects."""
+        """Those of some objects, by their ids (m,)."""
         mine = np.isin(self.id, ids)
         return Votes(self.id[mine], self.scene[mine], self.pixels[mine])
 
