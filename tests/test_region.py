@@ -1,6 +1,9 @@
 """Runs over several scenes: the same bytes whatever their order and the blocks, and every feature has its scene."""
 
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -191,3 +194,34 @@ def test_the_command_shows_a_table_and_leaves_out_what_is_bad_only_when_told(
     assert "Mpx lie in several scenes" in shown.output
     assert "left out: empty.tif" in shown.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_thousand_scenes_need_few_file_handles(tiny_model: Path, tmp_path: Path) -> None:
+    """Forty by fifty scenes of 16 px side by side, in a process that may open 128 files."""
+    whole = patches(9, 40 * 16, 50 * 16)
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": 16, "width": 16, "crs": "EPSG:32640"}
+    for row in range(40):
+        for col in range(50):
+            transform = Affine(1, 0, 320000 + 16 * col, 0, -1, 2770000 - 16 * row)
+            with rasterio.open(folder / f"{row:02}{col:02}.tif", "w", **profile, transform=transform) as file:
+                file.write(whole[:, 16 * row : 16 * row + 16, 16 * col : 16 * col + 16])
+    words = [sys.executable, "-m", "geoseg.cli", "map", str(folder), "-o", str(tmp_path / "run"), "--local"]
+    words += ["--model", str(tiny_model)]
+    done = subprocess.run(
+        words,
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "2000 of 2000 are mapped" in done.stderr
+    profile |= {"height": 640, "width": 800, "transform": Affine(1, 0, 320000, 0, -1, 2770000)}
+    with rasterio.open(tmp_path / "one.tif", "w", **profile) as file:
+        file.write(whole)
+    one = mapped([tmp_path / "one.tif"], tmp_path / "one", tiny_model)
+    assert np.array_equal(geoseg.open_run(tmp_path / "run").array("classes")[...], one.array("classes")[...])
