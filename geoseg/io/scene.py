@@ -94,8 +94,18 @@ def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = N
             does not know, or is too coarse.
     """
     options = options or SceneOptions()
-    look = look_at(path, imagery, options)
-    scale_yx = scale_for(shown(path), look.ref.native_resolution_m, imagery.ground_resolution_m, options.resolution)
+    return settle(look_at(path, imagery, options), imagery, options)
+
+
+def settle(look: "Look", imagery: Imagery, options: SceneOptions) -> SceneRef:
+    """Decide how a scene is read that stands alone, on a grid of its own.
+
+    Raises:
+        SceneError: It holds values that the model does not know, has no place on earth, or is too coarse.
+    """
+    scale_yx = scale_for(
+        look.ref.path, look.ref.native_resolution_m, imagery.ground_resolution_m, options.resolution
+    )
     placed = place(
         look.source,
         scale_yx,

@@ -20,10 +20,10 @@ from geoseg.io.scene import (
     KEEP_RATIO,
     Look,
     SceneOptions,
-    describe_scene,
     look_at,
     refuse_data_off_the_earth,
     scale_for,
+    settle,
     with_stretch,
 )
 from geoseg.io.sources import SceneSource
@@ -167,8 +167,8 @@ def survey(
 
 
 def _single(source: SceneSource, name: str, imagery: Imagery, options: SceneOptions, merge: MergeRule) -> Survey:
-    ref = describe_scene(source.files[0], imagery, options)
     look = look_at(source.files[0], imagery, options)
+    ref = settle(look, imagery, options)
     one = _Seen(name, ref.path, source, (look,))
     _take_sample(one, (ref,), imagery)
     region = replace(Region.of(ref, name, one.date), merge=merge)
