@@ -132,7 +132,7 @@ def test_gdal_stays_as_the_caller_has_it(tmp_path: Path, scene: Path, tiny_model
             geoseg.map_scenes,
             "map",
             {"scene": "scenes", "run_path": "output", "model_name": "model"},
-            {"dry_run", "as_json"},
+            {"dry_run", "no_probe", "as_json"},
         ),
         (geoseg.train_model, "train", {"config_file": "config"}, set()),
     ],

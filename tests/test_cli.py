@@ -51,7 +51,7 @@ BAD_SCENES = {
     "missing": "no such file",
     "text": "a text file",
     "empty": "is empty (0 bytes)",
-    "folder": "got a folder",
+    "folder": "is a folder without rasters",
     "complex": "holds complex64",
     "two-bands": "expects 3 bands (red, green, blue)",
     "uint16": "--stretch LO,HI",

@@ -185,7 +185,7 @@ def test_geopandas_sees_crs_and_schema(run: geoseg.Run) -> None:
     for name in run.layers:
         frame = geopandas.read_file(run.geopackage, layer=name)
         assert frame.crs == run.grid.crs
-        assert list(frame.columns) == ["id", "class", "confidence", "area_m2", "geometry"]
+        assert list(frame.columns) == ["id", "class", "confidence", "area_m2", "scene", "date", "geometry"]
         kinds = [frame[column].dtype.kind for column in ("id", "confidence", "area_m2")]
         assert kinds == ["i", "f", "f"]
         assert set(frame["class"]) <= {name.removesuffix("s")}
