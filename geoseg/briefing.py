@@ -114,7 +114,8 @@ def _coverage(plan: RunPlan) -> list[str]:
     )
     if plan.aoi is not None:
         line += f"; {found.gap_px / 1e6:.4g} Mpx of the area of interest in none"
-    return [line, *(f"         {row}" for row in found.picture)]
+    legend = "(. less than half a cell, : more, # several scenes)"
+    return [line, *(f"         {row}" for row in found.picture), f"         {legend}"]
 
 
 def _gave_way(plan: RunPlan) -> str:

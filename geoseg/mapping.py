@@ -160,6 +160,8 @@ def make_plan(
     )
     height, width = grid.height, grid.width
     area = None if inputs.aoi is None else read_aoi(inputs.aoi, grid)
+    if area is not None and not area.touched([scene.window for scene in region.scenes]).any():
+        raise GeosegError(f"--aoi {inputs.aoi}: no scene lies in its polygons, they are in a gap between scenes")
 
     forward = pass_bytes(model, tile_options, numerics.batch)
 

@@ -242,7 +242,7 @@ def map_command(
         click.echo(f"nothing left to do: {run_path} is complete", err=True)
     else:
         outcome = carry_out(plan, run, resources, sys.argv, fresh=fresh, mixed_numerics=mixed_numerics)
-        _tell(outcome, run_path)
+        _tell(outcome, run_path, len(plan.work))
         failed = bool(outcome.quarantined)
     if as_json:
         click.echo(json.dumps(run.record(), indent=2))
@@ -265,7 +265,7 @@ def _tell_what_goes(run: RunFolder) -> None:
     click.echo(f"fresh    deletes {names or 'nothing'} in {run.path}", err=True)
 
 
-def _tell(outcome: Outcome, run: Path) -> None:
+def _tell(outcome: Outcome, run: Path, blocks: int) -> None:
     for output in outcome.outputs:
         features = "" if output["features"] is None else f"  {output['features']} features"
         click.echo(f"wrote    {run / output['path']}{features}", err=True)
@@ -276,7 +276,7 @@ def _tell(outcome: Outcome, run: Path) -> None:
         click.echo(f"failed   block {block}: {error}", err=True)
     if outcome.quarantined:
         click.echo(
-            f"incomplete: {len(outcome.quarantined)} block(s) failed and are nodata in {run}; "
+            f"incomplete: {len(outcome.quarantined)} of {blocks} block(s) failed and are nodata in {run}; "
             "mend what is wrong, then run the same command again to do just those",
             err=True,
         )

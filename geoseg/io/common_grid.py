@@ -56,7 +56,7 @@ def common_grid(scenes: Sequence[Grid], rule: GridRule) -> tuple[Grid, str]:
     Raises:
         SceneError: A scene has no place in the CRS, or the grid would be too large to count its pixels.
     """
-    crs, words = (rule.crs, "as asked") if rule.crs is not None else _common_crs(scenes)
+    crs, words = common_crs(scenes, rule)
     native = [scene for scene in scenes if parse_crs(scene.crs) == parse_crs(crs) and _follows_axes(scene)]
     middle_x = _middle_x(crs, scenes)
     bounds = [bounds_in(crs, scene, near_x=middle_x) for scene in scenes]
@@ -99,7 +99,10 @@ def utm_crs(lon: float, lat: float) -> str:
     return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
 
 
-def _common_crs(scenes: Sequence[Grid]) -> tuple[str, str]:
+def common_crs(scenes: Sequence[Grid], rule: GridRule) -> tuple[str, str]:
+    """The CRS of the grid, and in words how it was chosen."""
+    if rule.crs is not None:
+        return rule.crs, "as asked"
     counts = Counter(scene.crs for scene in scenes)
     most = max(counts.values())
     # Among equals the choice must not depend on the order of scenes.

@@ -37,6 +37,7 @@ class Scene:
         window: The part of the grid that it may hold data in.
         centre_rc: (row, column) of the middle of its footprint on the grid, at pixel corners.
         parts: The files that its bands are read from, one after the other; each on the pixels of `window`.
+        outline: (x = column, y = row) of points around its footprint; none where that is all of `window`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Scene:
     window: Window
     centre_rc: tuple[float, float]
     parts: tuple[SceneRef, ...]
+    outline: tuple[tuple[float, float], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object, for the plan's hash: where the files lie does not count."""
@@ -55,7 +57,10 @@ class Scene:
     @property
     def footprint(self) -> shapely.Geometry:
         """The polygon of the pixels that it may hold data in (x = column, y = row)."""
-        return shapely.box(self.window.col, self.window.row, self.window.col_stop, self.window.row_stop)
+        box = shapely.box(self.window.col, self.window.row, self.window.col_stop, self.window.row_stop)
+        if not self.outline:
+            return box
+        return shapely.intersection(shapely.make_valid(shapely.Polygon(self.outline)), box)
 
     @property
     def stamps(self) -> tuple[Stamp, ...]:

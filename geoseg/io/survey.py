@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -11,11 +11,11 @@ from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
 from geoseg.io.addresses import shown
-from geoseg.io.common_grid import GridRule, common_grid, kept_resolution_m
+from geoseg.io.common_grid import GridRule, common_crs, common_grid, kept_resolution_m
 from geoseg.io.placing import lay
 from geoseg.io.raster import SceneRef
 from geoseg.io.region import MOST_SCENES, MergeRule, Region, Scene
-from geoseg.io.sample import sample_scene
+from geoseg.io.sample import Sample, sample_scene
 from geoseg.io.scene import (
     KEEP_RATIO,
     Look,
@@ -27,10 +27,12 @@ from geoseg.io.scene import (
     with_stretch,
 )
 from geoseg.io.sources import SceneSource
-from geoseg.io.warp import centre_in
+from geoseg.io.warp import bounds_in, centre_in, outline_in
 
 _MOST_NAMED = 20
 """Bad scenes that are named in an error."""
+
+_ANY = (-math.inf, math.inf)
 
 _EARTH_KM = 6371.0
 _FAR_KM = 100.0
@@ -90,13 +92,17 @@ class _Seen:
     uri: str
     source: SceneSource
     parts: tuple[Look, ...] = ()
-    nodata_share: float = math.nan
+    samples: list[Sample] = field(default_factory=list)
     problem: str = ""
     bad: bool = False
 
     @property
     def finest(self) -> Look:
         return min(self.parts, key=lambda look: max(look.ref.native_resolution_m))
+
+    @property
+    def nodata_share(self) -> float:
+        return 1 - min((sample.valid_share for sample in self.samples), default=math.nan)
 
     @property
     def date(self) -> str | None:
@@ -133,32 +139,20 @@ def survey(
         return _single(sources[0], names[0], imagery, options, merge)
     seen = [_look(source, name, imagery, options) for source, name in zip(sources, names, strict=True)]
     _mark_copies(seen)
-    good = [one for one in seen if not one.problem]
-    if not good:
-        raise SceneError(_named(seen, "none of the scenes can be mapped"))
-    target_m = _target_m(good, imagery, options)
-    pixel_m = kept_resolution_m([one.finest.source for one in good]) if target_m is None else target_m
-    for one in good:
-        _check_scale(one, imagery, pixel_m)
-    _refuse_bad(seen, skip_bad=skip_bad)
-    good = [one for one in good if not one.bad]
-    rule = GridRule(options.crs, target_m, options.align)
-    # Where the scenes of a region lie must not depend on the order in which they were named.
-    good.sort(key=lambda one: one.uri)
+    good, rule = _selected(seen, imagery, options, skip_bad=skip_bad)
     grid, grid_rule = common_grid([one.finest.source for one in good], rule)
+    mixed = len({one.finest.ref.dtype for one in good}) > 1
     scenes = {}
     for one in good:
         try:
-            scenes[one.uri] = _placed(one, grid, options, mixed=len({o.finest.ref.dtype for o in good}) > 1)
+            scenes[one.uri] = _placed(one, grid, options, mixed=mixed)
         except SceneError as error:
             one.problem, one.bad = str(error), True
-    _refuse_bad(seen, skip_bad=skip_bad)
-    if not scenes:
-        raise SceneError(_named(seen, "none of the scenes can be mapped"))
+    _still_good(seen, skip_bad=skip_bad)
     ordered, notes = _in_order([one for one in seen if one.uri in scenes and not one.problem], merge)
     _mark_far(ordered)
     for one in ordered:
-        _take_sample(one, scenes[one.uri].parts, imagery)
+        _doubt(one, scenes[one.uri].parts, imagery)
     region = Region(grid, tuple(scenes[one.uri] for one in ordered), merge)
     notes += [f"left out: {one.name}: {one.problem}" for one in seen if one.bad]
     notes += [f"{one.name}: {one.problem}" for one in seen if one.problem and not one.bad]
@@ -166,11 +160,33 @@ def survey(
     return Survey(region, tuple(map(_row, seen)), grid_rule, tuple(notes))
 
 
+def _selected(
+    seen: Sequence[_Seen], imagery: Imagery, options: SceneOptions, *, skip_bad: bool
+) -> tuple[list[_Seen], GridRule]:
+    """The scenes that can go on one grid, sorted by address, and what the grid shall be."""
+    good = [one for one in seen if not one.problem]
+    if not good:
+        raise SceneError(_named(seen, "none of the scenes can be mapped"))
+    target_m = _target_m(good, imagery, options)
+    pixel_m = kept_resolution_m([one.finest.source for one in good]) if target_m is None else target_m
+    for one in good:
+        _check_scale(one, imagery, pixel_m)
+    rule = GridRule(options.crs, target_m, options.align)
+    good = [one for one in good if not one.bad]
+    if good:
+        crs, _ = common_crs([one.finest.source for one in good], rule)
+        for one in good:
+            _check_place(one, crs)
+    # Where the scenes of a region lie must not depend on the order in which they were named.
+    return sorted(_still_good(seen, skip_bad=skip_bad), key=lambda one: one.uri), rule
+
+
 def _single(source: SceneSource, name: str, imagery: Imagery, options: SceneOptions, merge: MergeRule) -> Survey:
     look = look_at(source.files[0], imagery, options)
     ref = settle(look, imagery, options)
     one = _Seen(name, ref.path, source, (look,))
-    _take_sample(one, (ref,), imagery)
+    one.samples.append(sample_scene(replace(look.ref, stretch=ref.stretch)))
+    _doubt(one, (ref,), imagery)
     region = replace(Region.of(ref, name, one.date), merge=merge)
     words = "the scene's own CRS" if options.crs is None else "as asked"
     notes = (*ref.notes, *((one.problem,) if one.problem else ()))
@@ -203,6 +219,10 @@ def _look(source: SceneSource, name: str, imagery: Imagery, options: SceneOption
         one.uri = one.parts[0].ref.path
         for look in one.parts:
             refuse_data_off_the_earth(look.ref)
+            raw = look.ref if options.stretch is None else replace(look.ref, stretch=None, value_range=_ANY)
+            one.samples.append(sample_scene(raw))
+        one.problem = "; ".join(sample.damage for sample in one.samples if sample.damage)
+        one.bad = bool(one.problem)
     except SceneError as error:
         one.problem, one.bad = str(error), True
     return one
@@ -225,12 +245,12 @@ def _mark_copies(seen: Sequence[_Seen]) -> None:
 
 def _target_m(good: Sequence[_Seen], imagery: Imagery, options: SceneOptions) -> float | None:
     """Ground length of the grid's pixel; None to keep that of most scenes."""
-    natives = [max(one.finest.ref.native_resolution_m) for one in good]
+    natives = [side for one in good for side in one.finest.ref.native_resolution_m]
     match options.resolution:
         case "native":
             return None
         case "finest":
-            return min(natives)
+            return min(max(one.finest.ref.native_resolution_m) for one in good)
         case "model":
             kept = all(1 / KEEP_RATIO <= native / imagery.ground_resolution_m <= KEEP_RATIO for native in natives)
             return None if kept else imagery.ground_resolution_m
@@ -244,6 +264,14 @@ def _check_scale(one: _Seen, imagery: Imagery, pixel_m: float) -> None:
             scale_for(one.name, look.ref.native_resolution_m, imagery.ground_resolution_m, pixel_m)
     except SceneError as error:
         one.problem, one.bad = str(error), True
+
+
+def _check_place(one: _Seen, crs: str) -> None:
+    try:
+        for look in one.parts:
+            bounds_in(crs, look.source)
+    except SceneError as error:
+        one.problem, one.bad = f"{error}; or is its place wrong?", True
 
 
 def _placed(one: _Seen, grid: Grid, options: SceneOptions, *, mixed: bool) -> Scene:
@@ -265,7 +293,10 @@ def _placed(one: _Seen, grid: Grid, options: SceneOptions, *, mixed: bool) -> Sc
     col, row = t @ centre_in(grid.crs, one.finest.source)
     centre_rc = round(row * 65536) / 65536, round(col * 65536) / 65536
     assert window is not None  # there is at least one part
-    return Scene(one.name, one.uri, one.date, window, centre_rc, tuple(parts))
+    x, y = outline_in(grid.crs, one.finest.source, near_x=(grid.transform @ (grid.width / 2, 0))[0])
+    cols, rows = t @ (x, y)
+    outline = tuple(zip(cols.tolist(), rows.tolist(), strict=True))
+    return Scene(one.name, one.uri, one.date, window, centre_rc, tuple(parts), outline)
 
 
 def _in_order(good: list[_Seen], merge: MergeRule) -> tuple[list[_Seen], list[str]]:
@@ -287,18 +318,18 @@ def _in_order(good: list[_Seen], merge: MergeRule) -> tuple[list[_Seen], list[st
             return sorted(by_uri, key=lambda one: one.date or "", reverse=True), notes
 
 
-def _take_sample(one: _Seen, parts: Sequence[SceneRef], imagery: Imagery) -> None:
-    """Look at a few windows of each file, on its own rows and columns and with the stretch that is decided."""
-    shares, doubts, begin = [], [], 0
-    for look, part in zip(one.parts, parts, strict=True):
-        sample = sample_scene(replace(look.ref, stretch=part.stretch))
-        shares.append(sample.valid_share)
+def _doubt(one: _Seen, parts: Sequence[SceneRef], imagery: Imagery) -> None:
+    """What to say where a sample of a scene, with the stretch that is decided, is not what the model knows."""
+    doubts, begin = [one.problem], 0
+    for number, (look, part) in enumerate(zip(one.parts, parts, strict=True)):
+        sample = one.samples[number]
+        if part.stretch is not None:
+            sample = sample_scene(replace(look.ref, stretch=part.stretch, value_range=part.value_range))
         doubts += [sample.damage, sample.doubt(_some_bands(imagery, begin, begin + len(part.bands)))]
         begin += len(part.bands)
-    one.nodata_share = 1 - min(shares)
     if one.nodata_share == 1 and not any(doubts):
         doubts = ["no data in a sample of it"]
-    one.problem = "; ".join(doubt for doubt in (one.problem, *doubts) if doubt)
+    one.problem = "; ".join(doubt for doubt in doubts if doubt)
 
 
 def _some_bands(imagery: Imagery, start: int, stop: int) -> Imagery:
@@ -324,11 +355,20 @@ def _mark_far(good: Sequence[_Seen]) -> None:
             one.problem = f"lies {km:.0f} km from the nearest other scene: is its place right?"
 
 
-def _refuse_bad(seen: Sequence[_Seen], *, skip_bad: bool) -> None:
+def _still_good(seen: Sequence[_Seen], *, skip_bad: bool) -> list[_Seen]:
+    """The scenes without a problem.
+
+    Raises:
+        SceneError: Others are bad and not to be left out, or there are none but bad ones.
+    """
     bad = [one for one in seen if one.bad]
     if bad and not skip_bad:
         what = f"{len(bad)} of {len(seen)} scenes cannot be mapped"
         raise SceneError(_named(seen, what) + "; mend them, or go on without them with --skip-bad")
+    good = [one for one in seen if not one.problem]
+    if not good:
+        raise SceneError(_named(seen, "none of the scenes can be mapped"))
+    return good
 
 
 def _named(seen: Sequence[_Seen], what: str) -> str:

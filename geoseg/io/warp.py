@@ -234,6 +234,25 @@ def bounds_in(crs: str, source: Grid, near_x: float | None = None) -> tuple[floa
     """
     along = np.linspace(0, 1, _BORDER_POINTS)
     rows, cols = (axis.ravel() for axis in np.meshgrid(along * source.height, along * source.width, indexing="ij"))
+    x, y = _placed_in(crs, source, rows, cols, near_x)
+    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+
+def outline_in(
+    crs: str, source: Grid, near_x: float | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """X and y (n,) of points around the edge of a source, in order, in a CRS; else as `bounds_in`."""
+    there = np.linspace(0, 1, _BORDER_POINTS)[:-1]
+    zero, one = np.zeros_like(there), np.ones_like(there)
+    rows = np.concatenate((zero, there, one, 1 - there)) * source.height
+    cols = np.concatenate((there, one, 1 - there, zero)) * source.width
+    return _placed_in(crs, source, rows, cols, near_x)
+
+
+def _placed_in(
+    crs: str, source: Grid, rows: NDArray[np.float64], cols: NDArray[np.float64], near_x: float | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """X and y (n,) in a CRS of places (n,) on a source."""
     if isinstance(source, GcpGrid):
         x, y = source.to_ground(cols, rows)
     else:
@@ -249,7 +268,7 @@ def bounds_in(crs: str, source: Grid, near_x: float | None = None) -> tuple[floa
         raise SceneError(
             f"a part of the scene has no place in {parse_crs(crs).name}: name a --crs that holds all of it"
         )
-    return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+    return x, np.asarray(y)
 
 
 def pixel_in(

@@ -13,6 +13,7 @@ from scipy.ndimage import map_coordinates
 
 from geoseg.errors import SceneError
 from geoseg.imagery import Imagery
+from geoseg.io.coverage import Coverage
 from geoseg.io.inputs import find_sources
 from geoseg.io.region import RegionReader
 from geoseg.io.scene import SceneOptions
@@ -91,6 +92,48 @@ def test_the_rest_goes_on_without_them_and_says_so(mixed: list[Path], rgb: Image
 def test_only_bad_scenes_are_refused_even_so(mixed: list[Path], rgb: Imagery) -> None:
     with pytest.raises(SceneError, match="none of the scenes can be mapped: "):
         looked_at([path for path in mixed[2:] if path.name != "coarse.tif"], rgb, skip_bad=True)
+
+
+def test_a_damaged_scene_is_bad_before_any_work(write_raster: WriteRaster, rgb: Imagery) -> None:
+    paths = [write_raster(noise(n, 300, 300), f"{n}.tif", transform=at(300 * n, 0)) for n in range(2)]
+    paths[1].write_bytes(paths[1].read_bytes()[:150_000])
+    with pytest.raises(SceneError, match=r"1 of 2 scenes cannot be mapped: 1\.tif: .* cannot be read in rows"):
+        looked_at(paths, rgb)
+    assert [scene.name for scene in looked_at(paths, rgb, skip_bad=True).region.scenes] == ["0.tif"]
+
+
+def test_a_scene_without_a_place_in_the_crs_of_the_others_is_bad(write_raster: WriteRaster, rgb: Imagery) -> None:
+    paths = [write_raster(noise(n), f"{n}.tif", transform=at(50 * n, 0)) for n in range(2)]
+    paths.append(write_raster(noise(9), "far.tif", crs="EPSG:4326", transform=Affine(1e-5, 0, -33, 0, -1e-5, 0)))
+    with pytest.raises(SceneError, match=r"far\.tif: .* no place in WGS 84 / UTM zone 40N.*is its place wrong"):
+        looked_at(paths, rgb)
+    assert len(looked_at(paths, rgb, skip_bad=True).region.scenes) == 2
+
+
+def test_pixels_that_are_narrow_on_the_ground_are_brought_to_the_models_resolution(
+    write_raster: WriteRaster, rgb: Imagery
+) -> None:
+    """At 60 degrees north a degree of longitude is half as long."""
+    paths = []
+    for number in range(2):
+        place = Affine(9e-6, 0, 55 + 50 * 9e-6 * number, 0, -9e-6, 60)
+        paths.append(write_raster(noise(number), f"{number}.tif", crs="EPSG:4326", transform=place))
+    region = looked_at(paths, rgb, SceneOptions()).region
+    assert region.grid.crs == "EPSG:32640"
+    assert region.grid.ground_resolution_m() == pytest.approx((1, 1), rel=0.01)
+
+
+def test_coverage_is_that_of_footprints(write_raster: WriteRaster, rgb: Imagery) -> None:
+    turned = Affine.translation(320200, 2770000) @ Affine.rotation(45)
+    paths = [write_raster(noise(1), "a.tif"), write_raster(noise(2), "turned.tif", transform=turned)]
+    region = looked_at(paths, rgb).region
+    found = Coverage.of(region.grid, [scene.footprint for scene in region.scenes], None)
+    assert found.covered_px == pytest.approx(2 * 40 * 50, rel=0.01)
+    assert found.overlap_px == 0
+    assert "".join(found.picture).count("#") == 0
+    twice = Coverage.of(region.grid, [region.scenes[0].footprint] * 2, region.scenes[1].footprint)
+    assert twice.overlap_px == pytest.approx(2000)
+    assert twice.gap_px == pytest.approx(2000, rel=0.01)
 
 
 def test_a_copy_is_read_once(write_raster: WriteRaster, rgb: Imagery) -> None:
