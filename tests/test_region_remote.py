@@ -134,7 +134,7 @@ def test_bands_in_assets_of_their_own(
     assert np.array_equal(classes_of(mapped(by_hand, tmp_path / "hand", tiny_model)), classes_of(whole))
 
 
-@pytest.mark.parametrize("fault", [Fault(status=503), Fault(reset=True)])
+@pytest.mark.parametrize("fault", [Fault(status=503), pytest.param(Fault(reset=True), marks=pytest.mark.slow)])
 def test_faults_that_pass_are_ridden_out(
     web: Web, scenes: list[Path], tiny_model: Path, tmp_path: Path, fault: Fault
 ) -> None:
