@@ -134,6 +134,23 @@ def test_bands_in_assets_of_their_own(
     assert np.array_equal(classes_of(mapped(by_hand, tmp_path / "hand", tiny_model)), classes_of(whole))
 
 
+def test_a_bad_item_is_named_and_left_out_when_told(
+    web: Web, scenes: list[Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    serve(web, scenes)
+    for name, content in (
+        ("spy", item("spy", {"image": "file:///etc/passwd"}, "2020-01-01T00:00:00Z")),
+        ("blind", item("blind", {"nir": "../a.tif", "swir": "../b.tif"}, "2020-01-01T00:00:00Z")),
+    ):
+        web.put(f"/stac/{name}.json", json.dumps(content).encode())
+    links = ["./0.json", "./spy.json", "./blind.json"]
+    address = web.put("/stac/collection.json", json.dumps(collection(links)).encode())
+    with pytest.raises(SceneError, match=r"2 of 3 scenes cannot be mapped: spy: .*passwd.*blind: .*--skip-bad"):
+        mapped(address, tmp_path / "run", tiny_model)
+    run = mapped(address, tmp_path / "run", tiny_model, skip_bad=True)
+    assert [Path(entry.path).name for entry in run.record.inputs] == ["part0.tif"]
+
+
 @pytest.mark.parametrize("fault", [Fault(status=503), pytest.param(Fault(reset=True), marks=pytest.mark.slow)])
 def test_faults_that_pass_are_ridden_out(
     web: Web, scenes: list[Path], tiny_model: Path, tmp_path: Path, fault: Fault

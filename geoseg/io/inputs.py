@@ -40,14 +40,15 @@ def find_sources(
         SceneError: A folder or glob holds no raster, or a list cannot be read or holds nothing.
     """
     suffixes = _SUFFIXES | ({".vrt"} if trust_vrt else frozenset())
-    found: dict[tuple[str, ...], SceneSource] = {}
+    found: dict[tuple[tuple[str, ...], str], SceneSource] = {}
     for argument in given:
         for path in _paths(argument, suffixes):
             if is_stac(path):
-                for source in read_stac(path, assets, bands):
-                    found.setdefault(source.files, source)
+                for source in read_stac(path, assets, bands, keep_bad=True):
+                    # Bad items of one document differ by their names alone.
+                    found.setdefault((source.files, (source.name or "") if source.problem else ""), source)
             else:
-                found.setdefault((path,), SceneSource((path,), given_as=argument))
+                found.setdefault(((path,), ""), SceneSource((path,), given_as=argument))
     if not found:
         raise SceneError("expected a scene, got none")
     return list(found.values())

@@ -62,13 +62,17 @@ def is_stac(address: str) -> bool:
     return _kind(document) is not None
 
 
-def read_stac(address: str, assets: tuple[str, ...] | None, bands: tuple[str, ...]) -> list[SceneSource]:
+def read_stac(
+    address: str, assets: tuple[str, ...] | None, bands: tuple[str, ...], *, keep_bad: bool = False
+) -> list[SceneSource]:
     """The scenes of a STAC document, in the order in which it and those that it links to name them.
 
     Args:
         address: Path or address of an item, a collection of items, a catalog or a collection.
         assets: Keys or roles of the assets that hold the bands, or None to go by what the items say.
         bands: What the model calls its bands, in its order.
+        keep_bad: Whether an item that names what it must not, or does not tell which files to read or when they are
+            from, is a scene with a `problem` rather than an error.
 
     Raises:
         SceneError: A document cannot be read, is none of these, names what it must not, or does not tell which
@@ -80,15 +84,28 @@ def read_stac(address: str, assets: tuple[str, ...] | None, bands: tuple[str, ..
         item, document = found.item, found.document
         if len(sources) >= _MOST_ITEMS:
             raise SceneError(f"{shown(address)} leads to more than {_MOST_ITEMS} items: name fewer")
+        name = _name(item, document)
         try:
-            keys = choose_assets(item, assets, bands)
+            files = _files(found, assets, bands, walk.folder)
+            sources.append(SceneSource(files, _date(item, document), name, shown(address)))
         except SceneError as error:
-            raise SceneError(f"{shown(document)}: {error}") from None
-        files = tuple(follow(found.hrefs.get(key), document, walk.folder) for key in keys)
-        sources.append(SceneSource(files, _date(item, document), _name(item, document), shown(address)))
+            if not keep_bad:
+                raise
+            sources.append(SceneSource((shown(document),), None, name, shown(address), str(error)))
     if not sources:
         raise SceneError(f"{shown(address)} leads to no STAC item: expected one at least")
     return sources
+
+
+def _files(
+    found: "_Found", assets: tuple[str, ...] | None, bands: tuple[str, ...], folder: Path | None
+) -> tuple[str, ...]:
+    """Where the bands of an item lie."""
+    try:
+        keys = choose_assets(found.item, assets, bands)
+    except SceneError as error:
+        raise SceneError(f"{shown(found.document)}: {error}") from None
+    return tuple(follow(found.hrefs.get(key), found.document, folder) for key in keys)
 
 
 @dataclass(frozen=True, slots=True)

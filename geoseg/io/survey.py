@@ -135,7 +135,7 @@ def survey(
     if len(sources) > MOST_SCENES:
         raise SceneError(f"expected at most {MOST_SCENES} scenes, got {len(sources)}: map them in parts")
     names = _names(sources)
-    if len(sources) == 1 and len(sources[0].files) == 1:
+    if len(sources) == 1 and len(sources[0].files) == 1 and not sources[0].problem:
         return _single(sources[0], names[0], imagery, options, merge)
     seen = [_look(source, name, imagery, options) for source, name in zip(sources, names, strict=True)]
     _mark_copies(seen)
@@ -210,7 +210,9 @@ def _names(sources: Sequence[SceneSource]) -> list[str]:
 
 
 def _look(source: SceneSource, name: str, imagery: Imagery, options: SceneOptions) -> _Seen:
-    one = _Seen(name, shown(source.files[0]), source)
+    one = _Seen(name, shown(source.files[0]), source, problem=source.problem, bad=bool(source.problem))
+    if one.bad:
+        return one
     try:
         if len(source.files) == 1:
             one.parts = (look_at(source.files[0], imagery, options),)
