@@ -29,7 +29,7 @@ MOST_EXCESS = 1.10
 _TILE_COST = 2.5
 """Evaluating a tile takes about as long as blending, writing, labelling and outlining so many times its pixels."""
 
-_MOST_CHUNKS = 11
+_MOST_CHUNKS = 10
 """Chunks across a block; wider ones save few tiles more, and memory must not grow with the raster."""
 
 _WHOLE_CHUNKS = 18
