@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from geoseg.errors import GeosegError
+from geoseg.errors import StoppedError
 from geoseg.heap import release_heap
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import Outcome
@@ -79,7 +79,7 @@ class Stages:
             item: What the job is asked for.
 
         Raises:
-            GeosegError: It failed for good.
+            StoppedError: It failed three times; the same again tries it anew.
         """
         ledger = self.run.ledger(stage)
         if key in ledger.done():
@@ -89,7 +89,9 @@ class Stages:
                 self.outcome.outputs += marker["outputs"]
                 return
         for error in self.units(stage, job, [Unit(key, item)], lambda _: 1).values():
-            raise GeosegError(f"{stage} cannot be written: {error}")
+            raise StoppedError(
+                f"{stage} cannot be written: {error}; mend what is wrong, then run the same command again"
+            )
         self.outcome.outputs += ledger.record(key)["outputs"]
 
     @contextmanager
