@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
-from geoseg.errors import GeosegError, StoppedError
+from geoseg.errors import StoppedError
 from geoseg.groups import Group, groups_apart
 from geoseg.io.layers import Source
 from geoseg.io.ledger import canonical_hash
@@ -272,11 +272,14 @@ def _block_px(block: Block) -> int:
 
 
 def _all_done(what: str, failed: dict[str, str]) -> None:
-    """Refuse to go on where a unit of work on our own files failed for good.
+    """Stop where a unit of work on our own files failed three times: its workers may have died.
 
     Raises:
-        GeosegError: One did.
+        StoppedError: One did; the same again tries it anew.
     """
     if failed:
         key, error = next(iter(failed.items()))
-        raise GeosegError(f"{what}: {key} of the finished mosaic cannot be done: {error}")
+        raise StoppedError(
+            f"{what}: {key} of the finished mosaic cannot be done: {error}; mend what is wrong, then run the same "
+            "command again"
+        )
