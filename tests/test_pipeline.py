@@ -154,8 +154,11 @@ def test_block_size_changes_no_byte_of_the_layers(
         assert (other / "layers" / layer.name).read_bytes() == layer.read_bytes(), layer.name
 
 
+SLOWLY = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-    "after", [pytest.param(1, marks=pytest.mark.slow), 3, 5, pytest.param(7, marks=pytest.mark.slow)]
+    "after", [pytest.param(1, marks=SLOWLY), 3, *(pytest.param(n, marks=SLOWLY) for n in (5, 7))]
 )
 def test_an_interrupted_run_goes_on_to_the_same_bytes(
     finished: Path, tmp_path: Path, patchwork_scene: Path, tiny_model: Path, after: int

@@ -160,15 +160,17 @@ def test_other_scenes_are_refused_and_the_difference_is_named(
 def test_a_scene_that_breaks_later_costs_the_blocks_that_need_it(
     scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
-    """The header of the last is whole, its pixels are not."""
+    """The header of the last is whole, and what the plan samples of it; a part of its pixels is not."""
     broken = tmp_path / "broken.tif"
-    with rasterio.open(scenes[3]) as scene:
-        profile = scene.profile
-    image_chw = np.random.default_rng(0).integers(1, 256, (3, 90, 110)).astype(np.uint8)
-    with rasterio.open(broken, "w", **{**profile, "compress": "deflate"}) as file:
+    profile = {"driver": "GTiff", "dtype": "uint8", "count": 3, "height": 1000, "width": 1000, "crs": "EPSG:32640"}
+    profile |= {"transform": Affine(1, 0, 330000, 0, -1, 2760000), "compress": "deflate", "interleave": "pixel"}
+    image_chw = np.random.default_rng(0).integers(1, 256, (3, 1000, 1000)).astype(np.uint8)
+    with rasterio.open(broken, "w", **profile, tiled=True, blockxsize=64, blockysize=64) as file:
         file.write(image_chw)
+    with rasterio.open(broken) as file:
+        offset, size = (int(file.get_tag_item(f"BLOCK_{what}_7_7", "TIFF", bidx=1)) for what in ("OFFSET", "SIZE"))
     damaged = bytearray(broken.read_bytes())
-    damaged[600:-400] = bytes(len(damaged) - 1000)
+    damaged[offset : offset + size] = bytes(size)
     broken.write_bytes(damaged)
     run = mapped([*scenes[:3], broken], tmp_path / "run", tiny_model)
     assert run.status == "incomplete"

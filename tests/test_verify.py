@@ -150,7 +150,9 @@ def test_what_is_damaged_is_mended_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("how", [Path.unlink, pytest.param(flip, marks=SLOWLY), pytest.param(cut, marks=SLOWLY)])
-@pytest.mark.parametrize("what", ["a chunk", "objects", "metadata"])
+@pytest.mark.parametrize(
+    "what", ["a chunk", pytest.param("objects", marks=SLOWLY), pytest.param("metadata", marks=SLOWLY)]
+)
 def test_a_run_that_goes_on_does_again_what_was_damaged(
     run: Path,
     tmp_path: Path,
