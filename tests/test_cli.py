@@ -316,6 +316,7 @@ def test_json_of_an_incomplete_run_comes_with_exit_code_1(
     assert all(f"failed   block {block['block']}: " in said.err for block in failed)
 
 
+@pytest.mark.slow
 def test_workers_change_no_byte(tmp_path: Path, patchwork_scene: Path, tiny_model: Path) -> None:
     ways: dict[str, list[object]] = {"loop": ["--local"], "one": ["--workers", 1], "two": ["--workers", 2]}
     for name, options in ways.items():

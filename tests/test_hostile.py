@@ -260,6 +260,7 @@ def test_names_in_a_card_never_become_paths(
     assert set(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_vrt_is_mapped_with_trust_alone_and_in_workers_too(
     tmp_path: Path, write_raster: WriteRaster, tiny_model: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_collection_on_disk_leads_to_files_beside_it(
     assert any("latest by date" in note for note in run.warnings)
 
 
+@pytest.mark.slow
 def test_bands_in_assets_of_their_own(
     web: Web, write_raster: WriteRaster, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_faults_that_pass_are_ridden_out(
     assert run.status == "complete"
 
 
+@pytest.mark.slow
 def test_a_scene_that_is_never_served_is_named_before_any_work(
     web: Web, scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
