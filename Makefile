@@ -16,11 +16,11 @@ export DATA
 demo: $(VENV)/.runtime
 	$(BIN)/geoseg map geoseg/bundled/demo/dubai.tif -o demo-run
 	@echo
-	@echo "Open demo-run/preview.png, or drag demo-run/layers/geoseg.gpkg into QGIS."
+	@echo "Open demo-run/map.qgs in QGIS, or look at demo-run/preview.png."
 	@echo "The scene's place on earth is approximate (about 1 km)."
 
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -m slow
@@ -30,6 +30,8 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/efficiency.py --workers 1 --write
 	$(BIN)/python tests/benchmarks/efficiency.py --workers 2 --write
 	$(BIN)/python tests/benchmarks/memory.py --write
+	$(BIN)/python tests/benchmarks/vectors.py --write
+	$(BIN)/python tests/benchmarks/export.py --write
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

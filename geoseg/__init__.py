@@ -17,7 +17,7 @@ from geoseg.errors import (
 )
 
 if TYPE_CHECKING:
-    from geoseg.api import map_scenes, train_model
+    from geoseg.api import export_run, map_scenes, train_model
     from geoseg.catalog import load_model
     from geoseg.io.record import RunRecord
     from geoseg.models.package import LoadedModel
@@ -36,6 +36,7 @@ __all__ = [
     "SceneError",
     "StoppedError",
     "__version__",
+    "export_run",
     "load_model",
     "map_scenes",
     "open_run",
@@ -46,6 +47,7 @@ _HOMES = {
     "LoadedModel": "geoseg.models.package",
     "Run": "geoseg.run",
     "RunRecord": "geoseg.io.record",
+    "export_run": "geoseg.api",
     "load_model": "geoseg.catalog",
     "map_scenes": "geoseg.api",
     "open_run": "geoseg.run",

@@ -10,22 +10,14 @@ from typing import Any, get_args
 
 from geoseg.catalog import DEFAULT_MODEL
 from geoseg.errors import GeosegError
+from geoseg.export import export
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import Resolution, SceneOptions
-from geoseg.io.sources import SceneSource
 from geoseg.layout import TileOptions
-from geoseg.mapping import (
-    InputOptions,
-    Resources,
-    carry_out,
-    parse_formats,
-    parse_resolution,
-    parse_stretch,
-    plan_run,
-    scene_sources,
-)
+from geoseg.mapping import InputOptions, Resources, carry_out, plan_run
 from geoseg.models.package import LoadedModel, load_package
+from geoseg.notation import parse_export_format, parse_formats, parse_resolution, parse_stretch, parse_thresholds
 from geoseg.pipeline import nothing_to_do
 from geoseg.plan import LayerOptions
 from geoseg.predict import Precision
@@ -58,6 +50,7 @@ def map_scenes(
     probability: bool = False,
     min_area: float = 20,
     simplify: float = 1,
+    thresholds: Mapping[str, float] | Sequence[str] = (),
     classes: Sequence[str] | None = None,
     formats: Sequence[str] = ("geojson", "gpkg"),
     device: str | None = None,
@@ -98,8 +91,9 @@ def map_scenes(
         probability: Keep the probability of every class.
         min_area: Leave out objects below this many square metres; 0 keeps all.
         simplify: Tolerance of outlines in metres; 0 leaves them untouched.
+        thresholds: Least probability of classes, {"road": 0.6} or ["road=0.6"]: pixels below are of no object.
         classes: Names of the classes whose layers are written; by default all that have one.
-        formats: What layers are written as: "geojson", "gpkg".
+        formats: What layers are written as: "geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles".
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
         precision: "fp32", "bf16" or "fp16"; by default what the device multiplies best.
         workers: Worker processes; by default what cores (or GPUs) and memory allow.
@@ -130,7 +124,9 @@ def map_scenes(
     plan = plan_run(
         run,
         InputOptions(
-            _sources(scenes, model, assets, trust_vrt=trust_vrt),
+            () if isinstance(scenes, Mapping) else _paths(scenes),
+            {name: os.fspath(file) for name, file in scenes.items()} if isinstance(scenes, Mapping) else None,
+            None if assets is None else tuple(assets),
             _merge(merge),
             skip_bad,
             None if aoi is None else os.fspath(aoi),
@@ -151,6 +147,7 @@ def map_scenes(
             float(simplify),
             None if classes is None else tuple(classes),
             parse_formats(tuple(formats)),
+            parse_thresholds(thresholds),
         ),
         resources,
         probability=probability,
@@ -161,6 +158,49 @@ def map_scenes(
     if fresh or not nothing_to_do(plan, run):
         carry_out(plan, run, resources, [_call(asked)], fresh=fresh, mixed_numerics=mixed_numerics)
     return open_run(output)
+
+
+def export_run(
+    run: PathLike,
+    output: PathLike,
+    format: str,  # noqa: A002  # the command's option
+    *,
+    layers: Sequence[str] = (),
+    force: bool = False,
+    strict: bool = False,
+) -> tuple[Path, ...]:
+    """Write layers of a finished run, or its class raster, into another file; the same as `geoseg export`.
+
+    An incomplete run is a `UserWarning`, and the file says so where its format has room for it.
+
+    Args:
+        run: The RUN folder.
+        output: A file, or a folder that exists, which gets files named like those of a run.
+        format: "geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles" or "cog".
+        layers: Names of layers; by default those that the run wrote.
+        force: Replace files that are there.
+        strict: Refuse an incomplete run.
+
+    Returns:
+        The files written; a style beside a file is one too.
+
+    Raises:
+        RunFolderError: There is no run, it is not finished, or what it left is damaged.
+        GeosegError: There is no such format or layer, a file is there already, several layers are to go into one
+            file of a format that holds one, or a run is incomplete and `strict`.
+        StoppedError: The disk is full.
+    """
+    exported = export(
+        RunFolder(Path(run)),
+        Path(output),
+        parse_export_format(format),
+        tuple(layers),
+        force=force,
+        strict=strict,
+    )
+    if exported.incomplete is not None:
+        warnings.warn(exported.incomplete, stacklevel=2)
+    return tuple(one.path for one in exported.files)
 
 
 def train_model(
@@ -200,21 +240,9 @@ def train_model(
     return load_package(folder)
 
 
-def _sources(
-    scenes: PathLike | Sequence[PathLike] | Mapping[str, PathLike],
-    model: PathLike,
-    assets: Sequence[str] | None,
-    *,
-    trust_vrt: bool,
-) -> tuple[SceneSource, ...]:
-    files, paths = None, []
-    if isinstance(scenes, Mapping):
-        files = {name: os.fspath(file) for name, file in scenes.items()}
-    else:
-        given = [scenes] if isinstance(scenes, str | os.PathLike) else scenes
-        paths = [os.fspath(path) for path in given]
-    keys = None if assets is None else tuple(assets)
-    return scene_sources(paths, files, model, assets=keys, trust_vrt=trust_vrt)
+def _paths(given: PathLike | Sequence[PathLike]) -> tuple[str, ...]:
+    paths = [given] if isinstance(given, str | os.PathLike) else given
+    return tuple(os.fspath(path) for path in paths)
 
 
 def _merge(rule: MergeRule) -> MergeRule:

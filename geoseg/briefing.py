@@ -5,7 +5,6 @@ from pathlib import Path
 
 from geoseg.grid import parse_crs
 from geoseg.groups import WHOLE_PX
-from geoseg.io.amplification import read_amplification
 from geoseg.io.raster import SceneRef
 from geoseg.io.survey import Row
 from geoseg.layout import BLOCKS_PER_WORKER, MOST_EXCESS, excess
@@ -37,7 +36,7 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
                 outputs += [f"{run}/layers/{layer}.geojson" for _, layer in plan.layer_classes]
             case "gpkg":
                 outputs.append(f"{run}/layers/geoseg.gpkg")
-    outputs += [f"{run}/{name}" for name in ("preview.png", "run.json")]
+    outputs += [f"{run}/{name}" for name in ("preview.png", "map.qgs", "stac/item.json", "run.json")]
     return [
         *(_scene_lines(plan) if len(plan.rows) < 2 else _table(plan.rows)),
         f"model    {plan.model_name} ({plan.model_path})",
@@ -52,12 +51,16 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
             f"{blocks.lattice.overlap_px} px; {evaluated} evaluated, "
             f"{evaluated / needed:.2f} times what is needed"
         ),
-        f"reads    {read_amplification(region, blocks):.2f} times what is needed of the files",
+        (
+            f"reads    {plan.reads.amplification(plan.cache_mib):.2f} times what is needed of the files, "
+            f"of which {plan.cache_mib} MiB are kept by each worker"
+        ),
         (
             f"runs on  {plan.workers} worker(s) on {numerics.device} in {numerics.precision}, "
             f"{numerics.threads} thread(s) each, {plan.worker_bytes / 2**20:.0f} MiB each at most"
         ),
-        f"layers   objects from {plan.layers.min_area_m2:g} m2, simplified by {plan.layers.simplify_m:g} m",
+        f"layers   objects from {plan.layers.min_area_m2:g} m2, simplified by {plan.layers.simplify_m:g} m"
+        + "".join(f", {name} from a probability of {share:g}" for name, share in plan.layers.thresholds),
         f"writes   {', '.join(outputs)} (mosaic {plan.mosaic_bytes / 2**20:.0f} MiB before compression)",
     ]
 

@@ -77,6 +77,12 @@ class Grid:
         """All pixels of the grid."""
         return Window(0, 0, self.height, self.width)
 
+    @property
+    def middle_xy(self) -> tuple[float, float]:
+        """(x, y) of the middle in the CRS."""
+        x, y = self.transform @ (self.width / 2, self.height / 2)
+        return float(x), float(y)
+
     def part(self, window: Window) -> "Grid":
         """The grid of a window of its pixels."""
         transform = self.transform

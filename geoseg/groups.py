@@ -85,6 +85,12 @@ def groups_apart(windows: Iterable[Window], height: int, width: int) -> tuple[Gr
     return groups if whole_px > APART * boxes_px else None
 
 
+def box_of(windows: Iterable[Window]) -> Window:
+    """The smallest window that holds all of some, at least one."""
+    edges = np.array([(w.row, w.col, w.row_stop, w.col_stop) for w in windows], np.int64)
+    return _window(_boxes(edges, np.zeros(len(edges), np.int64))[0])
+
+
 def _joined(edges: NDArray[np.int64], inset: float) -> NDArray[np.int64]:
     """Numbers of groups, int64 (n,), of rectangles (n, row-col-row_stop-col_stop) that meet, each made smaller."""
     if not len(edges):

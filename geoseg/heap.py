@@ -10,6 +10,11 @@ def release_heap() -> None:
     With glibc; other C libraries do so by themselves or not at all.
     """
     gc.collect()
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """The same of what needs no search for cycles: milliseconds, for within a stage."""
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

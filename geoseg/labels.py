@@ -7,6 +7,9 @@ from typing import Literal
 NODATA_CLASS = 255
 """Class value of a pixel without data, in mosaics and label rasters alike."""
 
+NO_OBJECT_CLASS = 254
+"""What stands for the class of a pixel with data that no layer's object holds, while objects are outlined."""
+
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 _RESERVED = ("gpkg", "sqlite", "rtree")
@@ -53,8 +56,8 @@ class LabelSet:
     classes: tuple[LabelClass, ...]
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.classes) <= NODATA_CLASS:
-            raise ValueError(f"expected 2 to {NODATA_CLASS} classes, got {len(self.classes)}")
+        if not 2 <= len(self.classes) <= NO_OBJECT_CLASS:
+            raise ValueError(f"expected 2 to {NO_OBJECT_CLASS} classes, got {len(self.classes)}")
         if len(set(self.names)) != len(self.classes):
             raise ValueError(f"class names must differ, got {', '.join(self.names)}")
         layers = [layer for _, layer in self.layers]

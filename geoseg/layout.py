@@ -13,12 +13,13 @@ from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 from geoseg.io.mosaic import CHUNK_PX
 from geoseg.models.footprint import forward_bytes
 from geoseg.models.package import LoadedModel
+from geoseg.pixels import STRIP_PX
 from geoseg.predict import Numerics
 from geoseg.tiling import BlockPlan, Lattice
 
-_PROCESS_BYTES = 600 * 2**20
-"""A worker with Python, torch, rasterio and zarr loaded, before it holds any data (measured: 380 to 430 MiB), and
-what its allocator does not give back at once."""
+_PROCESS_BYTES = 700 * 2**20
+"""A worker with Python, torch, rasterio, zarr and numba loaded, before it holds any data (measured: 380 to 430 MiB,
+and 110 for numba), and what its allocator does not give back at once."""
 
 BLOCKS_PER_WORKER = 20
 """Blocks that each worker should have, so that none waits long for the last."""
@@ -37,6 +38,9 @@ _WHOLE_CHUNKS = 18
 
 _WIDER = 2
 """So many chunks more across than even columns would have may save tiles."""
+
+_MOST_DECODE_THREADS = 4
+"""Of a worker: more of them than that find no blocks to decode in a window."""
 
 _RESERVED_SHARE = 0.3
 """Share of the machine's memory that is left to the driver, Ray and everything else."""
@@ -136,7 +140,13 @@ def excess(blocks: BlockPlan) -> float:
 
 
 def worker_bytes(
-    model: LoadedModel, blocks: BlockPlan, forward: int, *, probability: bool = False, merged: bool = False
+    model: LoadedModel,
+    blocks: BlockPlan,
+    forward: int,
+    *,
+    probability: bool = False,
+    merged: bool = False,
+    cache_mib: int = GDAL_CACHE_MIB,
 ) -> int:
     """Upper bound of what one worker holds at once, in the raster stages and in the vector stages.
 
@@ -146,6 +156,7 @@ def worker_bytes(
         forward: Bytes of a forward pass, see `pass_bytes`.
         probability: Whether the probabilities of all classes are kept.
         merged: Whether the pixels are put together from several scenes.
+        cache_mib: What GDAL keeps of the files.
     """
     bands, classes = len(model.imagery.bands), len(model.labels)
     tile_px = blocks.lattice.tile_px
@@ -153,18 +164,20 @@ def worker_bytes(
         min(side, size) for side, size in zip(blocks.block_px, (blocks.height, blocks.width), strict=True)
     )
     hull = min(height + tile_px, blocks.height + tile_px) * min(width + tile_px, blocks.width + tile_px)
-    # Per pixel read: the file's numbers and float32 values while a block is read, its mask; and the normalized
-    # copies of two blocks, of which one waits for the other.
-    read = hull * (bands * (4 + 4 + 2 * 4) + 4)
+    # The normalized pixels and masks of two blocks, of which one waits for the other. Per pixel of a strip that is
+    # being read: the file's numbers, their float32 values, those normalized, and masks.
+    strip = min(height + tile_px, STRIP_PX) * min(width + tile_px, blocks.width + tile_px)
+    read = hull * 2 * (bands * 4 + 1) + strip * (bands * (4 + 4 + 4) + 4)
     if merged:
-        # The scene that is being read beside those that were; how good each pixel's is, which, and who else's.
-        read += hull * (bands * 4 + 3 * 8 + 4 + 4)
+        # The scene that is being read beside those that were. Masks are read at once: how good each pixel's scene
+        # is, which, and who else's.
+        read += strip * bands * 4 + hull * (3 * 8 + 4 + 4)
     # Per pixel of a block and of what its tiles reach below: the sums, and what is kept of them for the next block.
     # Per pixel of the block: their means, and what is stored, of two blocks, of which one is being written.
     area = (height + tile_px) * width
     blended = area * classes * 4 + tile_px * width * classes * 4
     blended += height * width * (classes * 4 + 2 * (12 + (classes if probability else 0)))
-    return _PROCESS_BYTES + GDAL_CACHE_MIB * 2**20 + read + blended + forward
+    return _PROCESS_BYTES + cache_mib * 2**20 + read + blended + forward
 
 
 def pass_bytes(model: LoadedModel, options: TileOptions, batch: int) -> int:
@@ -178,6 +191,19 @@ def memory_budget(memory: int | None) -> int:
     if memory is not None:
         return memory
     return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * (1 - _RESERVED_SHARE))
+
+
+def decode_threads(numerics: Numerics, workers: int) -> int:
+    """How many blocks of a file a worker decodes at a time, beside its network: a GPU must not wait for one core.
+
+    Args:
+        numerics: Device and threads of each worker.
+        workers: How many share the machine's cores.
+    """
+    if numerics.device == "cpu":
+        return min(numerics.threads, _MOST_DECODE_THREADS)
+    share = len(os.sched_getaffinity(0)) // workers
+    return min(max(numerics.threads, share, 1), _MOST_DECODE_THREADS)
 
 
 def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memory: int | None) -> int:

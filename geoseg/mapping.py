@@ -2,25 +2,29 @@
 
 import math
 import os
-import re
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
 from geoseg.io.aoi import read_aoi
-from geoseg.io.inputs import find_sources
+from geoseg.io.decoding import decoding
+from geoseg.io.gdal_environment import GDAL_CACHE_MIB, gdal_environment
+from geoseg.io.inputs import find_sources, of_band_files
 from geoseg.io.mosaic import CHUNK_PX
+from geoseg.io.pmtiles import check_pmtiles
+from geoseg.io.reads import Reads
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
-from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
+from geoseg.io.scene import SceneOptions
 from geoseg.io.sources import SceneSource
 from geoseg.io.survey import survey
 from geoseg.layout import (
     TileOptions,
     choose_workers,
+    decode_threads,
     lay_blocks,
     memory_budget,
     pass_bytes,
@@ -29,12 +33,7 @@ from geoseg.layout import (
 from geoseg.models.package import load_package
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene
-from geoseg.plan import (
-    LayerFormat,
-    LayerOptions,
-    RunPlan,
-    check_same_run,
-)
+from geoseg.plan import LayerOptions, RunPlan, check_same_run
 from geoseg.predict import Numerics, Precision, choose_device, choose_precision
 from geoseg.runner import LocalRunner, Runner
 from geoseg.threads import torch_threads
@@ -55,16 +54,34 @@ class InputOptions:
     """What is mapped.
 
     Attributes:
-        sources: The scenes.
+        scenes: Files, folders, globs, lists, STAC documents, at least one but where there are `band_files`.
+        band_files: The file of each band of one scene, by the band's name, and then no `scenes`.
+        assets: Keys or roles of the STAC assets to read; None to go by their bands.
         merge: Which scene gives a pixel that several hold data at.
         skip_bad: Whether scenes that cannot be mapped are left out.
         aoi: A vector file with the area of interest; None to map all of the scenes.
     """
 
-    sources: tuple[SceneSource, ...]
+    scenes: tuple[str, ...]
+    band_files: Mapping[str, str] | None = None
+    assets: tuple[str, ...] | None = None
     merge: MergeRule = "nearest-centre"
     skip_bad: bool = False
     aoi: str | None = None
+
+    def sources(self, bands: tuple[str, ...], *, trust_vrt: bool) -> Sequence[SceneSource]:
+        """The scenes, which are found by the names of a model's bands.
+
+        Args:
+            bands: The names.
+            trust_vrt: Whether .vrt files of folders and globs are scenes.
+
+        Raises:
+            GeosegError: There are none, a document cannot be read, or `band_files` are not those of the bands.
+        """
+        if self.band_files is not None:
+            return [of_band_files(self.band_files, bands)]
+        return find_sources(self.scenes, bands, assets=self.assets, trust_vrt=trust_vrt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +136,7 @@ def plan_run(
         RunFolderError: The folder holds something else.
         GeosegError: Something cannot be done as asked.
     """
-    _check(tile_options, layer_options, resources)
+    _check(inputs, tile_options, layer_options, resources)
     existing = run.existing_plan()
     if fresh:
         existing = None
@@ -149,7 +166,8 @@ def make_plan(
     """
     model_path = model_folder(model_name)
     model = load_package(model_path)
-    found = survey(inputs.sources, model.imagery, scene_options, merge=inputs.merge, skip_bad=inputs.skip_bad)
+    sources = inputs.sources(model.imagery.bands, trust_vrt=scene_options.trust_vrt)
+    found = survey(sources, model.imagery, scene_options, merge=inputs.merge, skip_bad=inputs.skip_bad)
     region, grid = found.region, found.region.grid
     chosen_device = choose_device(resources.device)
     numerics = Numerics(
@@ -165,9 +183,9 @@ def make_plan(
 
     forward = pass_bytes(model, tile_options, numerics.batch)
 
-    def bytes_of(blocks: BlockPlan) -> int:
+    def bytes_of(blocks: BlockPlan, cache_mib: int = GDAL_CACHE_MIB) -> int:
         merged = len(region.scenes) > 1
-        return worker_bytes(model, blocks, forward, probability=probability, merged=merged)
+        return worker_bytes(model, blocks, forward, probability=probability, merged=merged, cache_mib=cache_mib)
 
     # How many workers there can be follows from the smallest blocks, how large these may be from the workers.
     small = tile_options.block_px or (CHUNK_PX, CHUNK_PX)
@@ -184,7 +202,9 @@ def make_plan(
         workers=workers,
         fits=lambda plan: bytes_of(plan) <= share,
     )
-    bytes_each = bytes_of(blocks)
+    # The usual cache is counted already; a larger one takes what the machine has to spare.
+    reads = Reads.of(region, blocks)
+    cache_mib = reads.cache_mib(GDAL_CACHE_MIB + max(0, share - bytes_of(blocks)) // 2**20)
     doubt = resolution_warning(max(grid.ground_resolution_m()), model.imagery.ground_resolution_m)
     plan = RunPlan(
         region=region,
@@ -198,14 +218,16 @@ def make_plan(
         layers=layer_options,
         numerics=numerics,
         workers=workers,
-        worker_bytes=bytes_each,
+        worker_bytes=bytes_of(blocks, cache_mib),
+        reads=reads,
+        cache_mib=cache_mib,
         warnings=(*found.notes, *(() if doubt is None else (doubt,))),
         aoi=area,
         rows=found.rows,
         grid_rule=found.grid_rule,
     )
     # Classes that the model does not have are refused here, before anything is written.
-    _ = plan.layer_classes
+    _ = plan.layer_classes, plan.thresholds
     return plan
 
 
@@ -249,113 +271,6 @@ def resolution_warning(grid_m: float, model_m: float) -> str | None:
     )
 
 
-def parse_resolution(value: object) -> Resolution:
-    """model, native, finest, or a positive number of metres.
-
-    Raises:
-        GeosegError: It is none of them.
-    """
-    match value:
-        case "model" | "native" | "finest":
-            return value
-    try:
-        metres = float(str(value))
-    except ValueError:
-        raise GeosegError(f"expected a resolution of model, native, finest or metres, got {value}") from None
-    if not 1e-4 <= metres <= 1e6:
-        raise GeosegError(f"expected 0.0001 to 1000000 metres as resolution, got {value}")
-    return metres
-
-
-def parse_stretch(value: str | tuple[float, float] | PercentStretch) -> tuple[float, float] | PercentStretch:
-    """LO,HI in the scene's own numbers, or LO%,HI% as percentiles; in text, or two numbers.
-
-    Raises:
-        GeosegError: It is neither, or LO is not below HI.
-    """
-    if isinstance(value, PercentStretch):
-        value = f"{value.low}%,{value.high}%"
-    parts = value.split(",") if isinstance(value, str) else [str(part) for part in value]
-    percent = len(parts) == 2 and all(part.strip().endswith("%") for part in parts)
-    try:
-        low, high = (float(part.strip().removesuffix("%") if percent else part) for part in parts)
-    except ValueError:
-        raise GeosegError(f"expected a stretch LO,HI such as 200,3000 or 2%,98%, got {value}") from None
-    if not -math.inf < low < high < math.inf or (percent and not (low >= 0 and high <= 100)):
-        raise GeosegError(f"expected a stretch with LO below HI (and 0% to 100%), got {value}")
-    return PercentStretch(low, high) if percent else (low, high)
-
-
-def parse_band_files(text: str) -> dict[str, str]:
-    """The file of each band of a scene from red=A.tif,green=B.tif,...
-
-    Raises:
-        GeosegError: A part is not NAME=FILE, or a name comes twice.
-    """
-    # What follows a comma without a name of its own belongs to the file before it.
-    parts = re.split(r",(?=[\w ]+=)", text)
-    pairs = [part.partition("=") for part in parts]
-    files = {name.strip(): file for name, _, file in pairs}
-    if len(files) < len(pairs) or not all(name and file for name, file in files.items()):
-        raise GeosegError(f"expected a file for each band, red=A.tif,green=B.tif,..., got {text}")
-    return files
-
-
-def scene_sources(
-    scenes: Sequence[str],
-    files: Mapping[str, str] | None,
-    model: str | os.PathLike[str],
-    *,
-    assets: tuple[str, ...] | None = None,
-    trust_vrt: bool = False,
-) -> tuple[SceneSource, ...]:
-    """The scenes that a user names, one way or the other.
-
-    Args:
-        scenes: Files, folders, globs, lists, STAC documents.
-        files: The file of each band of one scene, by the band's name, and then no `scenes`.
-        model: Name or folder of a model, for its bands.
-        assets: Keys or roles of STAC assets.
-        trust_vrt: Whether .vrt files are scenes.
-
-    Raises:
-        GeosegError: Nothing or too much is named, or a document cannot be read.
-    """
-    if files is not None:
-        if scenes:
-            raise GeosegError("--bands with a file for each band is the scene: leave out SCENE")
-        return (band_files(files, model),)
-    if not scenes:
-        raise GeosegError("expected a SCENE: a raster, a folder, a glob, a STAC document or a list, got none")
-    bands = load_package(model_folder(model)).imagery.bands
-    return tuple(find_sources(scenes, bands, assets=assets, trust_vrt=trust_vrt))
-
-
-def band_files(files: Mapping[str, str], model: str | os.PathLike[str]) -> SceneSource:
-    """A scene of one file for each band that a model knows.
-
-    Raises:
-        GeosegError: There is no such model, a band has no file, or a name is no band of the model.
-    """
-    bands = load_package(model_folder(model)).imagery.bands
-    if set(files) != set(bands):
-        raise GeosegError(f"expected --bands with a file for each of {', '.join(bands)}, got {', '.join(files)}")
-    return SceneSource(tuple(files[band] for band in bands), given_as="--bands")
-
-
-def parse_formats(names: Sequence[str]) -> tuple[LayerFormat, ...]:
-    """Vector formats by their names.
-
-    Raises:
-        GeosegError: There is none, or one is not known.
-    """
-    formats: dict[str, LayerFormat] = {kind: kind for kind in get_args(LayerFormat)}
-    unknown = [name for name in names if name not in formats]
-    if unknown or not names:
-        raise GeosegError(f"expected formats of {', '.join(formats)}, got {', '.join(unknown) or 'none'}")
-    return tuple(formats[name] for name in names)
-
-
 def _block_px(existing: dict[str, Any]) -> tuple[int, int] | None:
     """The block size of the plan that lies in a RUN folder; None where it says none."""
     mosaic = existing.get("mosaic")
@@ -366,10 +281,16 @@ def _block_px(existing: dict[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def _check(tiles: TileOptions, layers: LayerOptions, resources: Resources) -> None:
+def _check(inputs: InputOptions, tiles: TileOptions, layers: LayerOptions, resources: Resources) -> None:
     """Refuse what no run can have; the command line refuses most of it before."""
+    if inputs.band_files is not None and inputs.scenes:
+        raise GeosegError("--bands with a file for each band is the scene: leave out SCENE")
+    if inputs.band_files is None and not inputs.scenes:
+        raise GeosegError("expected a SCENE: a raster, a folder, a glob, a STAC document or a list, got none")
     if resources.local and (resources.address is not None or (resources.workers or 1) > 1):
         raise GeosegError("--local is one worker in this process: leave out --address and --workers")
+    if "pmtiles" in layers.formats:
+        check_pmtiles()
     if resources.precision is not None and resources.precision not in get_args(Precision):
         raise GeosegError(f"expected precision fp32, bf16 or fp16, got {resources.precision}")
     limits = (
@@ -388,12 +309,18 @@ def _check(tiles: TileOptions, layers: LayerOptions, resources: Resources) -> No
             raise GeosegError(f"expected a {name} {words}, got {value}")
 
 
-def _runner(plan: RunPlan, resources: Resources) -> AbstractContextManager[Runner]:
+@contextmanager
+def _runner(plan: RunPlan, resources: Resources) -> Iterator[Runner]:
+    threads = decode_threads(plan.numerics, plan.workers)
     if resources.local:
-        return nullcontext(LocalRunner())
+        with decoding(plan.cache_mib, threads):
+            yield LocalRunner()
+        return
     from geoseg.cluster.runner import RayRunner  # noqa: PLC0415  # Ray takes seconds to load; a loop needs none
 
     # With "cuda" each worker gets a device of its own; "cuda:1" names one that Ray must leave in sight.
     gpu = plan.numerics.device == "cuda"
     trust_vrt = any(part.trust_vrt for scene in plan.region.scenes for part in scene.parts)
-    return RayRunner(plan.workers, resources.threads, gpu=gpu, address=resources.address, trust_vrt=trust_vrt)
+    gdal = gdal_environment(trust_vrt=trust_vrt, cache_mib=plan.cache_mib, threads=threads)
+    with RayRunner(plan.workers, resources.threads, gpu=gpu, address=resources.address, gdal=gdal) as runner:
+        yield runner

@@ -86,6 +86,9 @@ def record_of(plan: RunPlan, state: MosaicState, outcome: Outcome, argv: Sequenc
                 for scene in plan.region.scenes
                 for part in scene.parts
             ],
+            "scenes_left_out": [
+                {"name": row.name, "uri": row.uri, "reason": row.problem} for row in plan.rows if not row.used
+            ],
             "model": {"name": plan.model_name, "path": plan.model_path, "identity": plan.model_identity},
             "grid": plan.region.grid.to_json(),
             "classes": list(plan.labels.names),

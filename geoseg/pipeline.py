@@ -1,4 +1,4 @@
-"""The whole story of a run: mosaic, overviews, COG, objects, outlines, features, layers, picture.
+"""The whole story of a run: mosaic, overviews, COG, objects, outlines, features, layers, picture, project, STAC.
 
 Every stage leaves markers in the ledger, each with the hash of what it depends on. Running the same plan again does
 what has no marker; other options for the layers redo the stages that depend on them, and nothing before.
@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.errors import StoppedError
+from geoseg.grid import Window
 from geoseg.groups import Group, groups_apart
 from geoseg.io.layers import Source
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.qgis_scene import scene_source
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.progress import stage_progress
 from geoseg.resume import keep_plan, mend
 from geoseg.runner import Runner, Unit, is_disk_full
+from geoseg.stac.writing import write_stac
 from geoseg.stages import Stages
 from geoseg.tiling import Block
 from geoseg.work.class_rasters import (
@@ -30,7 +33,7 @@ from geoseg.work.class_rasters import (
     group_raster,
     keep_rasters,
 )
-from geoseg.work.features import PlaceFeatures, owner_keys
+from geoseg.work.features import PlaceFeatures, owner_keys, shapes_hash
 from geoseg.work.objects import LabelBlocks, join_seams
 from geoseg.work.outlines import TraceBlocks
 from geoseg.work.outputs import OutputKind, WriteOutputs
@@ -48,12 +51,22 @@ def nothing_to_do(plan: RunPlan, run: RunFolder) -> bool:
     if record is None or record.get("status") != "complete" or record.get("plan_hash") != plan.plan_hash:
         return False
     formats = {output["format"] for output in record["outputs"]}
+    project = run.ledger("project")
     written = [run.path / output["path"] for output in record["outputs"]]
     return (
         record.get("layers") == plan.layers_content
-        and formats.issuperset(plan.layers.formats)
+        and formats.issuperset((*plan.layers.formats, "stac"))
         and all(path.exists() for path in written)
+        # Scenes may lie elsewhere by now, and the project names where.
+        and _WHOLE in project.done()
+        and project.record(_WHOLE)["depends"]["sources"] == _sources(plan, run)
     )
+
+
+def _sources(plan: RunPlan, run: RunFolder) -> str:
+    """Hash of where a project in the RUN folder finds the scenes."""
+    parts = (part for scene in plan.region.scenes for part in scene.parts)
+    return canonical_hash({"sources": [scene_source(part, run.path) for part in parts]})
 
 
 def map_scene(
@@ -127,20 +140,30 @@ class _Story:
         )
         self._predict()
         state = MosaicState.of(self.run.ledger("mosaic"))
-        self._reduce(state)
-        self._write_rasters(state)
-        self._label(state)
-        shapes = canonical_hash({"mosaic": state.content_hash, **self.plan.shapes_content})
-        self._outline(state, shapes)
+        blocks = [block for block in self.plan.work if block.key in state.with_data]
+        covered = tuple(block.window for block in blocks)
+        groups = groups_apart(covered, self.grid.height, self.grid.width)
+        self._reduce(state.content_hash, covered)
+        self._write_rasters(state.content_hash, covered, groups)
+        self._label(state.content_hash, blocks)
+        shapes = shapes_hash(state.content_hash, self.plan.shapes_content)
+        self._outline(blocks, shapes)
         layers = {
             "mosaic": state.content_hash,
             # Each feature names its scene and date.
             "scenes": canonical_hash({"scenes": self.scenes}),
             **self.plan.layers_content,
         }
-        for kind in self._formats(layers):
-            self._once(kind, state, shapes, (), layers)
-        self._once("preview", state, shapes, self._groups(state) or (), layers)
+        formats = tuple(self._formats(layers))
+        for kind in formats:
+            self._once(kind, layers, covered, shapes)
+        self._once("preview", layers, covered, shapes, groups=groups or ())
+        project = {**layers, "formats": list(formats), "sources": _sources(self.plan, self.run)}
+        self._once("project", project, covered, groups=groups or (), formats=formats)
+        # The last of all, since it names all others.
+        with self.stages.timed("stac"):
+            failed = len(self.outcome.quarantined)
+            self.outcome.outputs += write_stac(self.plan, self.run, state, self.outcome.outputs, failed)
 
     def _predict(self) -> None:
         done = self.run.ledger("mosaic").done()
@@ -158,34 +181,34 @@ class _Story:
         units = [Unit(block.key, block, block.j) for block in self.plan.work if block.key not in done]
         self.outcome.quarantined |= self.stages.units("mosaic", job, units, _block_px)
 
-    def _reduce(self, state: MosaicState) -> None:
-        done = self.run.ledger("overviews").done_for(state.content_hash)
-        covered = [block.window for block in self._with_data(state)]
+    def _reduce(self, mosaic_hash: str, covered: tuple[Window, ...]) -> None:
+        done = self.run.ledger("overviews").done_for(mosaic_hash)
         for level, (height, width) in enumerate(self.run.mosaic.level_shapes()[1:], 1):
             windows = level_windows(level, height, width, covered)
             units = [Unit(level_key(level, window), window) for window in windows]
             units = [unit for unit in units if unit.key not in done]
-            job = ReduceBlocks(self.run, level, state.content_hash)
+            job = ReduceBlocks(self.run, level, mosaic_hash)
             failed = self.stages.units("overviews", job, units, lambda window: window.height * window.width)
             _all_done(f"overview level {level}", failed)
         self.outcome.outputs.append({"path": "mosaic.zarr", "format": "zarr", "features": None, "sha256": None})
 
-    def _label(self, state: MosaicState) -> None:
+    def _label(self, mosaic_hash: str, blocks: list[Block]) -> None:
         """Label the blocks that hold data, and join what meets at their seams."""
-        done = self.run.ledger("objects").done()
-        units = [Unit(block.key, block) for block in self._with_data(state) if block.key not in done]
-        failed = self.stages.units("objects", LabelBlocks(self.run, self.grid, self.class_ids), units, _block_px)
-        _all_done("objects", failed)
+        objects = canonical_hash(self.plan.objects_content)
+        done = self.run.ledger("objects").done_for(objects)
+        units = [Unit(block.key, block) for block in blocks if block.key not in done]
+        job = LabelBlocks(self.run, self.grid, self.class_ids, self.plan.thresholds, objects)
+        _all_done("objects", self.stages.units("objects", job, units, _block_px))
         seams = self.run.ledger("seams")
-        if not seams.done_for(state.content_hash):
-            blocks = self._with_data(state)
+        joined = canonical_hash({"mosaic": mosaic_hash, "objects": objects})
+        if not seams.done_for(joined):
             # Each row of blocks is gone over twice.
             total_px = 2 * sum(map(_block_px, blocks))
             with self.stages.timed("seams"), stage_progress("seams", total_px) as advance:
                 files = join_seams(self.run, blocks, advance)
-            seams.commit(_WHOLE, {"depends": state.content_hash, "files": files})
+            seams.commit(_WHOLE, {"depends": joined, "files": files})
 
-    def _outline(self, state: MosaicState, shapes: str) -> None:
+    def _outline(self, blocks: list[Block], shapes: str) -> None:
         """Outline the objects that are large enough, block by block, and make features of them."""
         layers = self.plan.layers
         done = StageFiles(self.run, "outlines", shapes).remove_others()
@@ -194,21 +217,20 @@ class _Story:
             grid=self.grid,
             blocks=self.plan.blocks,
             keep=self.class_ids,
+            thresholds=self.plan.thresholds,
             min_area_m2=layers.min_area_m2,
             simplify_m=layers.simplify_m,
             depends=shapes,
             several_scenes=bool(self.plan.several),
         )
-        blocks = [Unit(block.key, block) for block in self._with_data(state) if block.key not in done]
-        _all_done("outlines", self.stages.units("outlines", tracing, blocks, _block_px))
+        units = [Unit(block.key, block) for block in blocks if block.key not in done]
+        _all_done("outlines", self.stages.units("outlines", tracing, units, _block_px))
         done = StageFiles(self.run, "features", shapes).remove_others()
-        placing = PlaceFeatures(self.run, self.grid, layers.simplify_m == 0, shapes, bool(self.plan.several))
+        exact_block_px = self.plan.blocks.block_px if layers.simplify_m == 0 else None
+        placing = PlaceFeatures(self.run, self.grid, exact_block_px, shapes, bool(self.plan.several))
         owners = [Unit(key, key) for key in owner_keys(self.run, shapes) if key not in done]
         block_px = math.prod(self.plan.blocks.block_px)
         _all_done("features", self.stages.units("features", placing, owners, lambda _: block_px))
-
-    def _with_data(self, state: MosaicState) -> list[Block]:
-        return [block for block in self.plan.work if block.key in state.with_data]
 
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""
@@ -223,13 +245,14 @@ class _Story:
             ledger.forget(kind)
         return [kind for kind in get_args(LayerFormat) if kind in kept]
 
-    def _write_rasters(self, state: MosaicState) -> None:
+    def _write_rasters(
+        self, mosaic_hash: str, covered: tuple[Window, ...], groups: tuple[Group, ...] | None
+    ) -> None:
         """The classes as one COG, or one for each group of blocks where they lie far apart."""
-        depends = {"mosaic": state.content_hash}
-        groups = self._groups(state)
+        depends = {"mosaic": mosaic_hash}
         if groups is None:
             keep_rasters(self.run, {WHOLE_RASTER})
-            self._once("cog", state, "", (), depends)
+            self._once("cog", depends, covered)
             return
         keep_rasters(self.run, {RASTER_INDEX, *map(group_raster, range(len(groups)))})
         hashed = canonical_hash(depends)
@@ -239,15 +262,16 @@ class _Story:
         job = WriteGroups(self.run, self.grid, self.plan.labels, self.plan.plan_hash, hashed)
         _all_done("cog", self.stages.units("cog", job, units, lambda numbered: numbered[1].covered_px))
         self.outcome.outputs += group_outputs(self.run, len(groups))
-        self._once("index", state, "", groups, depends)
-
-    def _groups(self, state: MosaicState) -> tuple[Group, ...] | None:
-        """The groups of blocks with data where they lie far apart; None where the grid is one raster."""
-        covered = [block.window for block in self._with_data(state)]
-        return groups_apart(covered, self.grid.height, self.grid.width)
+        self._once("index", depends, covered, groups=groups)
 
     def _once(
-        self, kind: OutputKind, state: MosaicState, shapes: str, groups: tuple[Group, ...], depends: dict[str, Any]
+        self,
+        kind: OutputKind,
+        depends: dict[str, Any],
+        covered: tuple[Window, ...],
+        shapes: str = "",
+        groups: tuple[Group, ...] = (),
+        formats: tuple[LayerFormat, ...] = (),
     ) -> None:
         """Have one output written, unless it is there and depends on the same."""
         layers = kind if kind in get_args(LayerFormat) else None
@@ -255,11 +279,12 @@ class _Story:
             run=self.run,
             region=self.plan.region,
             labels=self.plan.labels,
-            source=Source(self.plan.plan_hash, len(self.outcome.quarantined), self.scenes),
+            source=Source(self.plan.plan_hash, self.scenes, len(self.outcome.quarantined)),
             layers=self.plan.layer_classes,
             shapes=shapes,
-            covered=tuple(block.window for block in self._with_data(state)),
+            covered=covered,
             groups=groups,
+            formats=formats,
             stage="layers" if layers else kind,
             key=layers or _WHOLE,
             depends=depends,

@@ -13,6 +13,9 @@ from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.tiling import Block, BlockPlan, Tile, mirrored
 
+STRIP_PX = 256
+"""Rows that are read at a time; files keep theirs in blocks of about as many."""
+
 
 class PixelSource(Protocol):
     """Where a block's pixels come from (a `geoseg.io.raster.SceneReader`, or a fake in a test)."""
@@ -73,7 +76,7 @@ class BlockPixels:
         whole: bool,
         wanted: Wanted | None = None,
     ) -> Self:
-        """Read what a block needs, in one piece: overlapping reads would decode the same pixels several times.
+        """Read what a block needs, each pixel once: overlapping reads would decode the same ones several times.
 
         Args:
             source: The scene on the plan's grid.
@@ -106,9 +109,15 @@ class BlockPixels:
             valid_hw = of_interest(hull, source.read_valid(hull))
             if not valid_hw.any():
                 return cls(block, whole, (), hull, no_image, valid_hw, grid_shape)
-        image_chw, valid_hw = source.read(hull)
         # Bands last: what a tile sees then lies in long runs, in the order in which networks take it.
-        normalized_hwc = torch.from_numpy(imagery.normalize(image_chw, valid_hw)).permute(1, 2, 0).contiguous()
+        normalized_hwc = torch.empty((*hull.shape, len(imagery.bands)))
+        valid_hw = np.empty(hull.shape, np.bool_)
+        # In strips, since a pixel takes several times its room while it is read.
+        for top in range(hull.row, hull.row_stop, STRIP_PX):
+            strip = Window(top, hull.col, min(STRIP_PX, hull.row_stop - top), hull.width)
+            at = strip.slices_in(hull)
+            image_chw, valid_hw[at] = source.read(strip)
+            normalized_hwc[at] = torch.from_numpy(imagery.normalize(image_chw, valid_hw[at])).permute(1, 2, 0)
         found = cls(block, whole, tiles, hull, normalized_hwc, of_interest(hull, valid_hw), grid_shape)
         return replace(found, tiles=tuple(tile for tile in tiles if found.valid(tile.window).any()))
 

@@ -1,7 +1,7 @@
 """The plan of a run: everything that is decided before the first pixel is predicted."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,16 +9,19 @@ from geoseg.errors import GeosegError, RunFolderError
 from geoseg.imagery import Imagery
 from geoseg.io.aoi import Aoi
 from geoseg.io.coverage import Coverage
+from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.reads import Reads
 from geoseg.io.region import Region
 from geoseg.io.survey import Row
 from geoseg.labels import LabelSet
+from geoseg.objects.thresholds import Thresholds
 from geoseg.predict import Numerics
 from geoseg.tiling import Block, BlockPlan
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
-LayerFormat = Literal["geojson", "gpkg"]
+LayerFormat = Literal["geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles"]
 """A vector format."""
 
 
@@ -31,12 +34,14 @@ class LayerOptions:
         simplify_m: Tolerance of the simplification on the ground; 0 leaves outlines untouched.
         classes: Names of the classes whose layers are written; None for all that have one.
         formats: What the layers are written as.
+        thresholds: Name of a class and its least probability, 0 to 1: pixels below are of no object.
     """
 
     min_area_m2: float
     simplify_m: float
     classes: tuple[str, ...] | None = None
     formats: tuple[LayerFormat, ...] = ("geojson", "gpkg")
+    thresholds: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ class RunPlan:
         aoi: What of the grid is mapped; None for all of it.
         rows: The scenes as they were handed in, for the plan's table.
         grid_rule: In words, how the grid was chosen.
+        reads: What is decoded of the scenes' files.
+        cache_mib: What GDAL keeps of that in each worker.
     """
 
     region: Region
@@ -78,6 +85,8 @@ class RunPlan:
     aoi: Aoi | None = None
     rows: tuple[Row, ...] = ()
     grid_rule: str = ""
+    reads: Reads = field(default_factory=lambda: Reads(0, ()))
+    cache_mib: int = GDAL_CACHE_MIB
 
     @property
     def work(self) -> tuple[Block, ...]:
@@ -152,14 +161,38 @@ class RunPlan:
         return tuple(layer for name, layer in with_layer.items() if name in asked)
 
     @property
+    def thresholds(self) -> Thresholds:
+        """How probable classes must be.
+
+        Raises:
+            GeosegError: A threshold is set for a class that has no layer, or is no probability.
+        """
+        ids = {self.labels.names[class_id]: class_id for class_id, _ in self.labels.layers}
+        for name, share in self.layers.thresholds:
+            if name not in ids or not 0 <= share <= 1:
+                raise GeosegError(
+                    f"--threshold expects CLASS=P with one of {', '.join(ids)} and P from 0 to 1, "
+                    f"got {name}={share:g}"
+                )
+        return Thresholds.of({ids[name]: share for name, share in self.layers.thresholds})
+
+    @property
+    def objects_content(self) -> dict[str, Any]:
+        """All that objects depend on besides the mosaic, as JSON."""
+        return {
+            "layers": [class_id for class_id, _ in self.labels.layers],
+            "thresholds": [list(one) for one in self.thresholds.least],
+        }
+
+    @property
     def shapes_content(self) -> dict[str, Any]:
         """All that outlines and features depend on besides the mosaic, as JSON; those of a class on no other's."""
         return {
             # 60 and 60.0 are the same area, and not the same JSON.
             "min_area_m2": float(self.layers.min_area_m2),
             "simplify_m": float(self.layers.simplify_m),
-            "layers": [class_id for class_id, _ in self.labels.layers],
             "block_px": list(self.blocks.block_px),
+            **self.objects_content,
         }
 
     @property
@@ -168,6 +201,7 @@ class RunPlan:
         return {
             "min_area_m2": self.layers.min_area_m2,
             "simplify_m": self.layers.simplify_m,
+            "thresholds": {self.labels.names[class_id]: share for class_id, share in self.thresholds.least},
             "classes": [self.labels.names[class_id] for class_id, _ in self.layer_classes],
         }
 
@@ -197,12 +231,17 @@ class RunPlan:
             "plan_hash": self.plan_hash,
             "mosaic": self.mosaic_content,
             "layers": self.layers_content,
+            # What `geoseg export` must know without the model.
+            "labels": [asdict(label) for label in self.labels.classes],
+            "scenes": [{"name": scene.name, "date": scene.date} for scene in self.region.scenes],
+            "shapes": self.shapes_content,
             "scene_paths": [scene.uri for scene in self.region.scenes],
             "files": self.files,
             "model_path": self.model_path,
             "numerics": self.numerics.fingerprint(),
             "workers": self.workers,
             "worker_bytes": self.worker_bytes,
+            "cache_mib": self.cache_mib,
             "blocks": len(self.work),
             "tiles_needed": self.blocks.tiles_needed,
             "tiles_evaluated": self.blocks.tiles_evaluated,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from geoseg.errors import RunFolderError
 from geoseg.grid import Grid
-from geoseg.io.record import FailedBlock, RunRecord, Status
+from geoseg.io.record import FailedBlock, LeftOutScene, RunRecord, Status
 from geoseg.io.run_folder import RunFolder
 
 ArrayName = Literal["classes", "confidence", "probability", "scene"]
@@ -40,6 +40,11 @@ class Run:
     def failed_blocks(self) -> tuple[FailedBlock, ...]:
         """Blocks that are nodata because they failed; mapping the same again tries just those."""
         return self.record.blocks.quarantined
+
+    @property
+    def scenes_left_out(self) -> tuple[LeftOutScene, ...]:
+        """Scenes that were handed in and are no part of the map: copies, and with `skip_bad` bad ones."""
+        return self.record.scenes_left_out
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -101,6 +106,11 @@ class Run:
     def preview(self) -> Path:
         """A picture of image, classes and outlines."""
         return self.path / "preview.png"
+
+    @property
+    def qgis_project(self) -> Path:
+        """A project that opens scenes, classes and layers in QGIS."""
+        return self.path / "map.qgs"
 
     def array(self, name: ArrayName = "classes", level: int = 0) -> zarr.Array[Any]:
         """An array of the mosaic, opened for reading: index it, and only the chunks needed are read.

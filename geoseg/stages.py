@@ -86,13 +86,17 @@ class Stages:
             marker = ledger.record(key)
             there = all((self.run.path / output["path"]).exists() for output in marker["outputs"])
             if marker["depends"] == depends and there:
-                self.outcome.outputs += marker["outputs"]
+                self._wrote(marker["outputs"])
                 return
         for error in self.units(stage, job, [Unit(key, item)], lambda _: 1).values():
             raise StoppedError(
                 f"{stage} cannot be written: {error}; mend what is wrong, then run the same command again"
             )
-        self.outcome.outputs += ledger.record(key)["outputs"]
+        self._wrote(ledger.record(key)["outputs"])
+
+    def _wrote(self, outputs: list[dict[str, Any]]) -> None:
+        # Formats share the file of a layer's style.
+        self.outcome.outputs += [output for output in outputs if output not in self.outcome.outputs]
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

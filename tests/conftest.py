@@ -32,6 +32,13 @@ settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
+def heavy_libraries() -> frozenset[str]:
+    """What takes a while to load, and what commands and imports that need none of it do without."""
+    names = "torch ray rasterio numpy numba zarr pydantic scipy shapely pyproj matplotlib"
+    return frozenset(names.split())
+
+
+@pytest.fixture(scope="session")
 def rgb() -> Imagery:
     """Red, green and blue bytes at 1 m, normalized to themselves."""
     return Imagery(("red", "green", "blue"), "uint8", (0, 255), (0.0,) * 3, (1.0,) * 3, 1.0)

@@ -28,8 +28,6 @@ WriteRaster = Callable[..., Path]
 
 ROOT = Path(__file__).parents[1]
 
-HEAVY = {"torch", "ray", "rasterio", "numpy", "zarr", "pydantic", "scipy", "shapely", "pyproj", "matplotlib"}
-
 
 def python(code: str, *arguments: object, cwd: Path | None = None) -> str:
     """What code prints in a Python of its own, where GDAL is as it comes (a command sets it in its process)."""
@@ -70,6 +68,7 @@ def test_the_interface_is_small_and_pinned() -> None:
         "SceneError",
         "StoppedError",
         "__version__",
+        "export_run",
         "load_model",
         "map_scenes",
         "open_run",
@@ -90,13 +89,13 @@ def test_other_names_are_not_there() -> None:
         geoseg.map_scene  # type: ignore[attr-defined]  # noqa: B018  # that is the point
 
 
-def test_importing_geoseg_loads_and_changes_nothing() -> None:
+def test_importing_geoseg_loads_and_changes_nothing(heavy_libraries: frozenset[str]) -> None:
     code = (
         "import json, os, sys; before = dict(os.environ); import geoseg; "
         "print(json.dumps([sorted(name for name in sys.modules if '.' not in name), dict(os.environ) == before]))"
     )
     loaded, unchanged = json.loads(python(code))
-    assert not HEAVY & set(loaded)
+    assert not heavy_libraries & set(loaded)
     assert unchanged
 
 
@@ -135,6 +134,7 @@ def test_gdal_stays_as_the_caller_has_it(tmp_path: Path, scene: Path, tiny_model
             {"dry_run", "no_probe", "as_json"},
         ),
         (geoseg.train_model, "train", {"config_file": "config"}, set()),
+        (geoseg.export_run, "export", {"run_path": "run", "kind": "format"}, set()),
     ],
 )
 def test_functions_take_what_their_commands_take(
@@ -142,7 +142,7 @@ def test_functions_take_what_their_commands_take(
 ) -> None:
     command = cli.cli.get_command(click.Context(cli.cli), name)
     assert command is not None
-    words = ["--config", "train.yaml"] if name == "train" else ["scene.tif"]
+    words = {"train": ["--config", "train.yaml"], "map": ["scene.tif"], "export": ["RUN", "--format", "gpkg"]}[name]
     given = command.make_context(name, [*words, "-o", "output"]).params
     asked = {renamed.get(key, key): value for key, value in given.items() if key not in command_only}
     parameters = inspect.signature(function).parameters
@@ -254,6 +254,8 @@ def test_numbers_of_other_libraries_are_numbers(tmp_path: Path, scene: Path, tin
         ({"tile_overlap": -2}, "tile overlap from 0, got -2"),
         ({"block_size": 700}, "multiple of the chunk size"),
         ({"min_area": -1}, "minimum area from 0, got -1"),
+        ({"thresholds": {"other": 0.5}}, "CLASS=P with one of building, road and P from 0 to 1, got other=0.5"),
+        ({"thresholds": {"road": 2}}, "P from 0 to 1, got road=2"),
         ({"simplify": float("nan")}, "simplification from 0, got nan"),
         ({"workers": 0}, "number of workers from 1, got 0"),
         ({"threads_per_worker": 0}, "number of threads from 1, got 0"),

@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What an axis is called in a shape such as (band, row, column), (N, C, H, W) or (n, 2).
 AXES = re.compile(
-    r"[nmNCHWhw]|\d+|row|column|band|channel|class|tile|image|vertex|ring|point|polygon|place"
+    r"[nmNCHWhw]|\d+|row|column|band|channel|class|tile|image|vertex|ring|point|polygon|place|run"
     r"|true class|predicted class|bands|classes|channels|channels_in|channels_out|channels_low|height|width|tile_px"
 )
 # A name may say it too: image_chw, places_yx.

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.labels import NODATA_CLASS, LabelClass, LabelSet
+from geoseg.labels import NO_OBJECT_CLASS, LabelClass, LabelSet
 
 slugs = st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True)
 
@@ -45,11 +45,11 @@ def test_a_colour_has_one_spelling(color: str) -> None:
 
 
 def test_ids_must_fit_below_nodata() -> None:
-    classes = tuple(LabelClass(f"c{i}", None, "stuff", "#000000") for i in range(NODATA_CLASS + 1))
-    assert len(LabelSet(classes[:-1])) == NODATA_CLASS
-    with pytest.raises(ValueError, match="expected 2 to 255 classes, got 256"):
+    classes = tuple(LabelClass(f"c{i}", None, "stuff", "#000000") for i in range(NO_OBJECT_CLASS + 1))
+    assert len(LabelSet(classes[:-1])) == NO_OBJECT_CLASS
+    with pytest.raises(ValueError, match="expected 2 to 254 classes, got 255"):
         LabelSet(classes)
-    with pytest.raises(ValueError, match="expected 2 to 255 classes, got 1"):
+    with pytest.raises(ValueError, match="expected 2 to 254 classes, got 1"):
         LabelSet(classes[:1])
 
 

@@ -1,54 +1,94 @@
-"""What a user may say about a run, from text and from Python."""
+"""From what a user asks for to a plan."""
 
-import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import GeosegError
-from geoseg.io.scene import PercentStretch
-from geoseg.mapping import parse_resolution, parse_stretch, resolution_warning
+from geoseg.io.run_folder import RunFolder
+from geoseg.io.scene import SceneOptions
+from geoseg.layout import TileOptions
+from geoseg.mapping import InputOptions, Resources, plan_run, resolution_warning
+from geoseg.models.package import WEIGHTS_NAME
+from geoseg.plan import LayerOptions, RunPlan
 
-FINITE = st.floats(-1e6, 1e6)
-
-
-@given(FINITE, FINITE)
-def test_a_stretch_is_the_same_in_text_and_in_numbers(low: float, high: float) -> None:
-    text = f"{low!r},{high!r}"
-    if low < high:
-        assert parse_stretch(text) == parse_stretch((low, high)) == (low, high)
-        return
-    for value in (text, (low, high)):
-        with pytest.raises(GeosegError, match="LO below HI"):
-            parse_stretch(value)
+WriteRaster = Callable[..., Path]
 
 
-@given(st.floats(-10, 110), st.floats(-10, 110))
-def test_percentiles_lie_between_0_and_100(low: float, high: float) -> None:
-    text = f"{low!r}%,{high!r}%"
-    if 0 <= low < high <= 100:
-        assert parse_stretch(text) == PercentStretch(low, high)
-        assert parse_stretch(PercentStretch(low, high)) == PercentStretch(low, high)
-        return
-    with pytest.raises(GeosegError, match="LO below HI"):
-        parse_stretch(text)
+def planned(inputs: InputOptions, model: Path, run: Path, tile_px: int | None = None) -> RunPlan:
+    return plan_run(
+        RunFolder(run),
+        inputs,
+        model,
+        SceneOptions(),
+        TileOptions(tile_px),
+        LayerOptions(60, 1),
+        Resources(device="cpu", local=True),
+        probability=False,
+    )
 
 
-@pytest.mark.parametrize("value", ["", "1", "1,2,3", "a,b", "1%,2", "nan,1", "0,inf", "-inf,0", (1.0, math.nan)])
-def test_other_stretches_are_refused(value: str | tuple[float, float]) -> None:
-    with pytest.raises(GeosegError, match="expected a stretch"):
-        parse_stretch(value)
+@pytest.fixture
+def bands(write_raster: WriteRaster) -> dict[str, str]:
+    """A file for each band of a scene, not in the model's order."""
+    image_chw = np.random.default_rng(2).integers(1, 256, (3, 40, 50)).astype(np.uint8)
+    names = ("blue", "red", "green")
+    return {
+        name: str(write_raster(band_hw[None], f"{name}.tif"))
+        for name, band_hw in zip(names, image_chw, strict=True)
+    }
 
 
-@given(st.one_of(st.floats(), st.sampled_from(["model", "native", "finest", "coarse", "", "-1", "0.5", "nan"])))
-def test_a_resolution_is_a_word_or_metres(value: float | str) -> None:
-    try:
-        parsed = parse_resolution(value)
-    except GeosegError:
-        assert value in {"coarse", "", "-1", "nan"} or (isinstance(value, float) and not 1e-4 <= value <= 1e6)
-        return
-    assert parsed == (value if value in {"model", "native", "finest"} else float(value))
+def test_a_file_for_each_band_is_one_scene_in_the_models_order(
+    bands: dict[str, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    plan = planned(InputOptions((), bands), tiny_model, tmp_path / "run")
+    [scene] = plan.region.scenes
+    assert [part.path for part in scene.parts] == [bands[name] for name in ("red", "green", "blue")]
+
+
+def test_a_plan_reads_the_weights_of_a_model_once(
+    patchwork_scene: Path, bands: dict[str, str], tiny_model: Path, tmp_path: Path
+) -> None:
+    weights, opened = str(tiny_model / WEIGHTS_NAME), []
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and str(arguments[0]) == weights:
+            opened.append(weights)
+
+    sys.addaudithook(note)
+    for number, inputs in enumerate((InputOptions((str(patchwork_scene),)), InputOptions((), bands)), 1):
+        planned(inputs, tiny_model, tmp_path / "run")
+        assert len(opened) == number
+
+
+NOT_THERE = "not_there.tif"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "model", "tile_px", "words"),
+    [
+        # What is refused without reading anything comes before what has to be looked for.
+        (InputOptions(()), "no/model", None, "expected a SCENE: a raster, a folder, "),
+        (InputOptions((NOT_THERE,), {"red": NOT_THERE}), "no/model", None, "leave out SCENE"),
+        (InputOptions((NOT_THERE,)), "no/model", 4, "tile size from 8 to 8192, got 4"),
+        (InputOptions((NOT_THERE,)), "no/model", None, "expected a model package"),
+        (InputOptions((), {"red": NOT_THERE}), None, None, "a file for each of red, green, blue, got red"),
+        (InputOptions((NOT_THERE,)), None, None, "no such file"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_order(
+    inputs: InputOptions, model: str | None, tile_px: int | None, words: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(GeosegError, match=words):
+        planned(inputs, tiny_model if model is None else Path(model), tmp_path / "run", tile_px)
+    assert not (tmp_path / "run").exists()
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 100))

@@ -26,6 +26,7 @@ from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene, nothing_to_do
 from geoseg.plan import LayerOptions, RunPlan, check_same_run
 from geoseg.predict import Numerics
+from geoseg.run import open_run
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
 from geoseg.work.predict import PredictBlocks
 
@@ -64,6 +65,7 @@ def classes_of(folder: Path) -> NDArray[np.uint8]:
 def contents(folder: Path) -> dict[str, bytes]:
     """Everything a user keeps, by relative path; not the records with times in them."""
     kept = [folder / "classes.tif", folder / "preview.png", *(folder / "layers").iterdir()]
+    kept += (folder / "stac").iterdir()
     kept += [file for file in (folder / "mosaic.zarr").rglob("*") if file.is_file()]
     return {str(file.relative_to(folder)): file.read_bytes() for file in kept}
 
@@ -295,21 +297,37 @@ def test_each_stage_is_redone_for_what_it_depends_on_alone(
         changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
         return changed, after.keys() - before.keys(), before.keys() - after.keys()
 
-    vectors = {"layers/buildings.geojson", "layers/roads.geojson", "layers/geoseg.gpkg"}
+    buildings, roads = ({f"layers/{name}.geojson", f"layers/{name}.qml"} for name in ("buildings", "roads"))
     assert redone(LayerOptions(0, 0)) == (set(), set(), set())
     assert redone(LayerOptions(0, 0, formats=("gpkg",))) == (set(), set(), set())
     assert redone(LayerOptions(0, 0, classes=("road",))) == (
-        {"layers/roads.geojson", "layers/geoseg.gpkg"},
+        {*roads, "layers/geoseg.gpkg"},
         set(),
-        {"layers/buildings.geojson"},
+        buildings,
     )
     assert redone(LayerOptions(5, 0, formats=("gpkg",))) == (
         {"layers/geoseg.gpkg"},
-        {*()},
-        {"layers/roads.geojson"},
+        set(),
+        roads,
     )
-    assert redone(LayerOptions(0, 0)) == ({"layers/geoseg.gpkg"}, vectors - {"layers/geoseg.gpkg"}, set())
+    assert redone(LayerOptions(0, 0)) == ({"layers/geoseg.gpkg"}, buildings | roads, set())
     assert contents(run.path) == contents(finished)
+
+
+def test_another_threshold_keeps_the_mosaic_and_gives_what_a_fresh_run_gives(
+    finished: Path, tmp_path: Path, patchwork_scene: Path, tiny_model: Path
+) -> None:
+    run = RunFolder(shutil.copytree(finished, tmp_path / "run"))
+    confidence_hw = run.mosaic.read(0, "confidence", open_run(run.path).grid.window)
+    sure = float(np.median(confidence_hw[confidence_hw < NODATA_CLASS]) / 254)
+    layers = LayerOptions(0, 0, thresholds=(("road", sure), ("building", 0.0)))
+    before = {file: file.stat().st_mtime_ns for file in (run.path / "mosaic.zarr").rglob("*")}
+    mapped(planned(patchwork_scene, tiny_model, layers=layers), run.path)
+    assert {file: file.stat().st_mtime_ns for file in (run.path / "mosaic.zarr").rglob("*")} == before
+    mapped(planned(patchwork_scene, tiny_model, layers=layers), tmp_path / "fresh")
+    assert contents(run.path) == contents(tmp_path / "fresh")
+    assert contents(run.path) != contents(finished)
+    assert open_run(run.path).record.layers.thresholds == {"road": sure}
 
 
 def test_a_class_that_has_no_layer_is_refused_by_name(patchwork_scene: Path, tiny_model: Path) -> None:

@@ -1,5 +1,6 @@
 """Runs over several scenes: the same bytes whatever their order and the blocks, and every feature has its scene."""
 
+import json
 import resource
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import rasterio
@@ -20,6 +22,7 @@ from pyogrio import read_dataframe
 import geoseg
 from geoseg.commands.map import map_command
 from geoseg.errors import RunFolderError, SceneError
+from geoseg.io.record import published_schema
 from geoseg.labels import NODATA_CLASS
 from geoseg.run import Run
 from geoseg.verify import verify_run
@@ -157,6 +160,7 @@ def test_other_scenes_are_refused_and_the_difference_is_named(
         mapped(scenes, copy, tiny_model, merge="first")
 
 
+@pytest.mark.slow
 def test_a_scene_that_breaks_later_costs_the_blocks_that_need_it(
     scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +200,33 @@ def test_the_command_shows_a_table_and_leaves_out_what_is_bad_only_when_told(
     assert "Mpx lie in several scenes" in shown.output
     assert "left out: empty.tif" in shown.output
     assert not (tmp_path / "run").exists()
+
+
+def test_the_record_names_scenes_that_were_left_out_and_why(
+    run: Run, scenes: list[Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    assert "scenes_left_out" not in json.loads((run.path / "run.json").read_text())
+    assert run.scenes_left_out == ()
+    empty, copy = tmp_path / "empty.tif", tmp_path / "a_copy.tif"
+    empty.touch()
+    shutil.copy(scenes[0], copy)
+    handed = [empty, scenes[0], copy, scenes[1]]
+    with pytest.warns(UserWarning, match="left out: empty.tif"):
+        told = mapped(handed, tmp_path / "run", tiny_model, skip_bad=True)
+    written = json.loads((told.path / "run.json").read_text())
+    jsonschema.validate(written, published_schema())
+    # Of two that are the same the one whose address comes first is read, whatever their order.
+    first, second = sorted((copy, scenes[0]))
+    broken, same = sorted(written["scenes_left_out"], key=lambda scene: scene["name"] != "empty.tif")
+    assert broken == {"name": "empty.tif", "uri": str(empty), "reason": broken["reason"]}
+    assert "0 bytes" in broken["reason"]
+    assert same == {
+        "name": second.name,
+        "uri": str(second),
+        "reason": f"the same as {first.name}, which is read in its place",
+    }
+    assert [scene.uri for scene in told.scenes_left_out] == [scene["uri"] for scene in written["scenes_left_out"]]
+    assert {entry["path"] for entry in written["inputs"]} == {str(first), str(scenes[1])}
 
 
 @pytest.mark.slow

@@ -150,6 +150,26 @@ def test_a_bad_item_is_named_and_left_out_when_told(
         mapped(address, tmp_path / "run", tiny_model)
     run = mapped(address, tmp_path / "run", tiny_model, skip_bad=True)
     assert [Path(entry.path).name for entry in run.record.inputs] == ["part0.tif"]
+    assert [scene.name for scene in run.scenes_left_out] == ["spy", "blind"]
+    assert all(scene.reason for scene in run.scenes_left_out)
+
+
+def test_signatures_of_scenes_that_are_left_out_are_not_told(
+    web: Web, scenes: list[Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    """Of one that is not there, of a copy, and of an item whose asset is no raster."""
+    content = scenes[0].read_bytes()
+    signed = [f"{web.put(f'/{name}.tif', content)}?sig=SECRET{name}" for name in ("one", "two")]
+    web.put("/text.tif", b"not a raster")
+    href = f"{web.origin}/text.tif?sig=SECRET"
+    web.put("/item.json", json.dumps(item("text", {"image": href}, "2020-01-01T00:00:00Z")).encode())
+    missing = f"{web.origin}/missing.tif?sig=SECRET"
+    given = [*signed, missing, f"{web.origin}/item.json?sig=SECRET"]
+    run = mapped(given, tmp_path / "run", tiny_model, skip_bad=True)
+    left_out = [scene.uri.removeprefix(web.origin) for scene in run.scenes_left_out]
+    assert left_out == ["/two.tif", "/missing.tif", "/text.tif"]
+    assert "SECRET" not in (run.path / "run.json").read_text()
+    assert "SECRET" not in (run.path / "plan.json").read_text()
 
 
 @pytest.mark.parametrize("fault", [Fault(status=503), pytest.param(Fault(reset=True), marks=pytest.mark.slow)])

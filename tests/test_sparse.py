@@ -1,15 +1,21 @@
 """A huge grid with little in it: every stage after the prediction follows what is covered, not the extent."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyogrio
 import pytest
 import rasterio
+import rasterio.transform
+import rasterio.warp
+import shapely
+import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
 from rio_cogeo.cogeo import cog_validate
@@ -26,6 +32,7 @@ from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.layout import TileOptions, lay_blocks
 from geoseg.models.package import load_package
+from geoseg.objects.thresholds import Thresholds
 from geoseg.outcome import MosaicState
 from geoseg.pipeline import map_scene, nothing_to_do
 from geoseg.plan import LayerOptions, RunPlan
@@ -105,13 +112,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, blocks: list[Block], labels: L
     do(WriteGroups(run, GRID, labels, "abc", DEPENDS), numbered)
     write_index(run.path / RASTER_INDEX, indexed_groups(run, len(groups)), GRID, "abc")
     units = [Unit(block.key, block) for block in blocks]
-    do(LabelBlocks(run, GRID, (0, 1)), units)
+    do(LabelBlocks(run, GRID, (0, 1), Thresholds(), DEPENDS), units)
     join_seams(run, blocks)
     StageFiles(run, "outlines", DEPENDS).remove_others()
     plan = BlockPlan(SIDE_PX, SIDE_PX, LATTICE, CHUNK_PX, (CHUNK_PX, CHUNK_PX))
-    do(TraceBlocks(run, GRID, plan, (0, 1), 0, 0, DEPENDS), units)
+    do(TraceBlocks(run, GRID, plan, (0, 1), Thresholds(), 0, 0, DEPENDS), units)
     StageFiles(run, "features", DEPENDS).remove_others()
-    do(PlaceFeatures(run, GRID, exact=True, depends=DEPENDS), [Unit(key, key) for key in owner_keys(run, DEPENDS)])
+    do(PlaceFeatures(run, GRID, plan.block_px, DEPENDS), [Unit(key, key) for key in owner_keys(run, DEPENDS)])
     return run
 
 
@@ -153,7 +160,7 @@ def test_each_group_has_a_cog_of_the_mosaics_pixels_at_their_place(run: RunFolde
     groups = groups_of(blocks)
     assert {file.name for file in (run.path / "classes").iterdir()} == {
         "index.gpkg",
-        *(f"{number}.tif" for number in range(len(groups))),
+        *(f"{number}.{ending}" for number in range(len(groups)) for ending in ("tif", "qml")),
     }
     index = pyogrio.read_dataframe(run.path / RASTER_INDEX)
     assert index.location.tolist() == [f"{number}.tif" for number in range(len(groups))]
@@ -169,8 +176,10 @@ def test_each_group_has_a_cog_of_the_mosaics_pixels_at_their_place(run: RunFolde
         row = index.iloc[number]
         assert Window(row.row, row.col, row.height, row.width) == group.box
         assert row.valid_px == (classes_hw != NODATA_CLASS).sum()
-    assert [output["path"] for output in group_outputs(run, len(groups))] == [
-        f"classes/{number}.tif" for number in range(len(groups))
+    assert [(output["path"], output["format"]) for output in group_outputs(run, len(groups))] == [
+        (f"classes/{number}.{ending}", kind)
+        for number in range(len(groups))
+        for ending, kind in (("tif", "cog"), ("qml", "qml"))
     ]
 
 
@@ -269,13 +278,14 @@ def finished(plan: RunPlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rasters(folder: Path) -> dict[str, bytes]:
-    files = [*folder.glob("classes.tif"), *folder.glob("classes/*")]
+    files = [*folder.glob("classes.tif"), *folder.glob("classes.qml"), *folder.glob("classes/*")]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
 
 def test_a_sparse_run_has_rasters_by_group_and_says_so(finished: Path, plan: RunPlan) -> None:
     names = ["classes/0.tif", "classes/1.tif", "classes/2.tif"]
-    assert sorted(rasters(finished)) == [*names, "classes/index.gpkg"]
+    styles = [f"{name[:-4]}.qml" for name in names]
+    assert sorted(rasters(finished)) == sorted([*names, *styles, "classes/index.gpkg"])
     run = geoseg.open_run(finished)
     assert [path.relative_to(finished).as_posix() for path in run.class_rasters] == names
     assert run.class_index == finished / "classes" / "index.gpkg"
@@ -287,6 +297,21 @@ def test_a_sparse_run_has_rasters_by_group_and_says_so(finished: Path, plan: Run
     assert nothing_to_do(plan, RunFolder(finished))
     assert all(path.exists() for path in RunFolder(finished).results())
     assert finished / "classes" in RunFolder(finished).results()
+
+
+def test_its_item_names_each_raster_at_its_place(finished: Path) -> None:
+    item = json.loads((finished / "stac" / "item.json").read_text())
+    assert item["assets"]["classes-index"]["href"] == "../classes/index.gpkg"
+    area = shapely.geometry.shape(item["geometry"])
+    for number in range(3):
+        asset = item["assets"][f"classes-{number}"]
+        with rasterio.open(finished / "stac" / asset["href"]) as cog:
+            assert asset["proj:shape"] == list(cog.shape)
+            assert asset["proj:transform"] == list(cog.transform)[:6]
+            rows, cols = np.nonzero(cog.read(1) != NODATA_CLASS)
+            x, y = rasterio.transform.xy(cog.transform, rows, cols)
+            lon, lat = rasterio.warp.transform(cog.crs, "EPSG:4326", x, y)
+            assert shapely.contains_xy(area, lon, lat).all()
 
 
 def damage_one(folder: Path) -> None:
@@ -310,6 +335,7 @@ def come_from_another_layout(folder: Path) -> None:
     shutil.rmtree(folder / "ledger" / "cog")
     (folder / "classes.tif").write_bytes(b"the whole grid")
     (folder / "classes" / "77.tif").write_bytes(b"a group")
+    (folder / "classes" / "77.qml").write_bytes(b"its style")
     outputs = [{"path": "classes.tif", "format": "cog", "features": None, "sha256": "0" * 64}]
     RunFolder(folder).ledger("cog").commit("all", {"depends": {"mosaic": "before"}, "outputs": outputs})
 
@@ -325,7 +351,8 @@ def test_what_is_not_as_it_was_is_written_again(
     assert rasters(run.path) == rasters(finished)
     if change in (damage_one, lose_one, lose_the_index):
         again = {name for name in kept if (run.path / name).stat().st_mtime_ns != kept[name]}
-        assert again == ({"classes/1.tif"} if change is damage_one else set())
+        expected = {damage_one: {"classes/1.tif", "classes/1.qml"}, lose_one: {"classes/2.qml"}}
+        assert again == expected.get(change, set())
     assert verify_run(run.path).differences == ()
 
 
@@ -360,12 +387,15 @@ def test_without_any_data_there_is_an_empty_index(plan: RunPlan, tmp_path: Path)
     assert map_scene(plan, run, LocalRunner(), []).status == "complete"
     assert list(rasters(run.path)) == [RASTER_INDEX]
     assert len(pyogrio.read_dataframe(run.path / RASTER_INDEX)) == 0
+    project = ET.parse(run.path / "map.qgs")  # noqa: S314  # our own
+    assert "classes" not in [layer.findtext("layername") for layer in project.iterfind(".//maplayer")]
 
 
 def test_of_an_earlier_layout_nothing_is_left_but_what_is_not_ours(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     (tmp_path / "classes").mkdir()
-    for name in ("classes.tif", "classes/0.tif", "classes/index.gpkg", "classes/0.tif.aux.xml"):
+    ours = ("classes.tif", "classes.qml", "classes/0.tif", "classes/0.qml", "classes/index.gpkg")
+    for name in (*ours, "classes/0.tif.aux.xml"):
         (tmp_path / name).write_bytes(b"")
     run.ledger("cog").commit("0", {"depends": "x", "files": {"classes/0.tif": "0" * 64}})
     run.ledger("cog").commit("all", {"depends": {}, "outputs": [{"path": "classes.tif"}]})
@@ -374,6 +404,7 @@ def test_of_an_earlier_layout_nothing_is_left_but_what_is_not_ours(tmp_path: Pat
     left = {file.relative_to(tmp_path).as_posix() for file in tmp_path.glob("classes*/*")}
     assert left == {"classes/0.tif.aux.xml"}
     assert (tmp_path / "classes.tif").exists()
+    assert (tmp_path / "classes.qml").exists()
     (tmp_path / "classes" / "0.tif.aux.xml").unlink()
     keep_rasters(run, {"classes.tif"})
     assert not (tmp_path / "classes").exists()

@@ -118,7 +118,9 @@ DAMAGED = {
     "a marker of layers": "ledger/layers/gpkg.json",
     "a layer": "layers/geoseg.gpkg",
     "the COG": "classes.tif",
+    "the style of the COG": "classes.qml",
     "the picture": "preview.png",
+    "the project": "map.qgs",
     "the record": "run.json",
 }
 
@@ -163,7 +165,7 @@ def test_a_run_that_goes_on_does_again_what_was_damaged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A power cut, say, leaves markers whose files never reached the disk."""
-    for stage in ("overviews", "cog", "seams", "outlines", "features", "layers", "preview"):
+    for stage in ("overviews", "cog", "seams", "outlines", "features", "layers", "preview", "project"):
         shutil.rmtree(run / "ledger" / stage)
     how(run / DAMAGED[what])
     assert mapped(patchwork_scene, tiny_model, run, min_area=60).status == "complete"

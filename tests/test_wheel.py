@@ -49,7 +49,7 @@ def run(unpacked: Path, cwd: Path, *arguments: str) -> str:
 def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name: archive.read(name) for name in archive.namelist() if name.startswith("geoseg/")}
-    kept = [path for path in (ROOT / "geoseg").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    kept = [path for path in (ROOT / "geoseg").rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
     assert {str(path.relative_to(ROOT)): path.read_bytes() for path in kept} == packed
     assert {"geoseg/py.typed", "geoseg/schemas/run.schema.json", "geoseg/bundled/demo/dubai.tif"} <= set(packed)
 

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,7 @@ class RayRunner:
         threads: CPU threads of each.
         gpu: Whether each actor has a GPU of its own (which it then sees as the only one).
         address: A running cluster ("auto", HOST:PORT), or None for a Ray of this process's own.
-        trust_vrt: Whether workers may read a .vrt that the user vouches for.
+        gdal: Environment variables for the workers' GDAL (`geoseg.io.gdal_environment`), the usual by default.
         rules: How failures of units are met.
         patience: How long workers may stay away.
         instruments: Where the numbers for who watches go, Ray's own by default.
@@ -45,14 +45,14 @@ class RayRunner:
         *,
         gpu: bool,
         address: str | None = None,
-        trust_vrt: bool = False,
+        gdal: Mapping[str, str] | None = None,
         rules: Rules = Rules(),  # noqa: B008  # a frozen value
         patience: Patience = Patience(),  # noqa: B008  # a frozen value
         instruments: Instruments | None = None,
     ) -> None:
         self._workers = workers
         self._threads = threads
-        self._trust_vrt = trust_vrt
+        self._gdal = gdal_environment() if gdal is None else gdal
         self._address = address
         self._rules = rules
         self._patience = patience
@@ -73,7 +73,7 @@ class RayRunner:
     def _environment(self) -> dict[str, str]:
         """Set before a worker's libraries load; Ray would set the thread counts from num_cpus by itself."""
         return {
-            **gdal_environment(trust_vrt=self._trust_vrt),
+            **self._gdal,
             "OMP_NUM_THREADS": str(self._threads),
             "MKL_NUM_THREADS": str(self._threads),
             # Each thread's own heap would keep what it once held: two are enough for three threads.

@@ -25,7 +25,7 @@ from geoseg.io.gdal_environment import gdal_environment
 
 State = Literal["ok", "warn", "fail"]
 
-_LIBRARIES = ("torch", "rasterio", "zarr", "numpy", "scipy", "shapely", "pyproj", "pyogrio", "pydantic")
+_LIBRARIES = ("torch", "rasterio", "zarr", "numpy", "numba", "scipy", "shapely", "pyproj", "pyogrio", "pydantic")
 """What every run needs; Ray is judged on its own."""
 
 _DANGEROUS = ("VRT", "MRF", "WMS", "HTTP", "GTI", "DERIVED")

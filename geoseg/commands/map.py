@@ -11,25 +11,17 @@ import click
 from geoseg.briefing import briefing
 from geoseg.catalog import DEFAULT_MODEL
 from geoseg.errors import GeosegError
+from geoseg.io.formats import VECTOR_FORMATS
 from geoseg.io.gdal_environment import gdal_environment
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
 from geoseg.layout import TileOptions
-from geoseg.mapping import (
-    InputOptions,
-    Resources,
-    carry_out,
-    parse_band_files,
-    parse_formats,
-    parse_resolution,
-    parse_stretch,
-    plan_run,
-    scene_sources,
-)
+from geoseg.mapping import InputOptions, Resources, carry_out, plan_run
+from geoseg.notation import parse_band_files, parse_formats, parse_resolution, parse_stretch, parse_thresholds
 from geoseg.outcome import Outcome
 from geoseg.pipeline import nothing_to_do
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import LayerFormat, LayerOptions, RunPlan
 from geoseg.predict import Precision
 from geoseg.probe import probe
 from geoseg.progress import bounded_by
@@ -114,7 +106,11 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("--skip-bad", is_flag=True, help="Go on without scenes that cannot be mapped.")
 @click.option("--assume-crs", metavar="EPSG:N", help="CRS of a scene that has none.")
 @click.option("--trust-vrt", is_flag=True, help="Read a .vrt, and the local rasters that it names.")
-@click.option("--aoi", metavar="FILE", help="Polygons to map within; the rest is nodata. [everything]")
+@click.option(
+    "--aoi",
+    metavar="FILE",
+    help=f"Polygons to map within ({VECTOR_FORMATS}); the rest is nodata. [everything]",
+)
 @click.option("--tile-size", type=click.IntRange(8, 8192), metavar="PX", help="Side of a tile. [the model's]")
 @click.option("--tile-overlap", type=click.IntRange(0), metavar="PX", help="Overlap of tiles. [the model's]")
 @click.option(
@@ -137,6 +133,13 @@ class _Names(click.ParamType[tuple[str, ...]]):
     metavar="M",
     help="Simplify outlines by this much; 0 leaves them untouched.",
 )
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="CLASS=P",
+    help="Leave pixels of a class out of objects whose probability is below P; once for each class.",
+)
 @click.option("--classes", type=_Names(), metavar="A,B", help="Classes to write layers of. [all that have one]")
 @click.option(
     "--format",
@@ -145,7 +148,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
     default="geojson,gpkg",
     show_default=True,
     metavar="A,B",
-    help="What layers are written as: geojson, gpkg.",
+    help=f"What layers are written as: {', '.join(get_args(LayerFormat))}.",
 )
 @click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="[what the device multiplies best]")
@@ -180,6 +183,7 @@ def map_command(
     probability: bool,
     min_area: float,
     simplify: float,
+    thresholds: tuple[str, ...],
     classes: tuple[str, ...] | None,
     formats: tuple[str, ...],
     device: str | None,
@@ -201,19 +205,16 @@ def map_command(
     or a text file that lists them; several go on one grid.
 
     The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
-    --simplify, --classes or --format it keeps the mosaic and does only what follows from them.
+    --simplify, --threshold, --classes or --format it keeps the mosaic and does only what follows from them.
     """
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
         os.environ.update(gdal_environment(trust_vrt=True))
     run = RunFolder(run_path)
     resources = Resources(device, precision, workers, threads_per_worker, memory, address, local)
-    files = bands if isinstance(bands, dict) else None
     plan = plan_run(
         run,
-        InputOptions(
-            scene_sources(scenes, files, model_name, assets=assets, trust_vrt=trust_vrt), merge, skip_bad, aoi
-        ),
+        InputOptions(scenes, bands if isinstance(bands, dict) else None, assets, merge, skip_bad, aoi),
         model_name,
         SceneOptions(
             None if isinstance(bands, dict) else bands,
@@ -225,7 +226,7 @@ def map_command(
             trust_vrt=trust_vrt,
         ),
         TileOptions(tile_size, tile_overlap, None if block_size is None else (block_size, block_size)),
-        LayerOptions(min_area, simplify, classes, parse_formats(formats)),
+        LayerOptions(min_area, simplify, classes, parse_formats(formats), parse_thresholds(thresholds)),
         resources,
         probability=probability,
         fresh=fresh,
@@ -281,6 +282,4 @@ def _tell(outcome: Outcome, run: Path, blocks: int) -> None:
             err=True,
         )
     else:
-        click.echo(
-            f"complete: open {run / 'preview.png'} or drag {run / 'layers' / 'geoseg.gpkg'} into QGIS", err=True
-        )
+        click.echo(f"complete: open {run / 'map.qgs'} in QGIS, or look at {run / 'preview.png'}", err=True)

@@ -65,6 +65,11 @@ def is_remote(text: str) -> bool:
     return "://" in text or text.startswith("/vsi")
 
 
+def is_on_web(text: str) -> bool:
+    """Whether a text is an address of a web server, likewise."""
+    return text.partition("://")[0].lower() in {"http", "https"} and is_remote(text)
+
+
 def shown(text: str) -> str:
     """What people and files are told of an address: without query, fragment or user, which may hold secrets."""
     if "://" not in text:

@@ -12,11 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Any
 from urllib.parse import urljoin
 
 from geoseg.errors import SceneError
 from geoseg.io.addresses import Address, parse_address, refuse_strange, shown
+from geoseg.io.turns import waiting
 
 HTTP_SETTINGS: Mapping[str, str] = {
     "GDAL_HTTP_MAX_RETRY": "3",
@@ -31,6 +33,7 @@ _RETRIED = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _CHUNK_BYTES = 65536
+_CUT_SHORT = "the answer was cut short"
 _LONGEST_PAUSE_S = 10.0
 
 
@@ -85,6 +88,10 @@ def ask(address: Address, first: int | None, count: int) -> Answer:
         RemoteError: No answer, or none that helps, after as many tries as `HTTP_SETTINGS` say.
         SceneError: It leads where it must not.
     """
+    return waiting(lambda: _asked(address, first, count))
+
+
+def _asked(address: Address, first: int | None, count: int) -> Answer:
     tries = 1 + int(setting("GDAL_HTTP_MAX_RETRY"))
     pause_s = float(setting("GDAL_HTTP_RETRY_DELAY"))
     for left in range(tries - 1, -1, -1):
@@ -116,17 +123,23 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom to believe: read once, which takes as long as many a server to answer."""
+    return ssl.create_default_context()
+
+
 def _opener(address: Address) -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     handlers: list[urllib.request.BaseHandler] = [
         urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
         _NoRedirects(),
     ]
-    if address.scheme == "https":  # this machine needs none to reach itself
-        handlers.append(urllib.request.ProxyHandler())
+    if address.scheme == "https":
+        # This machine needs no proxy to reach itself.
+        handlers += [urllib.request.HTTPSHandler(context=_trusted()), urllib.request.ProxyHandler()]
     for handler in handlers:
         opener.add_handler(handler)
     return opener
@@ -182,6 +195,9 @@ def _once(address: Address, first: int | None, count: int) -> Answer | str:
 
 
 def _words(reason: object) -> str:
+    # The same fault: in which of these forms it comes, and after how many bytes, is a matter of moments.
+    if isinstance(reason, ConnectionResetError | ConnectionAbortedError | http.client.IncompleteRead):
+        return _CUT_SHORT
     return (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
 
 
@@ -229,7 +245,7 @@ def _answer(
     length, whole = named.get("content-length", ""), named.get("content-range", "").rpartition("/")[2]
     expected = min(int(length), count + 1) if length.isdigit() else None
     if expected is not None and len(body) < expected:
-        raise _TryAgainError(f"the answer was cut short after {len(body)} of {length} bytes", status)
+        raise _TryAgainError(_CUT_SHORT)
     if first is None:
         if len(body) > count:
             raise RemoteError(f"{shown(address.text)} holds more than {count} bytes: expected at most so many")
@@ -237,6 +253,6 @@ def _answer(
     if status == 206:
         size = int(whole) if whole.isdigit() else None
         if size is not None and size > first and len(body) < min(count, size - first):
-            raise _TryAgainError(f"the answer was cut short after {len(body)} bytes", status)
+            raise _TryAgainError(_CUT_SHORT)
         return Answer(address, size, True, named, body[:count])
     return Answer(address, int(length) if length.isdigit() else None, False, named, body[:count])

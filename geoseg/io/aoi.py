@@ -7,15 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyogrio.raw
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, GeometryError
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 
 from geoseg.errors import GeosegError
 from geoseg.grid import Grid, Window, parse_crs
-from geoseg.io.regions import Region, read_region, region_mask, region_on_grid
+from geoseg.io.polygons import read_polygons
+from geoseg.io.regions import Region, region_mask, region_on_grid
 
 _CELL_PX = 512
 """Masks are made cell by cell, so that no pixel's depends on the window that is asked for."""
@@ -23,8 +23,6 @@ _CELL_PX = 512
 _CELLS_KEPT = 256
 _MARGIN = 0.2
 """Share of a grid's extent, on each side, that is looked at with it."""
-
-_FORMATS = "GeoJSON, GeoPackage, FlatGeobuf or Shapefile"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,62 +72,29 @@ def read_aoi(path: str, grid: Grid) -> Aoi:
     """The polygons of a vector file on a grid.
 
     Args:
-        path: A local file with one layer, in any CRS: GeoJSON, GeoPackage, FlatGeobuf or Shapefile.
+        path: A local vector file with one layer, in any CRS, of a format that `read_polygons` reads.
         grid: The grid.
 
     Raises:
         GeosegError: The file cannot be read, is of another format, has no CRS, holds no polygons or other
             geometries beside them, or does not meet the grid.
     """
-    region = _read(Path(path))
+    try:
+        region = read_polygons(Path(path))
+    except GeosegError as error:
+        raise GeosegError(f"--aoi: {error}") from error
     try:
         pixels = region_on_grid(_around(region, grid), grid)
-    except shapely.errors.GEOSException as error:
+    except (GeosegError, ProjError, shapely.errors.GEOSException) as error:
         raise GeosegError(f"--aoi {path}: its polygons have no place in the scene's CRS: {error}") from error
     found = Aoi(Path(path).name, _polygons(pixels), grid.height, grid.width)
     if found.pixels.is_empty:
         bounds = ", ".join(f"{value:.6g}" for value in region.geometry.bounds)
         raise GeosegError(
-            f"--aoi {path} does not touch the scene: its polygons lie within {bounds} ({region.crs[:40]}), "
-            "the scene elsewhere"
+            f"--aoi {path} does not touch the scene: its polygons lie within {bounds} "
+            f"({parse_crs(region.crs).name}), the scene elsewhere"
         )
     return found
-
-
-def _read(path: Path) -> Region:
-    if not path.is_file():
-        raise GeosegError(f"--aoi expects a vector file ({_FORMATS}), there is none at {path}")
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError as error:
-        raise GeosegError(f"--aoi {path} cannot be read ({error.strerror})") from error
-    # GDAL guesses formats from contents, and some of them are programs; these are told by their first bytes.
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-        return read_region(path, {})
-    geopackage = head.startswith(b"SQLite format 3\0") and head[68:72] in (b"GPKG", b"GP10", b"GP11")
-    shapefile = head.startswith(b"\0\0\x27\x0a") and path.suffix.lower() == ".shp"
-    if not (geopackage or shapefile or head.startswith(b"fgb\x03")):
-        raise GeosegError(f"--aoi expects {_FORMATS}, {path} is none of them")
-    absolute = path.absolute()
-    try:
-        layers = [str(name) for name, kind in pyogrio.list_layers(absolute) if kind is not None]
-        if len(layers) != 1:
-            raise GeosegError(
-                f"--aoi expects a file with one layer of polygons, {path} has {len(layers)} "
-                f"({', '.join(layers)}): export the one that you mean"
-            )
-        meta, _, wkb, _ = pyogrio.raw.read(absolute, layer=layers[0], columns=[])
-    except (CRSError, DataLayerError, DataSourceError, FeatureError, GeometryError) as error:
-        raise GeosegError(f"--aoi {path} cannot be read: {error}") from error
-    if meta["crs"] is None:
-        raise GeosegError(f"--aoi {path} has no CRS: say it in the file (a Shapefile needs its .prj)")
-    shapes = shapely.from_wkb(np.array([] if wkb is None else wkb, object), on_invalid="fix")
-    shapes = shapes[~shapely.is_missing(shapes)]
-    kinds = {shape.geom_type for shape in shapes}
-    if not kinds or not kinds <= {"Polygon", "MultiPolygon"}:
-        raise GeosegError(f"--aoi expects polygons, {path} holds {', '.join(sorted(kinds)) or 'nothing'}")
-    return Region(meta["crs"], shapely.union_all(shapely.make_valid(shapely.force_2d(shapes))))
 
 
 def _around(region: Region, grid: Grid) -> Region:

@@ -72,6 +72,7 @@ def write_class_cog(
         "zlevel": 1,
         "bigtiff": "if_safer",
         "sparse_ok": True,
+        "num_threads": 1,
     }
     with TemporaryDirectory(prefix=".classes.", suffix=".partial", dir=path.parent) as folder:
         plain, cog = Path(folder) / "plain.tif", Path(folder) / path.name
@@ -103,6 +104,7 @@ def write_class_cog(
                     # The overviews of a single column are as wide as it is, which validators take for a fault.
                     overviews="AUTO" if place.width > 1 else "NONE",
                     bigtiff="IF_SAFER",
+                    num_threads=1,
                 )
         # GDAL does not tell when closing a file fails for want of room. What it removed since then are overviews,
         # which are smaller than the whole file: with this much room left, nothing can have been lost.

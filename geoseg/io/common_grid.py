@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.errors import SceneError
@@ -111,13 +112,17 @@ def common_crs(scenes: Sequence[Grid], rule: GridRule) -> tuple[str, str]:
     if not parse_crs(crs).is_geographic:
         return crs, of_all
     # The mean of places on the unit sphere has no trouble with the antimeridian.
-    lonlat = np.radians([centre_in("EPSG:4326", scene) for scene in scenes])
-    lon, lat = lonlat[:, 0], lonlat[:, 1]
-    x, y, z = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)
+    x, y, z = middles_on_sphere(scenes).T
     middle_lon = math.degrees(math.atan2(math.fsum(y), math.fsum(x)))
     middle_lat = math.degrees(math.atan2(math.fsum(z), math.hypot(math.fsum(x), math.fsum(y))))
     utm = utm_crs(middle_lon, middle_lat)
     return utm, f"around the scenes' middle; {of_all}, {CRS.from_user_input(crs).name}, counts degrees"
+
+
+def middles_on_sphere(scenes: Sequence[Grid]) -> NDArray[np.float64]:
+    """The middles of scenes as points (n, 3), x, y and z, of the unit sphere."""
+    lon, lat = np.radians([centre_in("EPSG:4326", scene) for scene in scenes]).T
+    return np.column_stack((np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)))
 
 
 def _middle_x(crs: str, scenes: Sequence[Grid]) -> float | None:

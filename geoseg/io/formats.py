@@ -7,8 +7,14 @@ from rasterio.env import ensure_env
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
+from geoseg.io.turns import turn
+
 RASTER_DRIVERS = ("GTiff", "JP2OpenJPEG", "PNG", "JPEG")
 """Drivers that may open a user's raster."""
+
+VECTOR_FORMATS = "GeoJSON, GeoPackage, FlatGeobuf, Shapefile, KML, KMZ or GeoParquet"
+CONVERT_VECTOR = "convert it in QGIS, or with ogr2ogr area.gpkg FILE"
+"""What to do with a user's vector file of another format."""
 
 # rasterio.open takes one driver; its DatasetReader takes several, but does not register them by itself.
 _dataset_reader: Callable[..., DatasetReader] = ensure_env(DatasetReader)
@@ -20,7 +26,7 @@ def open_with_drivers(path: str, drivers: tuple[str, ...]) -> DatasetReader:
     Raises:
         RasterioIOError: None of them can.
     """
-    with warnings.catch_warnings():
+    with turn(), warnings.catch_warnings():
         # A file without georeference is refused in words, with the way out, by whoever needs one.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return _dataset_reader(path, driver=list(drivers))

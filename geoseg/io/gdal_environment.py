@@ -3,7 +3,8 @@
 import os
 
 GDAL_CACHE_MIB = 128
-"""What GDAL may keep of decoded blocks in each process; its own default is a twentieth of the machine."""
+"""What GDAL may keep of decoded blocks where no plan says otherwise; its own default is a twentieth of the
+machine."""
 
 _SKIPPED = """
 AAIGrid, ACE2, ADBC, ADRG, AIG, AirSAR, AIVector, AmigoCloud, Arrow, AVCBin, AVCE00, AVIF, BAG, BASISU,
@@ -24,18 +25,23 @@ TopoJSON, TSX, USGSDEM, VDV, VFK, VICAR, VRT, WAsP, WCS, WEBP, WFS, WMS, WMTS, X
 """
 
 
-def gdal_environment(*, trust_vrt: bool = False) -> dict[str, str]:
+def gdal_environment(
+    *, trust_vrt: bool = False, cache_mib: int = GDAL_CACHE_MIB, threads: int = 1
+) -> dict[str, str]:
     """Environment variables that GDAL must find when it loads, here and in every worker process.
 
     Args:
         trust_vrt: Whether the user vouches for a .vrt, so that the driver for it is there.
+        cache_mib: What GDAL may keep of decoded blocks.
+        threads: How many of a file's blocks are decoded at a time.
     """
     names = [name.strip() for name in " ".join(_SKIPPED.split()).split(",")]
     skipped = ",".join(name for name in names if not (trust_vrt and name == "VRT"))
     return {
         "GDAL_SKIP": skipped,
         "OGR_SKIP": skipped,
-        "GDAL_CACHEMAX": str(GDAL_CACHE_MIB),
+        "GDAL_CACHEMAX": str(cache_mib),
+        "GDAL_NUM_THREADS": str(threads),
         # GDAL would print a warning for each of these names that a build of it lacks, and its errors a second
         # time: those that matter come as exceptions.
         "CPL_LOG": os.devnull,

@@ -1,15 +1,16 @@
 """What a user names on the command line: files, folders, globs, lists and STAC documents become scenes."""
 
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from geoseg.errors import SceneError
+from geoseg.errors import GeosegError, SceneError
 from geoseg.io.addresses import is_remote
+from geoseg.io.assets import RASTER_SUFFIXES
 from geoseg.io.sources import SceneSource
 from geoseg.io.stac import is_stac, read_stac
 
-_SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".j2k", ".png", ".jpg", ".jpeg"})
+_SUFFIXES = RASTER_SUFFIXES | {".j2k"}
 """What a raster of a folder or a glob is called; what else lies there is left alone."""
 
 _LISTS = frozenset({".txt", ".lst"})
@@ -48,10 +49,25 @@ def find_sources(
                     # Bad items of one document differ by their names alone.
                     found.setdefault((source.files, (source.name or "") if source.problem else ""), source)
             else:
-                found.setdefault(((path,), ""), SceneSource((path,), given_as=argument))
+                found.setdefault(((path,), ""), SceneSource((path,)))
     if not found:
         raise SceneError("expected a scene, got none")
     return list(found.values())
+
+
+def of_band_files(files: Mapping[str, str], bands: tuple[str, ...]) -> SceneSource:
+    """A scene of one file for each band that a model knows.
+
+    Args:
+        files: The file of each band, by the band's name.
+        bands: Names of the model's bands.
+
+    Raises:
+        GeosegError: A band has no file, or a name is no band of the model.
+    """
+    if set(files) != set(bands):
+        raise GeosegError(f"expected --bands with a file for each of {', '.join(bands)}, got {', '.join(files)}")
+    return SceneSource(tuple(files[band] for band in bands))
 
 
 def _paths(argument: str, suffixes: frozenset[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.gcps import GcpGrid, Polynomial
 from geoseg.io.resample import Axis
 from geoseg.io.slant import Slant, is_slanted, north_up
-from geoseg.io.warp import MOST_ERROR_PX, Warp, bounds_in, grid_in
+from geoseg.io.warp import MOST_ERROR_PX, Warp, bounds_in, grid_in, turned_to
 
 _DISTORTED = 0.02
 """A CRS whose metre is this much longer or shorter on the ground is warned about."""
@@ -83,6 +83,9 @@ def lay(source: Grid, grid: Grid, within: Window | None = None) -> tuple[Placed,
         SceneError: The scene has no place in the grid's CRS, or does not meet the grid.
     """
     affine = parse_crs(grid.crs) == parse_crs(source.crs) and not isinstance(source, GcpGrid)
+    if affine:
+        # From here on the numbers of the two are compared, and 180 is -180.
+        source = turned_to(grid, source)
     g = grid.transform
     if affine and not is_slanted(source.transform, source.height, source.width):
         t, flip_yx = _turned(source, slanted=False)
@@ -91,15 +94,15 @@ def lay(source: Grid, grid: Grid, within: Window | None = None) -> tuple[Placed,
         if max(drift, abs(row - round(row)), abs(col - round(col))) < _SAME_PX:
             window = Window(round(row), round(col), source.height, source.width)
             if window == (within or window.intersection(grid.window)):
-                return Placed(part_of(grid, window), (1.0, 1.0), None, flip_yx), window
-    left, bottom, right, top = bounds_in(grid.crs, source, near_x=(g @ (grid.width / 2, 0))[0])
+                return Placed(grid.part(window), (1.0, 1.0), None, flip_yx), window
+    left, bottom, right, top = bounds_in(grid.crs, source, near_x=grid.middle_xy[0])
     rows = math.floor((top - g.f) / g.e + 1e-6), math.ceil((bottom - g.f) / g.e - 1e-6)
     cols = math.floor((left - g.c) / g.a + 1e-6), math.ceil((right - g.c) / g.a - 1e-6)
     window = Window(rows[0], cols[0], max(1, rows[1] - rows[0]), max(1, cols[1] - cols[0]))
     common = within or window.intersection(grid.window)
     if common is None:
         raise SceneError("the scene does not meet the grid")
-    part = part_of(grid, common)
+    part = grid.part(common)
     pairs = zip(part.ground_resolution_m(), source.ground_resolution_m(), strict=True)
     down, right_ = (wanted / native if wanted > _REDUCED * native else 1.0 for wanted, native in pairs)
     if affine:
@@ -107,12 +110,6 @@ def lay(source: Grid, grid: Grid, within: Window | None = None) -> tuple[Placed,
     else:
         warp = Warp.between(part, source)
     return Placed(part, (down, right_), warp, (False, False)), common
-
-
-def part_of(grid: Grid, window: Window) -> Grid:
-    """The pixels of a window of a grid."""
-    transform = grid.transform @ Affine.translation(window.col, window.row)
-    return Grid(grid.crs, transform, window.height, window.width)
 
 
 def _turned(source: Grid, *, slanted: bool) -> tuple[Affine, tuple[bool, bool]]:

@@ -20,6 +20,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.io.drivers import open_raster
+from geoseg.io.emptiness import is_empty
 from geoseg.io.resample import Axis, resample
 from geoseg.io.slant import Between, Slant, sample
 from geoseg.io.stamp import Stamp
@@ -71,6 +72,8 @@ class SceneRef:
         trust_vrt: Whether a file named .vrt may be one.
         notes: What the user should know about how the file is read, a sentence each.
         block_shape: (height, width) of the file's own blocks, which are decoded whole.
+        block_bytes: What is decoded of one of them, with its mask.
+        telling_overview: How many times coarser the overview is that tells windows without data, or 0.
         stamps: The files that it is read from, with masks and a VRT's sources, as they were when this was decided.
         address: Where it is opened, if that is not `path`: an address with its query, which may hold a signature,
             and is kept out of all that is written or said.
@@ -96,6 +99,8 @@ class SceneRef:
     notes: tuple[str, ...] = ()
     stamps: tuple[Stamp, ...] = ()
     block_shape: tuple[int, int] = (1, 1)
+    block_bytes: int = 0
+    telling_overview: int = 0
     address: str = field(default="", repr=False)
 
     @property
@@ -107,7 +112,7 @@ class SceneRef:
         """A JSON object, for plan.json and its hash; what is only said about it is left out."""
         warp = None if self.warp is None else self.warp.to_json()
         content = {**asdict(self), "grid": self.grid.to_json(), "warp": warp}
-        for said in ("notes", "stamps", "address", "block_shape"):
+        for said in ("notes", "stamps", "address", "block_shape", "block_bytes", "telling_overview"):
             del content[said]
         return content
 
@@ -261,7 +266,7 @@ class SceneReader:
             image_chw, valid_hw = self._pixels(self._flipped(source), source.shape)
         else:
             image_chw = np.zeros((0, *source.shape), np.float32)
-            valid_hw = self._oriented(self._mask(self._flipped(source)))
+            valid_hw = self._oriented(self._mask_alone(self._flipped(source)))
         return resample(image_chw, valid_hw, rows, cols)
 
     def _readable(
@@ -324,6 +329,16 @@ class SceneReader:
                 band_hw[:] = np.float32(low) + np.clip(fraction_hw, 0, 1) * np.float32(high - low)
             np.copyto(image_chw, 0, where=~valid_hw)
         return image_chw, valid_hw
+
+    def _mask_alone(self, window: RasterioWindow) -> NDArray[np.bool_]:
+        """The mask of a window whose pixels are not wanted, so that none are decoded where an overview will do."""
+        ref = self.ref
+        if ref.telling_overview:
+            with _damage_named(ref.path, window):
+                empty = is_empty(self._dataset, ref.bands, ref.telling_overview, window)
+            if empty:
+                return np.zeros((int(window.height), int(window.width)), np.bool_)
+        return self._mask(window)
 
     def _mask(self, window: RasterioWindow, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         shape = shape or (int(window.height), int(window.width))

@@ -38,6 +38,19 @@ class InputRecord(_Part):
     """sha256 over its size, first and last 64 KiB."""
 
 
+class LeftOutScene(_Part):
+    """A scene that was handed in and is no part of the map."""
+
+    name: str
+    """What it was called."""
+
+    uri: str
+    """Its address without query and user; where it could not be opened, as it was named."""
+
+    reason: str
+    """Why it cannot be mapped, or which scene it is a copy of."""
+
+
 class ModelRecord(_Part):
     """The model."""
 
@@ -75,6 +88,9 @@ class LayersRecord(_Part):
 
     simplify_m: Length
     """Tolerance of the outlines."""
+
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    """Of classes by name: pixels of a lesser probability were left out."""
 
     classes: tuple[str, ...]
     """Those whose layers were written."""
@@ -162,7 +178,8 @@ class OutputRecord(_Part):
     """Within the RUN folder."""
 
     format: str
-    """zarr, cog, gpkg-index (where several COGs lie), geojson, gpkg or png."""
+    """zarr, cog, qml (how QGIS draws one), gpkg-index (where several COGs lie), png, qgs, stac or, of layers,
+    geojson, geojsonseq, gpkg, fgb, parquet or pmtiles."""
 
     features: Count | None
     """How many, in a vector format."""
@@ -226,6 +243,9 @@ class RunRecord(_Part):
 
     inputs: tuple[InputRecord, ...]
     """The scenes."""
+
+    scenes_left_out: tuple[LeftOutScene, ...] = ()
+    """Those of the last command that were left out: copies, and with --skip-bad what cannot be mapped."""
 
     model: ModelRecord
     """The model."""

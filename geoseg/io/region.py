@@ -133,9 +133,9 @@ class RegionReader:
         Raises:
             SceneError: A file cannot be read there, or holds values outside the model's range.
         """
-        touching = self.touching(window)
-        if len(touching) == 1 and self._local(touching[0], window) is not None:
-            return self._read(touching[0], window, with_pixels=True)
+        alone = self._alone(window)
+        if alone is not None:
+            return self._read(alone, window, with_pixels=True)
         image_chw = np.zeros((self.bands, *window.shape), np.float32)
         valid_hw = np.zeros(window.shape, np.bool_)
         for _, at, part_chw, taken_hw in self._taken(window, with_pixels=True):
@@ -145,6 +145,9 @@ class RegionReader:
 
     def read_valid(self, window: Window) -> NDArray[np.bool_]:
         """valid_hw of a window; reads no pixels where the files keep masks."""
+        alone = self._alone(window)
+        if alone is not None:
+            return self._read(alone, window, with_pixels=False)[1]
         valid_hw = np.zeros(window.shape, np.bool_)
         for _, at, _, taken_hw in self._taken(window, with_pixels=False):
             valid_hw[at] |= taken_hw
@@ -252,6 +255,11 @@ class RegionReader:
         row, col = self._region.scenes[index].centre_rc
         rank_hw: NDArray[np.float64] = ((rows - row) ** 2)[:, None] + (cols - col) ** 2
         return rank_hw
+
+    def _alone(self, window: Window) -> int | None:
+        """The scene that has all of a window to itself, so that there is nothing to choose."""
+        touching = self.touching(window).tolist()
+        return touching[0] if len(touching) == 1 and self._local(touching[0], window) is not None else None
 
     def _local(self, index: int, window: Window) -> Window | None:
         """A window on the scene's own pixels; None where it reaches beyond them."""

@@ -29,7 +29,8 @@ from geoseg.errors import SceneError
 from geoseg.io.addresses import Address, is_remote, parse_address, shown
 from geoseg.io.answers import HTTP_SETTINGS, Answer, RemoteError, ask, setting
 from geoseg.io.formats import RASTER_DRIVERS, driver_of, open_with_drivers, what_is
-from geoseg.io.parts import RemoteFile
+from geoseg.io.parts import CHUNK_BYTES, Handle, RemoteFile
+from geoseg.io.turns import turn
 
 _HEAD_BYTES = 16384
 """Read of a file when it is identified: enough to tell what it is."""
@@ -116,8 +117,8 @@ def _remember(text: str, identity: Identity) -> Identity:
     return identity
 
 
-def _head(address: Address) -> Answer:
-    answer = ask(address, 0, _HEAD_BYTES)
+def _head(address: Address, count: int = _HEAD_BYTES) -> Answer:
+    answer = ask(address, 0, count)
     if answer.size == 0:
         raise SceneError(f"{shown(address.text)} is empty (0 bytes): expected a raster")
     if not answer.partial or answer.size is None:
@@ -138,7 +139,7 @@ def _web_identity(address: Address, head: Answer) -> Identity:
     content = ""
     if not etag and not changed_ns:
         tail = ask(address, max(0, size - _HEAD_BYTES), min(size, _HEAD_BYTES)).body
-        content = hashlib.sha256(head.body + tail).hexdigest()
+        content = hashlib.sha256(head.body[:_HEAD_BYTES] + tail).hexdigest()
     return Identity(size, etag, changed_ns, content)
 
 
@@ -238,7 +239,7 @@ def _open_in_cloud(address: Address) -> tuple[DatasetReader, tuple[Any, ...]]:
     name = shown(address.text)
     settings = {**_CLOUD, **{name: setting(name) for name in HTTP_SETTINGS}}
     try:
-        with rasterio.Env(**settings), _complaints() as complaints:
+        with turn(), rasterio.Env(**settings), _complaints() as complaints:
             dataset = open_with_drivers(address.gdal_path, RASTER_DRIVERS)
             layout = _layout(dataset)
     except (RasterioError, UnicodeDecodeError) as error:
@@ -259,16 +260,15 @@ def _open_on_web(name: str, file: RemoteFile, head: bytes) -> DatasetReader:
     # GDAL is given a name of its own: only this one exists, and nothing beside it.
     path = f"/{uuid.uuid4().hex}/scene"
 
-    def opener(asked: str, _mode: str = "rb", **_: object) -> RemoteFile:
+    def opener(asked: str, _mode: str = "rb", **_: object) -> Handle:
         if asked != path:
             raise FileNotFoundError(asked)
-        file.seek(0)
-        return file
+        return file.handle()
 
     words = what_is(head)
     try:
         if driver is not None:
-            with warnings.catch_warnings(), rasterio.Env(**_ALONE):
+            with turn(), warnings.catch_warnings(), rasterio.Env(**_ALONE):
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 return rasterio.open(path, driver=driver, opener=opener)
     except RasterioIOError:
@@ -318,7 +318,8 @@ class RemoteDataset:
         """Close the file."""
         dataset, self._dataset, self._file = self._dataset, None, None
         if dataset is not None:
-            dataset.close()
+            with turn():
+                dataset.close()
 
     def read(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # rasterio's own
         """Pixels, as rasterio's DatasetReader gives them."""
@@ -370,7 +371,7 @@ class RemoteDataset:
         return self._dataset
 
     def _open_web(self) -> Identity:
-        head = _head(self._address)
+        head = _head(self._address, CHUNK_BYTES)
         identity = _remember(self._address.text, _web_identity(self._address, head))
         file = RemoteFile(self._address, head)
         dataset = _open_on_web(self.name, file, head.body[:64])

@@ -18,7 +18,19 @@ _LOCK = ".lock"
 OF_FOLDER = "folder"
 """The stage in the ledger of what belongs to the folder itself: plan.json, run.json, the mosaic's metadata."""
 
-_RESULTS = ("run.json", "preview.png", "classes.tif", "classes", "layers", "ledger", "mosaic.zarr", "plan.json")
+_RESULTS = (
+    "run.json",
+    "stac",
+    "map.qgs",
+    "preview.png",
+    "classes.tif",
+    "classes.qml",
+    "classes",
+    "layers",
+    "ledger",
+    "mosaic.zarr",
+    "plan.json",
+)
 """What a run writes."""
 
 
@@ -173,6 +185,26 @@ class RunFolder:
                 raise RunFolderError(
                     f"another process is working on {self.path}: wait for it, or name another folder with -o"
                 ) from error
+            yield
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Keep processes on this machine from working on the folder, as long as it is read; it may be read-only.
+
+        Raises:
+            RunFolderError: A process is working on it.
+        """
+        try:
+            lock = (self.path / _LOCK).open("r")
+        except FileNotFoundError:
+            # Copied without it: nobody has begun to work on it here.
+            yield
+            return
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunFolderError(f"a process is working on {self.path}: wait for it") from error
             yield
 
 

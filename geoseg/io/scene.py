@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
 from rasterio.crs import CRS as RasterioCRS  # noqa: N811  # pyproj has one too
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
@@ -23,6 +23,7 @@ from geoseg.grid import Grid, parse_crs
 from geoseg.imagery import Imagery
 from geoseg.io.addresses import is_remote, shown
 from geoseg.io.drivers import open_raster
+from geoseg.io.emptiness import telling_overview
 from geoseg.io.gcps import gcp_grid
 from geoseg.io.placing import Placed, place, warp_notes
 from geoseg.io.raster import MaskRule, SceneReader, SceneRef
@@ -156,6 +157,8 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
         bands, band_rule = _choose_bands(name, dataset, imagery, options.bands)
         dtype = _check_dtype(name, dataset, bands, imagery, stretched=options.stretch is not None)
         own = place(source, (1.0, 1.0), crs=None, align=False, keep_slant=True)
+        mask_rule, alpha_band = _mask_rule(dataset, bands), _alpha_band(dataset, bands)
+        by_nodata = mask_rule == "any-band" and alpha_band is None
         ref = SceneRef(
             path=place_of(path)[0],
             address=place_of(path)[1],
@@ -170,14 +173,16 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
             scale_yx=own.scale_yx,
             warp=own.warp,
             flip_yx=own.flip_yx,
-            mask_rule=_mask_rule(dataset, bands),
-            alpha_band=_alpha_band(dataset, bands),
+            mask_rule=mask_rule,
+            alpha_band=alpha_band,
             stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
             notes=_notes(dataset, bands, options.assume_crs),
             stamps=_stamps(path, dataset),
             block_shape=dataset.block_shapes[bands[0] - 1],
+            block_bytes=_block_bytes(dataset, bands),
+            telling_overview=telling_overview(dataset, bands) if by_nodata else 0,
         )
         return Look(ref, source, _date(dataset))
 
@@ -390,6 +395,14 @@ def _mask_rule(dataset: DatasetReader, bands: tuple[int, ...]) -> MaskRule:
     # Any whole number is a legal intensity too: saturated red is (255, 0, 0), whichever of 0 and 255 is nodata.
     whole = np.dtype(dataset.dtypes[bands[0] - 1]).kind in "ui"
     return "any-band" if whole else "every-band"
+
+
+def _block_bytes(dataset: DatasetReader, bands: tuple[int, ...]) -> int:
+    """Bytes of a block of the file in all bands that are decoded with it, and of its mask."""
+    together = dataset.interleaving is Interleaving.pixel
+    decoded = sum(np.dtype(dataset.dtypes[band - 1]).itemsize for band in (dataset.indexes if together else bands))
+    height, width = dataset.block_shapes[bands[0] - 1]
+    return int(height * width * (decoded + 1))
 
 
 def _alpha_band(dataset: DatasetReader, bands: tuple[int, ...]) -> int | None:

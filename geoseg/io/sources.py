@@ -11,12 +11,10 @@ class SceneSource:
         files: One address (path or URI) with all bands, or one per band of the model in its order.
         date: ISO 8601 UTC date-time, or None.
         name: What it is called (STAC item id, any printable text: no file name), or None to go by the file's name.
-        given_as: Where the user named it, for messages.
         problem: Why it cannot be read, where that is known already; `files` then says where it was named.
     """
 
     files: tuple[str, ...]
     date: str | None = None
     name: str | None = None
-    given_as: str = ""
     problem: str = ""

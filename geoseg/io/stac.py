@@ -87,11 +87,11 @@ def read_stac(
         name = _name(item, document)
         try:
             files = _files(found, assets, bands, walk.folder)
-            sources.append(SceneSource(files, _date(item, document), name, shown(address)))
+            sources.append(SceneSource(files, _date(item, document), name))
         except SceneError as error:
             if not keep_bad:
                 raise
-            sources.append(SceneSource((shown(document),), None, name, shown(address), str(error)))
+            sources.append(SceneSource((shown(document),), None, name, str(error)))
     if not sources:
         raise SceneError(f"{shown(address)} leads to no STAC item: expected one at least")
     return sources

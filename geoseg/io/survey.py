@@ -1,17 +1,20 @@
 """What was handed in, looked at scene by scene, and put on one grid: the region to map."""
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 import numpy as np
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
-from geoseg.io.addresses import shown
-from geoseg.io.common_grid import GridRule, common_crs, common_grid, kept_resolution_m
+from geoseg.io.addresses import is_on_web, shown
+from geoseg.io.common_grid import GridRule, common_crs, common_grid, kept_resolution_m, middles_on_sphere
 from geoseg.io.placing import lay
 from geoseg.io.raster import SceneRef
 from geoseg.io.region import MOST_SCENES, MergeRule, Region, Scene
@@ -26,13 +29,17 @@ from geoseg.io.scene import (
     settle,
     with_stretch,
 )
+from geoseg.io.slant import rounded
 from geoseg.io.sources import SceneSource
+from geoseg.io.turns import MOST_AT_ONCE, side_by_side
 from geoseg.io.warp import bounds_in, centre_in, outline_in
 
 _MOST_NAMED = 20
 """Bad scenes that are named in an error."""
 
 _ANY = (-math.inf, math.inf)
+
+_Result = TypeVar("_Result")
 
 _EARTH_KM = 6371.0
 _FAR_KM = 100.0
@@ -46,6 +53,7 @@ class Row:
 
     Attributes:
         name: What it is called.
+        uri: Its address as it may be shown; where it cannot be opened, as it was named.
         crs: Its own CRS; empty where it is not known.
         gsd_m: Ground length of its pixel in metres.
         bands: Which of its bands are read.
@@ -57,6 +65,7 @@ class Row:
     """
 
     name: str
+    uri: str
     crs: str = ""
     gsd_m: float = math.nan
     bands: str = ""
@@ -95,6 +104,7 @@ class _Seen:
     samples: list[Sample] = field(default_factory=list)
     problem: str = ""
     bad: bool = False
+    copied: bool = False
 
     @property
     def finest(self) -> Look:
@@ -116,6 +126,7 @@ def survey(
     *,
     merge: MergeRule = "nearest-centre",
     skip_bad: bool = False,
+    at_once: int = MOST_AT_ONCE,
 ) -> Survey:
     """Look at all scenes, and put those that can be mapped on one grid.
 
@@ -128,6 +139,7 @@ def survey(
         options: What the user says about them.
         merge: Which scene gives a pixel that several hold data at.
         skip_bad: Whether scenes that cannot be mapped are left out.
+        at_once: Scenes on web servers that are looked at together; what is found does not depend on it.
 
     Raises:
         SceneError: A scene cannot be mapped (every one is named), or with `skip_bad` none can.
@@ -137,22 +149,29 @@ def survey(
     names = _names(sources)
     if len(sources) == 1 and len(sources[0].files) == 1 and not sources[0].problem:
         return _single(sources[0], names[0], imagery, options, merge)
-    seen = [_look(source, name, imagery, options) for source, name in zip(sources, names, strict=True)]
+    seen = _of_each(sources, lambda number: _look(sources[number], names[number], imagery, options), at_once)
     _mark_copies(seen)
     good, rule = _selected(seen, imagery, options, skip_bad=skip_bad)
     grid, grid_rule = common_grid([one.finest.source for one in good], rule)
     mixed = len({one.finest.ref.dtype for one in good}) > 1
     scenes = {}
-    for one in good:
+
+    def put(number: int) -> None:
+        one = good[number]
         try:
             scenes[one.uri] = _placed(one, grid, options, mixed=mixed)
         except SceneError as error:
             one.problem, one.bad = str(error), True
+
+    _of_each([one.source for one in good], put, at_once)
     _still_good(seen, skip_bad=skip_bad)
     ordered, notes = _in_order([one for one in seen if one.uri in scenes and not one.problem], merge)
     _mark_far(ordered)
-    for one in ordered:
-        _doubt(one, scenes[one.uri].parts, imagery)
+    _of_each(
+        [one.source for one in ordered],
+        lambda number: _doubt(ordered[number], scenes[ordered[number].uri].parts, imagery),
+        at_once,
+    )
     region = Region(grid, tuple(scenes[one.uri] for one in ordered), merge)
     notes += [f"left out: {one.name}: {one.problem}" for one in seen if one.bad]
     notes += [f"{one.name}: {one.problem}" for one in seen if one.problem and not one.bad]
@@ -209,6 +228,21 @@ def _names(sources: Sequence[SceneSource]) -> list[str]:
             depth[number] += 1
 
 
+def _of_each(sources: Sequence[SceneSource], work: Callable[[int], _Result], at_once: int) -> list[_Result]:
+    """What a function gives for each scene's number, in their order; web servers are waited for together.
+
+    Of clouds GDAL asks itself, with Python's lock in hand and locks of its own: one scene after the other.
+    """
+    on_web = [number for number, source in enumerate(sources) if any(map(is_on_web, source.files))]
+    with warnings.catch_warnings():
+        # Whoever opens a file silences these for a while and then puts back what was before: several at a time
+        # put back what others had set.
+        for category in (NotGeoreferencedWarning, NodataShadowWarning):
+            warnings.simplefilter("ignore", category)
+        found = dict(zip(on_web, side_by_side(work, on_web, at_once), strict=True))
+    return [found[number] if number in found else work(number) for number in range(len(sources))]
+
+
 def _look(source: SceneSource, name: str, imagery: Imagery, options: SceneOptions) -> _Seen:
     one = _Seen(name, shown(source.files[0]), source, problem=source.problem, bad=bool(source.problem))
     if one.bad:
@@ -241,7 +275,7 @@ def _mark_copies(seen: Sequence[_Seen]) -> None:
     for one in sorted((one for one in seen if not one.problem), key=lambda one: one.uri):
         content = tuple((look.ref.fingerprint, look.source, look.ref.bands) for look in one.parts)
         if content in first:
-            one.problem = f"the same as {first[content]}, which is read in its place"
+            one.problem, one.copied = f"the same as {first[content]}, which is read in its place", True
         first.setdefault(content, one.name)
 
 
@@ -291,14 +325,14 @@ def _placed(one: _Seen, grid: Grid, options: SceneOptions, *, mixed: bool) -> Sc
         if mixed and isinstance(asked, tuple) and look.ref.every_value_is_legal:
             asked = None
         parts.append(with_stretch(replace(look.placed(placed), stretch=None), asked))
-    t = ~grid.transform
-    col, row = t @ centre_in(grid.crs, one.finest.source)
-    centre_rc = round(row * 65536) / 65536, round(col * 65536) / 65536
+    t, (near_x, _) = ~grid.transform, grid.middle_xy
+    col, row = t @ centre_in(grid.crs, one.finest.source, near_x)
+    centre_row, centre_col = rounded(np.array((row, col))).tolist()
     assert window is not None  # there is at least one part
-    x, y = outline_in(grid.crs, one.finest.source, near_x=(grid.transform @ (grid.width / 2, 0))[0])
+    x, y = outline_in(grid.crs, one.finest.source, near_x)
     cols, rows = t @ (x, y)
     outline = tuple(zip(cols.tolist(), rows.tolist(), strict=True))
-    return Scene(one.name, one.uri, one.date, window, centre_rc, tuple(parts), outline)
+    return Scene(one.name, one.uri, one.date, window, (centre_row, centre_col), tuple(parts), outline)
 
 
 def _in_order(good: list[_Seen], merge: MergeRule) -> tuple[list[_Seen], list[str]]:
@@ -344,8 +378,7 @@ def _mark_far(good: Sequence[_Seen]) -> None:
     """Scenes that lie far from all others may be misplaced."""
     if len(good) < 3:
         return
-    lon, lat = np.radians([centre_in("EPSG:4326", one.finest.source) for one in good]).T
-    xyz = np.column_stack((np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)))
+    xyz = middles_on_sphere([one.finest.source for one in good])
     nearest_km = np.empty(len(good))
     for number, place in enumerate(xyz):
         chord = np.linalg.norm(xyz - place, axis=1)
@@ -393,11 +426,12 @@ def _common_notes(refs: Sequence[SceneRef], names: Sequence[str]) -> list[str]:
 
 def _row(one: _Seen) -> Row:
     if not one.parts:
-        return Row(one.name, problem=one.problem, used=False)
+        return Row(one.name, one.uri, problem=one.problem, used=False)
     ref = one.finest.ref
     bands = ",".join(str(band) for look in one.parts for band in look.ref.bands)
     return Row(
         one.name,
+        one.uri,
         one.finest.source.crs if len(one.finest.source.crs) < 20 else "own",
         max(ref.native_resolution_m),
         bands if len(one.parts) == 1 else f"{len(one.parts)} files",
@@ -405,5 +439,5 @@ def _row(one: _Seen) -> Row:
         one.date,
         one.nodata_share,
         one.problem,
-        used=not one.bad and not one.problem.startswith("the same as"),
+        used=not one.bad and not one.copied,
     )

@@ -61,7 +61,7 @@ class Warp:
     def between(cls, grid: Grid, source: Grid) -> "Warp":
         """The warp with the widest lattice that is exact enough."""
         to_source = source.to_pixel if isinstance(source, GcpGrid) else ~source.transform
-        centre_x, _ = source.transform @ (source.width / 2, source.height / 2)
+        centre_x, _ = source.middle_xy
         for step_px in _STEPS_PX:
             warp = cls(grid, source.crs, to_source, centre_x, source.height, source.width, step_px)
             if warp.error_px() <= MOST_ERROR_PX:
@@ -215,9 +215,24 @@ def grid_over(
     )
 
 
-def centre_in(crs: str, source: Grid) -> tuple[float, float]:
-    """The middle of a source in a CRS, (x, y); not finite where it has no place there."""
-    x, y = transformer(source.crs, crs).transform(*(source.transform @ (source.width / 2, source.height / 2)))
+def turned_to(grid: Grid, source: Grid) -> Grid:
+    """A source in a grid's own CRS, moved by the whole turns that its longitudes lie away from the grid's."""
+    (x, _), (grid_x, _) = source.middle_xy, grid.middle_xy
+    turns = near(np.asarray([x]), grid_x, grid.crs)[0] - x
+    return replace(source, transform=Affine.translation(turns, 0) @ source.transform) if turns else source
+
+
+def centre_in(crs: str, source: Grid, near_x: float | None = None) -> tuple[float, float]:
+    """The middle of a source in a CRS, (x, y); not finite where it has no place there.
+
+    Args:
+        crs: The CRS.
+        source: The source's own pixels.
+        near_x: A longitude within half a turn of which that in a geographic CRS shall lie; None for pyproj's.
+    """
+    x, y = transformer(source.crs, crs).transform(*source.middle_xy)
+    if near_x is not None:
+        x = near(np.asarray([x]), near_x, crs)[0]
     return float(x), float(y)
 
 
@@ -263,7 +278,7 @@ def _placed_in(
     # The source hangs together, also across the antimeridian; and all of it moves to where others lie.
     x = near(np.asarray(x), centre_x, crs)
     if near_x is not None:
-        x = x + (near(np.asarray([centre_x]), near_x, crs) - centre_x)
+        x = x + (centre_in(crs, source, near_x)[0] - centre_x)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise SceneError(
             f"a part of the scene has no place in {parse_crs(crs).name}: name a --crs that holds all of it"

@@ -42,6 +42,7 @@ __all__ = [
     "WeightsFile",
     "find_model",
     "known_models",
+    "load_card",
     "load_package",
     "load_state",
     "save_package",
@@ -128,10 +129,8 @@ def load_package(folder: Path) -> LoadedModel:
     Raises:
         ModelError: It is no package, or its files do not belong together; nothing of it is used then.
     """
-    if not (folder / CARD_NAME).is_file():
-        raise ModelError(f"expected a model package, a folder with {CARD_NAME}, got {folder}")
+    card = load_card(folder)
     try:
-        card = _parse_card(_read_at_most(folder / CARD_NAME, _MAX_CARD_BYTES))
         data = _read_weights(folder / WEIGHTS_NAME, card)
         tensors = decode(data, card.architecture, card.weights.dtype)
     except ModelError as error:
@@ -139,6 +138,25 @@ def load_package(folder: Path) -> LoadedModel:
     except OSError as error:
         raise ModelError(f"the model package {folder} cannot be read: {error.strerror}") from error
     return LoadedModel(card, card.labels, card.imagery, card.identity, tensors)
+
+
+def load_card(folder: Path) -> Card:
+    """Read and verify the card of a model package alone; of its weights it says what they must be.
+
+    Args:
+        folder: The package.
+
+    Raises:
+        ModelError: It is no package, or its card is none.
+    """
+    if not (folder / CARD_NAME).is_file():
+        raise ModelError(f"expected a model package, a folder with {CARD_NAME}, got {folder}")
+    try:
+        return _parse_card(_read_at_most(folder / CARD_NAME, _MAX_CARD_BYTES))
+    except ModelError as error:
+        raise ModelError(f"model package {folder}: {error}") from error
+    except OSError as error:
+        raise ModelError(f"the model package {folder} cannot be read: {error.strerror}") from error
 
 
 def known_models(search: Sequence[Path]) -> dict[str, Path]:

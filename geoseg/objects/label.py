@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from geoseg.grid import Window
 from geoseg.labels import NODATA_CLASS
@@ -14,19 +13,74 @@ from geoseg.objects.measures import Measures
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """The pixels of the components of a block: in each row, stretches of one component.
+
+    Attributes:
+        width_px: Columns of the block.
+        first: int64 (row + 1,); the first run of each row, and at the end how many runs there are.
+        start: int32 (run,); the first column.
+        stop: int32 (run,); the column after the last one.
+        number: int32 (run,); the component, from 1 to n in raster order of their first pixels.
+        sides: int64 (run,); sides of its pixels beside which another class or nothing lies, within a chunk.
+        count: How many components there are.
+    """
+
+    width_px: int
+    first: NDArray[np.int64]
+    start: NDArray[np.int32]
+    stop: NDArray[np.int32]
+    number: NDArray[np.int32]
+    sides: NDArray[np.int64]
+    count: int
+
+    def paint(self) -> NDArray[np.int32]:
+        """The component of each pixel, int32 (row, column); 0 where there is none."""
+        # numba takes a moment to load, and most commands label nothing.
+        from geoseg.objects.components import paint_runs  # noqa: PLC0415
+
+        return paint_runs(self.first, self.start, self.stop, self.number, self.width_px)
+
+    def first_places(self) -> NDArray[np.int64]:
+        """The place of each component's first pixel in raster order, row x columns + column, int64 (n,)."""
+        # Numbers are in the order of first pixels: a component's first run is the first with its number or above.
+        run = np.flatnonzero(np.diff(np.maximum.accumulate(self.number), prepend=0))
+        row = np.searchsorted(self.first, run, side="right") - 1
+        return np.asarray(row * self.width_px + self.start[run], np.int64)
+
+    def row(self, row: int) -> NDArray[np.int32]:
+        """The component of each pixel of a row, int32 (column,); 0 where there is none."""
+        runs = slice(self.first[row], self.first[row + 1])
+        change = np.zeros(self.width_px + 1, np.int32)
+        change[self.start[runs]] += self.number[runs]
+        change[self.stop[runs]] -= self.number[runs]
+        return np.cumsum(change[:-1], dtype=np.int32)
+
+    def side(self, *, last: bool) -> NDArray[np.int32]:
+        """The component of each pixel of the first or the last column, int32 (row,); 0 where there is none."""
+        run = self.first[1:] - 1 if last else self.first[:-1]
+        # A row without runs has none of its own there.
+        has_runs = self.first[1:] > self.first[:-1]
+        found = np.zeros(len(run), np.int32)
+        run = run[has_runs]
+        reaches = self.stop[run] == self.width_px if last else self.start[run] == 0
+        found[has_runs] = np.where(reaches, self.number[run], 0)
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BlockObjects:
     """The components of one block, as far as the block can see them.
 
     Attributes:
         window: The block's place on the grid.
-        labels_hw: int32 (row, column); 0 where there is no object, else 1 to n in raster order of the
-            components' first pixels.
-        class_id: uint8 (n,); entry k belongs to label k + 1, here and below.
+        runs: The pixels of each component.
+        class_id: uint8 (n,); entry k belongs to component k + 1, here and below.
         measures: A row for each.
     """
 
     window: Window
-    labels_hw: NDArray[np.int32]
+    runs: Runs
     class_id: NDArray[np.uint8]
     measures: Measures
 
@@ -41,6 +95,7 @@ def label_block(
     grid_width: int,
     keep: Collection[int],
     ground_hw: NDArray[np.int32] | None = None,
+    chunk_px: int = 512,
 ) -> BlockObjects:
     """Label and measure the 4-connected components of each kept class in a block.
 
@@ -52,6 +107,7 @@ def label_block(
         keep: Ids of the classes to label.
         ground_hw: Ground area of each pixel, int32 (row, column), see `pixel_ground`; None counts each as the
             nominal pixel.
+        chunk_px: Side of the mosaic's chunks, at which the block begins.
 
     Raises:
         ValueError: The arrays do not have the window's shape, the window lies right of the grid, or nodata is
@@ -63,34 +119,50 @@ def label_block(
         )
     if window.col_stop > grid_width:
         raise ValueError(f"the window ends at column {window.col_stop}, the grid at {grid_width}")
-    labels_hw = components(classes_hw, keep)
+    from geoseg.objects.components import measure_runs  # noqa: PLC0415  # as above
 
-    # Everything is summed over runs of equal label, of which there are far fewer than pixels. A component's
-    # first pixel always starts a run, so that runs may go on over the ends of rows.
-    flat = labels_hw.reshape(-1)
-    run_start = _run_starts(flat)
-    bins = flat[run_start]
-    run_pixels = np.diff(run_start, append=flat.size)
-    run_confidence = np.add.reduceat(confidence_hw.reshape(-1), run_start, dtype=np.int64)
-    run_ground = run_pixels * GROUND_UNIT
-    if ground_hw is not None:
-        run_ground = np.add.reduceat(ground_hw.reshape(-1), run_start, dtype=np.int64)
-    label, first_run = np.unique(bins, return_index=True)
-    first = run_start[first_run[label > 0]].astype(np.int64)
-    size = len(first) + 1
-    # Sums of integers below 2^53 are exact in bincount's floats.
-    pixels, confidence_sum, ground = (
-        np.bincount(bins, weights=of_run, minlength=size)[1:].astype(np.int64)
-        for of_run in (run_pixels, run_confidence, run_ground)
+    runs = runs_of(classes_hw, keep, chunk_px)
+    if ground_hw is None:
+        ground_hw = np.full(window.shape, GROUND_UNIT, np.int32)
+    pixels, confidence_sum, ground = measure_runs(
+        runs.first,
+        runs.start,
+        runs.stop,
+        runs.number,
+        runs.count,
+        np.ascontiguousarray(confidence_hw),
+        np.ascontiguousarray(ground_hw),
     )
-    row, col = np.divmod(first, window.width)
+    # Sums of integers below 2^53 are exact in bincount's floats.
+    sides = np.bincount(runs.number, weights=runs.sides, minlength=runs.count + 1)[1:].astype(np.int64)
+    row, col = np.divmod(runs.first_places(), window.width)
     first_pixel = (window.row + row) * grid_width + window.col + col
-    class_id = classes_hw.reshape(-1)[first]
-    return BlockObjects(window, labels_hw, class_id, Measures(first_pixel, pixels, confidence_sum, ground))
+    class_id = classes_hw[row, col]
+    return BlockObjects(window, runs, class_id, Measures(first_pixel, pixels, confidence_sum, ground, sides))
+
+
+def runs_of(classes_hw: NDArray[np.uint8], keep: Collection[int], chunk_px: int = 512) -> Runs:
+    """Number the 4-connected components of each kept class.
+
+    Args:
+        classes_hw: Class ids, uint8 (row, column), 255 where there is no data.
+        keep: Ids of the classes to label.
+        chunk_px: Side of the mosaic's chunks, at which the pixels begin.
+
+    Raises:
+        ValueError: Nodata is asked for as a class.
+    """
+    if NODATA_CLASS in keep:
+        raise ValueError(f"{NODATA_CLASS} means no data and is never an object")
+    from geoseg.objects.components import find_runs  # noqa: PLC0415  # as above
+
+    is_kept = np.zeros(NODATA_CLASS + 1, np.bool_)
+    is_kept[list(keep)] = True
+    return Runs(classes_hw.shape[1], *find_runs(np.ascontiguousarray(classes_hw), is_kept, chunk_px))
 
 
 def components(classes_hw: NDArray[np.uint8], keep: Collection[int]) -> NDArray[np.int32]:
-    """Number the 4-connected components of each kept class.
+    """The number of the 4-connected component of each pixel of a kept class.
 
     Args:
         classes_hw: Class ids, uint8 (row, column), 255 where there is no data.
@@ -102,26 +174,4 @@ def components(classes_hw: NDArray[np.uint8], keep: Collection[int]) -> NDArray[
     Raises:
         ValueError: Nodata is asked for as a class.
     """
-    if NODATA_CLASS in keep:
-        raise ValueError(f"{NODATA_CLASS} means no data and is never an object")
-    labels_hw = np.zeros(classes_hw.shape, np.int32)
-    component_hw = np.empty(classes_hw.shape, np.int32)
-    count = 0
-    for class_id in sorted(set(keep)):
-        mask_hw = classes_hw == class_id
-        # With an output array scipy returns the count alone, and no second array per class.
-        found = int(ndimage.label(mask_hw, output=component_hw))
-        np.add(component_hw, count, out=labels_hw, where=mask_hw)
-        count += found
-    flat = labels_hw.reshape(-1)
-    label, first_run = np.unique(flat[_run_starts(flat)], return_index=True)
-    label, first_run = label[label > 0], first_run[label > 0]
-    renumbered = np.zeros(count + 1, np.int32)
-    renumbered[label[np.argsort(first_run)]] = np.arange(1, len(label) + 1, dtype=np.int32)
-    np.take(renumbered, flat, out=flat)
-    return labels_hw
-
-
-def _run_starts(flat: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Where runs of equal values begin."""
-    return np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    return runs_of(classes_hw, keep).paint()

@@ -16,12 +16,15 @@ class Measures:
         pixels: int64 (n,); size in pixels.
         confidence_sum: int64 (n,); sum of the pixels' confidence values (probability x 254).
         ground: int64 (n,); ground area, in units of `geoseg.objects.ground`.
+        sides: int64 (n,); sides of pixels beside which another class or nothing lies, as far as they lie within a
+            chunk of the mosaic: how long the outline is, nearly, whatever the blocks.
     """
 
     first_pixel: NDArray[np.int64]
     pixels: NDArray[np.int64]
     confidence_sum: NDArray[np.int64]
     ground: NDArray[np.int64]
+    sides: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.first_pixel)
@@ -40,7 +43,7 @@ class Measures:
     @property
     def columns(self) -> tuple[NDArray[np.int64], ...]:
         """The arrays (n,) in the order of the attributes."""
-        return self.first_pixel, self.pixels, self.confidence_sum, self.ground
+        return self.first_pixel, self.pixels, self.confidence_sum, self.ground, self.sides
 
     def take(self, index: NDArray[Any]) -> "Measures":
         """The rows at an index (m,), or where a mask (n,) is true."""

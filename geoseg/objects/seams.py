@@ -51,10 +51,9 @@ class BlockBorders:
     @classmethod
     def of(cls, objects: BlockObjects) -> Self:
         """The borders of a labelled block."""
-        labels_hw = objects.labels_hw
-        # Copies, so that the borders do not keep the whole block in memory.
-        top_w, bottom_w = labels_hw[0].copy(), labels_hw[-1].copy()
-        left_h, right_h = labels_hw[:, 0].copy(), labels_hw[:, -1].copy()
+        runs = objects.runs
+        top_w, bottom_w = runs.row(0), runs.row(objects.window.height - 1)
+        left_h, right_h = runs.side(last=False), runs.side(last=True)
         label = np.unique(np.concatenate((top_w, bottom_w, left_h, right_h)))
         label = label[label > 0]
         return cls(

@@ -26,14 +26,14 @@ class Votes:
 
     @classmethod
     def count(
-        cls, labels_hw: NDArray[np.int32], scene_hw: NDArray[np.uint16], object_id: NDArray[np.int64]
+        cls, labels_hw: NDArray[np.int32], object_id: NDArray[np.int64], scene_hw: NDArray[np.uint16]
     ) -> Self:
         """The votes within a block.
 
         Args:
             labels_hw: Objects of the block (row, column), 0 for background.
-            scene_hw: Index of the scene that gave each pixel (row, column).
             object_id: (n,); the id of label k + 1 at k.
+            scene_hw: Index of the scene that gave each pixel (row, column).
         """
         kept_hw = labels_hw > 0
         ballots = labels_hw[kept_hw].astype(np.int64) * _SCENES + scene_hw[kept_hw]

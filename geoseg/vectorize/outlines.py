@@ -1,7 +1,7 @@
 """Outlines of the objects of a block, exact or simplified; parts of one object in different blocks fit together."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,7 +10,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.labels import NODATA_CLASS
+from geoseg.io.layers import feature_of
+from geoseg.labels import NO_OBJECT_CLASS, NODATA_CLASS
 from geoseg.vectorize.polygons import dissolve, trace
 from geoseg.vectorize.rings import Rings
 from geoseg.vectorize.simplify import simplify
@@ -18,19 +19,75 @@ from geoseg.vectorize.simplify import simplify
 PATCH_PX = 512
 """Side of the squares, anchored at the grid's origin, that are simplified by themselves."""
 
+PARTS_ABOVE_SIDES = 2**21
+"""Objects with a longer outline, in sides of pixels (`Measures.sides`), are written in parts: an outline that long
+has as many vertices at most, of which a worker that joins it holds a few hundred MiB."""
+
+_COLUMNS = ("id", "part", "class_id", "confidence")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlines:
-    """Outlines of objects or of parts of them, sorted by id.
+    """Outlines of what blocks hold of objects, in any order.
 
     Attributes:
         id: int64 (n,); 1 + row x grid width + column of the object's first pixel in raster order.
+        part: int64 (n,); 0 where the object is to be put together from all its outlines; where each is a feature of
+            its own, 1 + row x grid width + column of its first pixel.
         class_id: uint8 (n,).
         confidence: float64 (n,); mean probability of the whole object's class over its pixels, 0 to 1.
-        polygons: shapely polygons (n,) in pixel coordinates (x = column, y = row, at pixel corners).
+        rings: The polygon of each in pixel coordinates, int32 (x = column, y = row, at pixel corners).
     """
 
     id: NDArray[np.int64]
+    part: NDArray[np.int64]
+    class_id: NDArray[np.uint8]
+    confidence: NDArray[np.float64]
+    rings: Rings
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @property
+    def feature(self) -> NDArray[np.int64]:
+        """int64 (n,); what tells the feature apart that each becomes: its part, else its id."""
+        return feature_of(self.id, self.part)
+
+    def take(self, index: NDArray[Any]) -> "Outlines":
+        """The rows at an index (m,), or where a mask (n,) is true."""
+        columns = {name: getattr(self, name)[index] for name in _COLUMNS}
+        return Outlines(**columns, rings=self.rings.at(index))
+
+    @classmethod
+    def concatenate(cls, several: "Sequence[Outlines]") -> Self:
+        """All of them; there is at least one."""
+        columns = {name: np.concatenate([getattr(one, name) for one in several]) for name in _COLUMNS}
+        return cls(**columns, rings=Rings.concatenate([one.rings for one in several]))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name."""
+        return {**{name: getattr(self, name) for name in _COLUMNS}, **self.rings.to_arrays()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        """What `to_arrays` gave."""
+        return cls(**{name: arrays[name] for name in _COLUMNS}, rings=Rings.from_arrays(arrays))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """What becomes of objects: a polygon of each, or one of each part, in raster order of their first pixels.
+
+    Attributes:
+        id: int64 (n,); as of `Outlines`.
+        part: int64 (n,); 0 for whole objects, else as of `Outlines`.
+        class_id: uint8 (n,).
+        confidence: float64 (n,).
+        polygons: shapely polygons (n,) in pixel coordinates.
+    """
+
+    id: NDArray[np.int64]
+    part: NDArray[np.int64]
     class_id: NDArray[np.uint8]
     confidence: NDArray[np.float64]
     polygons: NDArray[np.object_]
@@ -38,47 +95,40 @@ class Outlines:
     def __len__(self) -> int:
         return len(self.id)
 
-    def take(self, index: NDArray[Any]) -> "Outlines":
-        """The rows at an index (m,), or where a mask (n,) is true."""
-        return Outlines(self.id[index], self.class_id[index], self.confidence[index], self.polygons[index])
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays by name."""
-        rings = Rings.of(self.polygons)
-        # Pixel corners are integers, at most 2^31 a side.
-        return {
-            "id": self.id,
-            "class_id": self.class_id,
-            "confidence": self.confidence,
-            **rings.to_arrays(np.int32),
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
-        """What `to_arrays` gave."""
-        polygons = Rings.from_arrays(arrays).polygons()
-        return cls(arrays["id"], arrays["class_id"], arrays["confidence"], polygons)
+    @property
+    def feature(self) -> NDArray[np.int64]:
+        """int64 (n,); as of `Outlines`."""
+        return feature_of(self.id, self.part)
 
 
-def assemble(parts: list[Outlines], *, exact: bool) -> Outlines:
-    """Whole objects from the parts that blocks hold of them.
+def assemble(outlines: Outlines, exact_block_px: tuple[int, int] | None) -> Objects:
+    """Whole objects from what blocks hold of them; what is a part for good is left as it is.
 
     Args:
-        parts: All parts of some objects, in any order; at least one.
-        exact: Whether the outlines are those of pixels, see `dissolve`.
+        outlines: All outlines of some objects.
+        exact_block_px: (height, width) of the blocks where the outlines are those of pixels; None where they are
+            simplified.
 
     Returns:
-        Each object once, its polygon in shapely's normal form: where a ring starts depends on the blocks.
+        Polygons in shapely's normal form: where a ring starts depends on the blocks.
 
     Raises:
-        ValueError: The parts of an object do not hang together.
+        ValueError: The outlines of an object do not hang together.
     """
-    every = np.concatenate([part.id for part in parts])
-    ids, polygons = dissolve(np.concatenate([part.polygons for part in parts]), every, exact=exact)
-    _, first = np.unique(every, return_index=True)
-    class_id = np.concatenate([part.class_id for part in parts])[first]
-    confidence = np.concatenate([part.confidence for part in parts])[first]
-    return Outlines(ids, class_id, confidence, shapely.normalize(polygons))
+    pieces, parts = outlines.take(outlines.part == 0), outlines.take(outlines.part > 0)
+    if exact_block_px is None:
+        _, polygons = dissolve(pieces.rings.polygons(), pieces.id)
+    else:
+        # numba takes a second to load, and most commands join nothing.
+        from geoseg.vectorize.joining import join  # noqa: PLC0415
+
+        _, joined = join(pieces.rings, pieces.id, exact_block_px)
+        polygons = joined.polygons()
+    _, first = np.unique(pieces.id, return_index=True)
+    columns = {name: np.concatenate((getattr(pieces, name)[first], getattr(parts, name))) for name in _COLUMNS}
+    polygons = shapely.normalize(np.concatenate((polygons, parts.rings.polygons())))
+    order = np.argsort(feature_of(columns["id"], columns["part"]))
+    return Objects(**{name: column[order] for name, column in columns.items()}, polygons=polygons[order])
 
 
 def outline(
@@ -87,50 +137,81 @@ def outline(
     window: Window,
     around: Window,
     tolerance_px: float,
+    in_parts: NDArray[np.bool_],
     patch_px: int = PATCH_PX,
-) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Rings]:
     """The outlines of the labelled objects of a block.
 
     At a tolerance of 0 they are those of the pixels. Else squares of `patch_px` are simplified one by one, each
     with all that is in it, and their edges stay as they are. Outlines thus depend neither on the blocks nor on
     what lies further away; lines that cross the edge of a square keep the vertex there. Towards pixels without
-    data outlines stay those of the pixels.
+    data outlines stay those of the pixels. Objects in parts are cut along the edges of the squares, too.
 
     Args:
         labels_hw: int32 (row, column) of the block, 0 for background; what has no outline of its own counts as
             background.
-        classes_hw: uint8 (row, column) of `around`, 255 = nodata.
+        classes_hw: uint8 (row, column) of `around`, 255 = nodata; two pixels side by side with labels are of one
+            class if their labels are equal, and only then.
         window: The block, starting at multiples of `patch_px`.
         around: The block and the pixels beside it, as far as the grid goes.
         tolerance_px: Square root of the largest triangle that is removed, in pixels.
+        in_parts: Whether the object of each label is cut into parts, boolean (label,), from 0.
         patch_px: Side of the squares, anchored at the grid's origin.
 
     Returns:
-        Labels in increasing order, int64 (n,), and the polygon of each in the grid's pixel coordinates, (n,).
+        The label of each outline, int64 (n,); of a part the place of its first pixel in the block, row x width +
+        column, int64 (n,), else -1; and polygons in the grid's pixel coordinates, int32.
 
     Raises:
         ValueError: The tolerance is negative or not finite.
     """
     if not 0 <= tolerance_px < math.inf:
         raise ValueError(f"expected a tolerance of 0 pixels or more, got {tolerance_px}")
+    here_hw = classes_hw[window.slices_in(around)]
+    found: list[tuple[NDArray[np.int64], NDArray[np.int64], Rings]] = []
     if tolerance_px == 0:
-        label, traced = trace(labels_hw, labels_hw > 0, window)
-        order = np.argsort(label)
-        return label[order], traced[order]
-    labels, polygons = [np.empty(0, np.int64)], [np.empty(0, object)]
-    for patch in _patches(window, patch_px):
+        is_whole_hw = (labels_hw > 0) & ~in_parts[labels_hw]
+        rings, place = trace(np.where(is_whole_hw, here_hw, np.uint8(NODATA_CLASS)), window)
+        found.append((labels_hw.reshape(-1)[place].astype(np.int64), np.full(len(place), -1), rings))
+    pieces: list[tuple[NDArray[np.object_], NDArray[np.int64]]] = []
+    for patch in patches(window, patch_px) if tolerance_px > 0 or in_parts.any() else ():
         at = patch.slices_in(window)
-        if not labels_hw[at].any():
+        if tolerance_px == 0:
+            values_hw = np.where(in_parts[labels_hw[at]], here_hw[at], np.uint8(NODATA_CLASS))
+        else:
+            is_other_hw = (labels_hw[at] == 0) & (here_hw[at] != NODATA_CLASS)
+            values_hw = np.where(is_other_hw, np.uint8(NO_OBJECT_CLASS), here_hw[at])
+            if not labels_hw[at].any():
+                continue
+        rings, place = trace(values_hw, patch)
+        row, col = np.divmod(place, patch.width)
+        place = (row + patch.row - window.row) * window.width + col + patch.col - window.col
+        label = labels_hw.reshape(-1)[place].astype(np.int64)
+        is_part = in_parts[label]
+        if tolerance_px == 0:
+            found.append((label, place, rings))
             continue
-        valid_hw = classes_hw[patch.slices_in(around)] != NODATA_CLASS
-        of_polygon, traced = trace(labels_hw[at], valid_hw, patch)
-        simplified = simplify(traced, tolerance_px, _nodes(classes_hw, patch, around))
-        labels.append(of_polygon[of_polygon > 0])
-        polygons.append(simplified[of_polygon > 0])
-    return dissolve(np.concatenate(polygons), np.concatenate(labels), exact=False)
+        simplified = simplify(rings.polygons(), tolerance_px, _nodes(classes_hw, patch, around))
+        found.append((label[is_part], place[is_part], _in_pixels(simplified[is_part])))
+        is_piece = (label > 0) & ~is_part
+        pieces.append((simplified[is_piece], label[is_piece]))
+    if pieces:
+        label, polygons = dissolve(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+        found.append((label, np.full(len(label), -1), _in_pixels(polygons)))
+    if not found:
+        return np.empty(0, np.int64), np.empty(0, np.int64), _in_pixels(np.empty(0, object))
+    labels, places, several = zip(*found, strict=True)
+    return np.concatenate(labels), np.concatenate(places), Rings.concatenate(several)
 
 
-def _patches(window: Window, patch_px: int) -> Iterator[Window]:
+def _in_pixels(polygons: NDArray[np.object_]) -> Rings:
+    """Polygons (n,) whose vertices are corners of pixels, on grids of at most 2^31 pixels a side."""
+    rings = Rings.of(polygons)
+    return Rings(rings.xy.astype(np.int32), rings.size, rings.count)
+
+
+def patches(window: Window, patch_px: int) -> Iterator[Window]:
+    """The squares of a window that starts at multiples of their side; at its ends they may be smaller."""
     for row in range(window.row, window.row_stop, patch_px):
         for col in range(window.col, window.col_stop, patch_px):
             height, width = min(patch_px, window.row_stop - row), min(patch_px, window.col_stop - col)

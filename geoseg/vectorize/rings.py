@@ -1,5 +1,6 @@
 """The rings of many polygons as flat arrays, so that numpy can work on all their vertices at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,12 +14,12 @@ class Rings:
     """The rings of polygons, without the vertex that closes each ring.
 
     Attributes:
-        xy: float64 (vertex, 2).
+        xy: int32 or float64 (vertex, 2); whole numbers where they are corners of pixels.
         size: int64 (ring,); vertices of each ring.
         count: int64 (polygon,); rings of each polygon, the exterior first.
     """
 
-    xy: NDArray[np.float64]
+    xy: NDArray[Any]
     size: NDArray[np.int64]
     count: NDArray[np.int64]
 
@@ -31,23 +32,35 @@ class Rings:
         open_xy = np.delete(xy, ring_offsets[1:] - 1, axis=0)
         return cls(open_xy, np.diff(ring_offsets) - 1, np.diff(polygon_offsets))
 
+    @classmethod
+    def concatenate(cls, several: Sequence["Rings"]) -> Self:
+        """The polygons of all of them; there is at least one."""
+        return cls(
+            np.concatenate([one.xy for one in several]),
+            np.concatenate([one.size for one in several]),
+            np.concatenate([one.count for one in several]),
+        )
+
     def polygons(self) -> NDArray[np.object_]:
         """The polygons (n,) again."""
         if len(self.count) == 0:
             return np.empty(0, object)
-        closed_xy = np.insert(self.xy, self.start + self.size, self.xy[self.start], axis=0)
+        # numba takes a second to load, and most commands join no rings.
+        from geoseg.vectorize.linking import close_rings  # noqa: PLC0415
+
         offsets = (_offsets(self.size + 1), _offsets(self.count))
+        closed_xy = close_rings(self.xy, self.size)
         polygons: NDArray[np.object_] = shapely.from_ragged_array(shapely.GeometryType.POLYGON, closed_xy, offsets)
         return polygons
 
-    def to_arrays(self, dtype: type[np.number[Any]] = np.float64) -> dict[str, NDArray[Any]]:
-        """The arrays by name, coordinates as `dtype`."""
-        return {"ring_xy": self.xy.astype(dtype), "ring_size": self.size, "ring_count": self.count}
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name."""
+        return {"ring_xy": self.xy, "ring_size": self.size, "ring_count": self.count}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         """What `to_arrays` gave."""
-        return cls(arrays["ring_xy"].astype(np.float64), arrays["ring_size"], arrays["ring_count"])
+        return cls(arrays["ring_xy"], arrays["ring_size"], arrays["ring_count"])
 
     @property
     def start(self) -> NDArray[np.int64]:
@@ -61,10 +74,21 @@ class Rings:
         following[self.start + self.size - 1] = self.start
         return following
 
-    def keep(self, wanted: NDArray[np.bool_]) -> "Rings":
-        """The rings with only those vertices for which `wanted` (vertex,) is true."""
-        size = np.diff(_offsets(wanted)[_offsets(self.size)])
-        return Rings(self.xy[wanted], size, self.count)
+    def take(self, ring: NDArray[np.int64]) -> "Rings":
+        """Some rings (m,) by number, in that order, each a polygon of its own."""
+        from geoseg.vectorize.linking import copy_rings  # noqa: PLC0415  # as above
+
+        xy = copy_rings(self.xy, self.start, self.size, ring)
+        return Rings(xy, self.size[ring], np.ones(len(ring), np.int64))
+
+    def at(self, polygon: NDArray[np.int64] | NDArray[np.bool_]) -> "Rings":
+        """The polygons at an index (m,), or where a mask (n,) is true."""
+        if polygon.dtype == np.bool_:
+            polygon = np.flatnonzero(polygon)
+        first, count = _offsets(self.count)[polygon], self.count[polygon]
+        nth = np.arange(int(count.sum())) - np.repeat(_offsets(count)[:-1], count)
+        taken = self.take(np.repeat(first, count) + nth)
+        return Rings(taken.xy, taken.size, count)
 
     def insert_after(self, vertex: NDArray[np.int64], xy: NDArray[np.float64]) -> "Rings":
         """The rings with points xy (point, 2) added, each after a vertex; `vertex` (point,) does not fall."""

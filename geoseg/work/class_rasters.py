@@ -1,16 +1,22 @@
-"""The classes as COGs where what is covered lies far apart: one for each group of blocks, and an index of them."""
+"""The classes as COGs where what is covered lies far apart: one for each group of blocks, and an index of them.
+
+Beside each lies the style that QGIS draws it in.
+"""
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geoseg.grid import Grid, Window
 from geoseg.groups import Group
 from geoseg.io.cog import write_class_cog
 from geoseg.io.ledger import file_sha256
+from geoseg.io.qgis_styles import classes_style
 from geoseg.io.raster_index import IndexedRaster
 from geoseg.io.run_folder import RunFolder
+from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet
 
 WHOLE_RASTER = "classes.tif"
@@ -23,6 +29,25 @@ RASTER_INDEX = "classes/index.gpkg"
 def group_raster(number: int) -> str:
     """The COG of a group, from 0, as a path within the RUN folder."""
     return f"classes/{number}.tif"
+
+
+def raster_style(name: str) -> str:
+    """The style beside a COG: where QGIS looks for it."""
+    return f"{name.removesuffix('.tif')}.qml"
+
+
+def write_raster_style(run: RunFolder, name: str, labels: LabelSet) -> Path:
+    """Write the style beside a COG; returns its path.
+
+    Args:
+        run: The RUN folder.
+        name: The COG, as a path within it.
+        labels: Names and colours of the classes.
+    """
+    path = run.path / raster_style(name)
+    with replacing(path) as written:
+        written.write_text(classes_style(labels), encoding="utf-8")
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +79,12 @@ class WriteGroups:
             path.parent.mkdir(exist_ok=True)
             box = group.box
             valid_px = write_class_cog(path, mosaic, self.grid, self.labels, self.run_id, box, group.windows)
+            style = write_raster_style(self.run, name, self.labels)
             ledger.commit(
                 str(number),
                 {
                     "depends": self.depends,
-                    "files": {name: file_sha256(path)},
+                    "files": {name: file_sha256(path), raster_style(name): file_sha256(style)},
                     "window": [box.row, box.col, box.height, box.width],
                     "valid_px": valid_px,
                 },
@@ -69,10 +95,14 @@ class WriteGroups:
 
 
 def group_outputs(run: RunFolder, count: int) -> list[dict[str, Any]]:
-    """What the record says of the COGs of so many groups, all of which are written."""
+    """What the record says of the COGs of so many groups, and of their styles, all of which are written."""
     ledger = run.ledger("cog")
     files = (file for number in range(count) for file in ledger.record(str(number))["files"].items())
-    return [{"path": name, "format": "cog", "features": None, "sha256": sha256} for name, sha256 in files]
+    kinds = {".tif": "cog", ".qml": "qml"}
+    return [
+        {"path": name, "format": kinds[PurePosixPath(name).suffix], "features": None, "sha256": sha256}
+        for name, sha256 in files
+    ]
 
 
 def indexed_groups(run: RunFolder, count: int) -> list[IndexedRaster]:
@@ -85,21 +115,23 @@ def indexed_groups(run: RunFolder, count: int) -> list[IndexedRaster]:
 
 
 def keep_rasters(run: RunFolder, names: Collection[str]) -> None:
-    """Remove the class rasters and their index that an earlier layout or mosaic had, with their markers.
+    """Remove the class rasters, styles and index that an earlier layout or mosaic had, with their markers.
 
     Args:
         run: The RUN folder.
-        names: Those that may stay, as paths within it.
+        names: The rasters and the index that may stay, as paths within it; a raster's style stays with it.
     """
+    kept = {*names, *map(raster_style, names)}
     for stage in ("cog", "index"):
         ledger = run.ledger(stage)
         for key, marker in ledger.records():
             written = {*marker.get("files", ()), *(output["path"] for output in marker.get("outputs", ()))}
-            if not written <= set(names):
+            if not written <= kept:
                 ledger.forget(key)
     folder = run.path / "classes"
-    for path in (run.path / WHOLE_RASTER, *folder.glob("*.tif"), *folder.glob("index.gpkg")):
-        if path.relative_to(run.path).as_posix() not in names:
+    whole = (run.path / WHOLE_RASTER, run.path / raster_style(WHOLE_RASTER))
+    for path in (*whole, *folder.glob("*.tif"), *folder.glob("*.qml"), *folder.glob("index.gpkg")):
+        if path.relative_to(run.path).as_posix() not in kept:
             path.unlink(missing_ok=True)
     # What else lies there (a viewer's notes beside a raster, say) is not ours.
     with suppress(OSError):

@@ -17,6 +17,7 @@ from geoseg.objects.ground import pixel_ground
 from geoseg.objects.label import label_block
 from geoseg.objects.measures import Measures
 from geoseg.objects.seams import BlockBorders, LinkedRow, link, settle
+from geoseg.objects.thresholds import Thresholds
 from geoseg.tiling import Block
 
 
@@ -28,18 +29,22 @@ class LabelBlocks:
         run: The RUN folder.
         grid: The mosaic's grid.
         keep: Ids of the classes that have a layer.
+        thresholds: How probable they must be.
+        depends: Hash of all that the objects depend on besides the mosaic.
     """
 
     run: RunFolder
     grid: Grid
     keep: tuple[int, ...]
+    thresholds: Thresholds
+    depends: str
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
         mosaic, ledger = self.run.mosaic, self.run.ledger("objects")
 
         def label(block: Block) -> dict[str, Any]:
-            classes_hw = mosaic.read(0, "classes", block.window)
+            classes_hw = self.thresholds.read(mosaic, block.window)
             confidence_hw = mosaic.read(0, "confidence", block.window)
             ground_hw = pixel_ground(self.grid, block.window)
             objects = label_block(classes_hw, confidence_hw, block.window, self.grid.width, self.keep, ground_hw)
@@ -51,7 +56,7 @@ class LabelBlocks:
             file = _objects_file(self.run, block)
             sha256 = write_arrays(file, arrays)
             files = {file.relative_to(self.run.path).as_posix(): sha256}
-            ledger.commit(block.key, {"components": len(objects), "files": files})
+            ledger.commit(block.key, {"depends": self.depends, "components": len(objects), "files": files})
             return {"components": len(objects)}
 
         return label

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
-from geoseg.objects.label import components
+from geoseg.objects.label import components, runs_of
+from geoseg.objects.thresholds import Thresholds
 from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
-from geoseg.vectorize.outlines import Outlines, outline
+from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES, PATCH_PX, Outlines, outline, patches
 from geoseg.work.objects import whole_objects
 from geoseg.work.stage_files import StageFiles
 
@@ -29,20 +31,26 @@ class TraceBlocks:
         grid: The mosaic's grid.
         blocks: Lattice and blocks.
         keep: Ids of the classes that have a layer.
+        thresholds: How probable they must be.
         min_area_m2: Objects with less ground area, over all blocks, count as background.
         simplify_m: Tolerance of the simplification on the ground; 0 leaves outlines untouched.
         depends: Hash of all that the outlines depend on.
         several_scenes: Whether the mosaic keeps which scene each pixel comes from.
+        parts_above_sides: Objects with a longer outline (`Measures.sides`) become features in parts.
+        patch_px: Side of the squares that are simplified by themselves, and of which parts are cut.
     """
 
     run: RunFolder
     grid: Grid
     blocks: BlockPlan
     keep: tuple[int, ...]
+    thresholds: Thresholds
     min_area_m2: float
     simplify_m: float
     depends: str
     several_scenes: bool = False
+    parts_above_sides: int = PARTS_ABOVE_SIDES
+    patch_px: int = PATCH_PX
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
@@ -57,32 +65,62 @@ class TraceBlocks:
                 files.commit(block.key, {}, {"objects": 0})
                 return {"parts": 0}
             around = _around(block.window, self.grid)
-            classes_hw = mosaic.read(0, "classes", around)
+            classes_hw = self.thresholds.read(mosaic, around)
             labels_hw = components(classes_hw[block.window.slices_in(around)], self.keep)
             # What is too small is background, so that its neighbours are simplified without it.
             labels_hw *= np.concatenate(([False], kept))[labels_hw]
-            label, polygons = outline(labels_hw, classes_hw, block.window, around, tolerance_px)
-            object_id = whole.first_pixel[label - 1] + 1
-            order = np.argsort(object_id, kind="stable")
-            label = label[order]
-            confidence = whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE)
-            outlines = Outlines(object_id[order], class_id[label - 1], confidence, polygons[order])
+            in_parts = np.concatenate(([False], kept & (whole.sides > self.parts_above_sides)))
+            label, first, rings = outline(
+                labels_hw, classes_hw, block.window, around, tolerance_px, in_parts, self.patch_px
+            )
+            row, col = np.divmod(first, block.window.width)
+            part = 1 + (row + block.window.row) * self.grid.width + col + block.window.col
+            outlines = Outlines(
+                id=whole.first_pixel[label - 1] + 1,
+                part=np.where(first >= 0, part, 0),
+                class_id=class_id[label - 1],
+                confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
+                rings=rings,
+            )
             votes = None
             if self.several_scenes:
-                votes = Votes.count(labels_hw, mosaic.read_scene(block.window), whole.first_pixel + 1)
+                scene_hw = mosaic.read_scene(block.window)
+                votes = Votes.count(
+                    *self._voters(labels_hw, whole.first_pixel + 1, in_parts, block.window), scene_hw
+                )
             written = {}
             for owner, mine in self._owners(outlines):
                 file = files.folder / owner / f"{block.key}.npz"
-                of_scenes = {} if votes is None else votes.take(mine.id).to_arrays()
+                of_scenes = {} if votes is None else votes.take(mine.feature).to_arrays()
                 written[file] = write_arrays(file, mine.to_arrays() | of_scenes)
             files.commit(block.key, written, {"objects": len(outlines)})
             return {"parts": len(outlines)}
 
         return trace
 
+    def _voters(
+        self, labels_hw: NDArray[np.int32], ids: NDArray[np.int64], in_parts: NDArray[np.bool_], window: Window
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Labels (row, column), one for each part of an object too, and the feature of each label (n,)."""
+        if not in_parts.any():
+            return labels_hw, ids
+        voters_hw, features = np.where(in_parts[labels_hw], 0, labels_hw), [ids]
+        for patch in patches(window, self.patch_px):
+            at = patch.slices_in(window)
+            is_part_hw = in_parts[labels_hw[at]]
+            # Two parts of two objects may lie side by side.
+            for label in np.unique(labels_hw[at][is_part_hw]):
+                parts = runs_of((labels_hw[at] != label).astype(np.uint8), [0])
+                count = sum(map(len, features))
+                parts_hw = parts.paint()
+                voters_hw[at] += np.where(parts_hw > 0, parts_hw + count, 0)
+                row, col = np.divmod(parts.first_places(), patch.width)
+                features.append(1 + (row + patch.row) * self.grid.width + col + patch.col)
+        return voters_hw, np.concatenate(features)
+
     def _owners(self, outlines: Outlines) -> list[tuple[str, Outlines]]:
-        """Outlines by the key of the block in which their object begins."""
-        row, col = np.divmod(outlines.id - 1, self.grid.width)
+        """Outlines by the key of the block in which their object begins; parts by that in which they lie."""
+        row, col = np.divmod(outlines.feature - 1, self.grid.width)
         _, block_columns = self.blocks.shape
         height_px, width_px = self.blocks.block_px
         owner = row // height_px * block_columns + col // width_px

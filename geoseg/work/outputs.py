@@ -1,4 +1,4 @@
-"""What a user takes away: class rasters, layers and the picture, each written by a worker.
+"""What a user takes away: class rasters, layers, the picture and the project, each written by a worker.
 
 So neither GDAL's nor the drawing's memory adds to the driver's.
 """
@@ -10,21 +10,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.grid import Window
-from geoseg.groups import Group
+from geoseg.groups import Group, box_of
 from geoseg.io.cog import write_class_cog
-from geoseg.io.layers import Batches, Source, write_geojson, write_geopackage
+from geoseg.io.layers import Batches, Source
 from geoseg.io.ledger import file_sha256
+from geoseg.io.qgis_project import LayerPlace, Project
 from geoseg.io.raster_index import write_index
 from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
+from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet
+from geoseg.plan import LayerFormat
 from geoseg.report.picture import RegionPicture
 from geoseg.report.preview import most_covered, write_preview
-from geoseg.work.class_rasters import RASTER_INDEX, WHOLE_RASTER, group_raster, indexed_groups
+from geoseg.work.class_rasters import (
+    RASTER_INDEX,
+    WHOLE_RASTER,
+    group_raster,
+    indexed_groups,
+    write_raster_style,
+)
 from geoseg.work.features import features_of
+from geoseg.work.layer_files import ALL_IN_ONE, ENDINGS, LayerSet, write_layers
 
-OutputKind = Literal["cog", "index", "geojson", "gpkg", "preview"]
-"""The COG of the whole grid, the index of those of groups, the layers in a format, the picture."""
+OutputKind = Literal["cog", "index", "preview", "project"] | LayerFormat
+"""The COG of the whole grid, the index of those of groups, the picture, QGIS's project, the layers in a format."""
+
+_OPENED: tuple[LayerFormat, ...] = ("gpkg", "fgb", "geojson", "geojsonseq")
+"""What the project opens the layers from, if it is there, the quickest first; not every QGIS opens the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,7 @@ class WriteOutputs:
         shapes: Hash of what the features depend on.
         covered: Windows of the blocks that hold data.
         groups: Those far apart, each with a COG of its own; none where the grid has one.
+        formats: What the layers are written as, of which the project opens one.
         stage: The stage in the ledger.
         key: The marker there.
         depends: What the marker says that the output depends on.
@@ -53,6 +67,7 @@ class WriteOutputs:
     shapes: str
     covered: tuple[Window, ...]
     groups: tuple[Group, ...]
+    formats: tuple[LayerFormat, ...]
     stage: str
     key: str
     depends: dict[str, Any]
@@ -73,34 +88,47 @@ class WriteOutputs:
                 path, run_id = self.run.path / WHOLE_RASTER, self.source.run
                 grid = self.region.grid
                 write_class_cog(path, self.run.mosaic, grid, self.labels, run_id, grid.window, self.covered)
-                return [self._output(path, "cog", None)]
+                style = write_raster_style(self.run, WHOLE_RASTER, self.labels)
+                return [self._output(path, "cog", None), self._output(style, "qml", None)]
             case "index":
                 path = self.run.path / RASTER_INDEX
                 path.parent.mkdir(exist_ok=True)
                 write_index(path, indexed_groups(self.run, len(self.groups)), self.region.grid, self.source.run)
                 return [self._output(path, "gpkg-index", None)]
-            case "geojson":
-                return self._write_geojson()
-            case "gpkg":
-                self.run.layers.mkdir(exist_ok=True)
-                path = self.run.layers / "geoseg.gpkg"
-                counts = write_geopackage(path, self._features(), self.labels, self.region.grid.crs, self.source)
-                return [self._output(path, kind, sum(counts.values()))]
             case "preview":
                 path = self.run.path / "preview.png"
                 rows = most_covered(self.groups, [group_raster(number) for number in range(len(self.groups))])
                 picture, features = RegionPicture(self.region), self._features()
                 write_preview(path, picture, self.region.grid, rows, self.run.mosaic, features, self.labels)
                 return [self._output(path, "png", None)]
+            case "project":
+                path = self.run.path / "map.qgs"
+                with replacing(path) as written:
+                    written.write_text(self._project().text(self.run.path), encoding="utf-8")
+                return [self._output(path, "qgs", None)]
+            case _:
+                self.run.layers.mkdir(exist_ok=True)
+                layers = LayerSet(self._features(), self.labels, self.region.grid, self.source)
+                files = write_layers(kind, self.run.layers, layers)
+                return [self._output(one.path, one.kind, one.features) for one in files]
 
-    def _write_geojson(self) -> list[dict[str, Any]]:
-        self.run.layers.mkdir(exist_ok=True)
-        outputs = []
-        for layer, batches in self._features().items():
-            path = self.run.layers / f"{layer}.geojson"
-            count = write_geojson(path, batches, self.labels, self.region.grid.crs, self.source)
-            outputs.append(self._output(path, "geojson", count))
-        return outputs
+    def _project(self) -> Project:
+        """What the project of QGIS shows."""
+        grid = self.region.grid
+        opened = [kind for kind in _OPENED if kind in self.formats]
+        layers = {name: self._place(opened[0], name) for _, name in self.layers if opened}
+        rasters = [group_raster(number) for number in range(len(self.groups))]
+        if (self.run.path / WHOLE_RASTER).exists():  # of a large grid without any data there is no raster at all
+            rasters.append(WHOLE_RASTER)
+        shown = box_of(self.covered) if self.covered else grid.window
+        return Project(self.region, self.labels, rasters, layers, self.source, shown)
+
+    def _place(self, kind: LayerFormat, layer: str) -> LayerPlace:
+        """Where QGIS finds a layer in a format."""
+        crs = "EPSG:4326" if kind in {"geojson", "geojsonseq"} else self.region.grid.crs
+        if kind in ALL_IN_ONE:
+            return LayerPlace(f"layers/geoseg{ENDINGS[kind]}|layername={layer}", crs)
+        return LayerPlace(f"layers/{layer}{ENDINGS[kind]}", crs)
 
     def _features(self) -> dict[str, Batches]:
         """The features of each layer that is written."""

@@ -12,6 +12,7 @@ import torch
 from geoseg.errors import ModelError, SceneError
 from geoseg.fields import Below, BlockFields, BlockPredictor
 from geoseg.grid import Window
+from geoseg.heap import trim_heap
 from geoseg.imagery import Imagery
 from geoseg.io.aoi import Aoi
 from geoseg.io.region import NO_SCENE, Region, RegionReader
@@ -105,10 +106,15 @@ class _Worker:
                 infer_s = self._computed_s - computing
         del pixels
         valid_px = self._write(block, fields)
+        tiles, cached = (0, 0) if fields is None else (fields.tiles, fields.cached)
+        if fields is not None:
+            del fields
+            # What blocks leave in the heap would be torn into ever smaller pieces by those that follow.
+            trim_heap()
         end = time.perf_counter()
         return {
-            "tiles": 0 if fields is None else fields.tiles,
-            "cached": 0 if fields is None else fields.cached,
+            "tiles": tiles,
+            "cached": cached,
             "valid_px": valid_px,
             "read_s": read_s,
             "wait_s": wait_s,
@@ -132,13 +138,16 @@ class _Worker:
 
     def _read(self, block: Block, *, whole: bool) -> BlockPixels:
         try:
-            return BlockPixels.read(
+            pixels = BlockPixels.read(
                 self._reader, self._imagery, self._job.blocks, block, whole=whole, wanted=self._job.aoi
             )
         except (SceneError, OSError):
             # A file that is being written again reads like a damaged one.
             refuse_changes(self._stamps(block))
             raise
+        if pixels.tiles:
+            trim_heap()
+        return pixels
 
     def _stamps(self, block: Block) -> list[Stamp]:
         """The files that a block's pixels come from."""

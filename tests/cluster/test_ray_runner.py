@@ -72,12 +72,15 @@ class Surroundings:
     disguised: str
 
     def open(self) -> Callable[[int], dict[str, Any]]:
+        # Here, where one thread is: two that open their first files at once both register GDAL's drivers, and
+        # either may then see one that the other has not yet put out (the product's own opening takes turns).
+        try:
+            with rasterio.open(self.disguised):
+                opened = True
+        except rasterio.errors.RasterioIOError:
+            opened = False
+
         def work(_number: int) -> dict[str, Any]:
-            try:
-                with rasterio.open(self.disguised):
-                    opened = True
-            except rasterio.errors.RasterioIOError:
-                opened = False
             return {"opened": opened, "threads": torch.get_num_threads(), "pid": os.getpid()}
 
         return work

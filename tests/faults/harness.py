@@ -51,7 +51,7 @@ class Mapping:
 def content(run: Path) -> dict[str, str]:
     """sha256 of every array's every file and of all else that a user keeps, by path."""
     files = [file for file in (run / "mosaic.zarr").rglob("*") if file.is_file()]
-    files += [*(run / "layers").iterdir(), run / "classes.tif", run / "preview.png"]
+    files += [*(run / "layers").iterdir(), *(run / "stac").iterdir(), run / "classes.tif", run / "preview.png"]
     return {file.relative_to(run).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 

@@ -17,7 +17,6 @@ from ray.cluster_utils import Cluster
 from geoseg.cluster.runner import RayRunner
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions
-from geoseg.io.sources import SceneSource
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, make_plan
 from geoseg.pipeline import map_scene
@@ -36,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def plan(mapping: Mapping) -> RunPlan:
     """What the command would plan."""
     return make_plan(
-        InputOptions((SceneSource((str(mapping.scene),)),)),
+        InputOptions((str(mapping.scene),)),
         mapping.model,
         SceneOptions(),
         TileOptions(block_px=(512, 512)),

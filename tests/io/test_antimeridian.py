@@ -13,10 +13,10 @@ from pyproj import Geod
 
 from geoseg.grid import Window
 from geoseg.io.antimeridian import crosses, cut
-from geoseg.io.layers import Features, Source, write_geojson
+from geoseg.io.geojson import write_geojson
+from geoseg.io.layers import Features, Source
 from geoseg.labels import LabelClass, LabelSet
-from geoseg.objects.label import components
-from geoseg.vectorize.features import geodesic_area_m2
+from geoseg.vectorize.features import geodesic_measures
 from geoseg.vectorize.polygons import trace
 
 LABELS = LabelSet((LabelClass("land", "land", "stuff", "#ff0000"), LabelClass("sea", None, "stuff", "#00ff00")))
@@ -29,16 +29,19 @@ def blobs(crs: str, seed: int, pixel_m: float = 0.5) -> Features:
     rng = np.random.default_rng(seed)
     classes_hw = (rng.random((24, 40)) < 0.45).astype(np.uint8)
     window = Window(0, 0, 24, 40)
-    labels_hw = components(classes_hw, {0})
     x, y = PLACES[crs]
-    label, polygons = trace(labels_hw, labels_hw > 0, window)
+    rings, place = trace(np.where(classes_hw == 0, classes_hw, np.uint8(255)), window)
+    label, polygons = place + 1, rings.polygons()
     moved = shapely.transform(polygons, lambda xy: xy * [pixel_m, -pixel_m] + [x - 20 * pixel_m, y + 12 * pixel_m])
     count = len(polygons)
+    area_m2, perimeter_m = geodesic_measures(moved, crs)
     return Features(
         id=label,
+        part=np.zeros(count, np.int64),
         class_id=np.zeros(count, np.uint8),
         confidence=np.ones(count),
-        area_m2=geodesic_area_m2(moved, crs),
+        area_m2=area_m2,
+        perimeter_m=perimeter_m,
         geometry=shapely.orient_polygons(moved),
         scene=np.zeros(count, np.int64),
     )
@@ -65,7 +68,7 @@ def test_the_parts_are_valid_and_together_the_whole(seed: int, crs: str, pixel_m
 @pytest.mark.parametrize("crs", PLACES)
 def test_the_layer_is_valid_as_it_is_written(tmp_path: Path, crs: str) -> None:
     features = blobs(crs, 3)
-    write_geojson(tmp_path / "land.geojson", lambda: [features], LABELS, crs, Source("0" * 64))
+    write_geojson(tmp_path / "land.geojson", lambda: [features], LABELS, crs, Source("0" * 64, (("scene", None),)))
     written = json.loads((tmp_path / "land.geojson").read_text())["features"]
     geometries = np.array([shapely.geometry.shape(feature["geometry"]) for feature in written], object)
     assert [feature["id"] for feature in written] == features.id.tolist()

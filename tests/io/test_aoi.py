@@ -30,7 +30,10 @@ def written(path: Path, polygons: list[shapely.Geometry], crs: str | None = "EPS
     elif crs != "EPSG:32640":
         # Straight edges stay what they are on the ground.
         frame = frame.set_geometry(frame.geometry.segmentize(5)).to_crs(crs)
-    frame.to_file(path)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path)
     return str(path)
 
 
@@ -67,7 +70,7 @@ def test_masks_are_rasterios_and_every_window_sees_the_same(
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32640", "EPSG:4326", "EPSG:3857", "EPSG:32639"])
-@pytest.mark.parametrize("name", ["aoi.geojson", "aoi.gpkg", "aoi.fgb", "aoi.shp"])
+@pytest.mark.parametrize("name", ["aoi.geojson", "aoi.gpkg", "aoi.fgb", "aoi.shp", "aoi.parquet"])
 def test_every_format_and_crs_says_the_same(tmp_path: Path, name: str, crs: str) -> None:
     aoi = read_aoi(written(tmp_path / name, [BLOB, FAR], crs), GRID)
     expected_hw = oracle(shapely.union_all([BLOB, FAR]))
@@ -110,15 +113,15 @@ def test_what_is_no_area_is_refused_in_words(tmp_path: Path) -> None:
             read_aoi(path, GRID)
         assert all(word in str(caught.value) for word in (*words, path)), caught.value
 
-    refused(str(tmp_path / "none.shp"), "there is none")
-    refused(str(tmp_path), "there is none")
+    refused(str(tmp_path / "none.shp"), "there is nothing")
+    refused(str(tmp_path), "a folder")
     (tmp_path / "a.txt").write_text("54.5 24.9")
-    refused(str(tmp_path / "a.txt"), "GeoJSON, GeoPackage, FlatGeobuf or Shapefile")
+    refused(str(tmp_path / "a.txt"), "GeoJSON, GeoPackage, FlatGeobuf, Shapefile, KML, KMZ or GeoParquet")
     (tmp_path / "a.vrt").write_text('<OGRVRTDataSource><OGRVRTLayer name="x"/></OGRVRTDataSource>')
-    refused(str(tmp_path / "a.vrt"), "none of them")
+    refused(str(tmp_path / "a.vrt"), "<OGRVRTDataSource>")
     (tmp_path / "a.geojson").write_text("{not json")
     refused(str(tmp_path / "a.geojson"), "GeoJSON of polygons")
-    refused(written(tmp_path / "points.gpkg", [shapely.Point(LEFT, TOP)]), "expects polygons", "Point")
+    refused(written(tmp_path / "points.gpkg", [shapely.Point(LEFT, TOP)]), "expected polygons", "Point")
     refused(written(tmp_path / "lines.geojson", [shapely.LineString([(0, 0), (9, 9)])]), "LineString")
     refused(written(tmp_path / "place.shp", [BLOB], None), "no CRS", ".prj")
     refused(written(tmp_path / "beside.gpkg", [shapely.box(0, 0, 9, 9)]), "does not touch the scene")

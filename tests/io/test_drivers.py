@@ -277,9 +277,10 @@ def test_sources_that_gdal_does_not_list_pass_the_same_door(write_raster: WriteR
         path.write_text(VRT.format(source=source.replace("<", "&lt;").replace(">", "&gt;")))
         with pytest.raises(SceneError):
             open_raster(str(path), trust_vrt=True)
-    path.write_text('<!DOCTYPE a [<!ENTITY b "c">]>' + VRT.format(source="&b;"))
-    with pytest.raises(SceneError, match="DOCTYPE"):
-        open_raster(str(path), trust_vrt=True)
+    for encoding in ("utf-8", "utf-16"):
+        path.write_text('<!DOCTYPE a [<!ENTITY b "c">]>' + VRT.format(source="&b;"), encoding)
+        with pytest.raises(SceneError, match="DOCTYPE"):
+            open_raster(str(path), trust_vrt=True)
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

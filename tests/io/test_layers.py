@@ -1,9 +1,7 @@
 import json
-import resource
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,19 @@ import pytest
 import shapely
 import shapely.geometry
 from pyproj import Transformer
+from small_disk import files_of_at_most
 
 from geoseg.errors import StoppedError
-from geoseg.io.layers import Batches, Features, Source, write_geojson, write_geopackage
+from geoseg.io.geojson import write_geojson
+from geoseg.io.geopackage import write_geopackage
+from geoseg.io.layers import Batches, Features, Source
 from geoseg.labels import LabelClass, LabelSet
 
 LABELS = LabelSet(
     (LabelClass("building", "buildings", "thing", "#ff0000"), LabelClass("road", "roads", "stuff", "#00ff00"))
 )
-RUN = Source("0" * 64)
+RUN = Source("0" * 64, (("scene", "2024-05-06T05:08:09Z"), ("other", None)))
+COLUMNS = ["id", "part", "class", "confidence", "area_m2", "perimeter_m", "scene", "date", "run"]
 EDGE = 20037508.342789244
 # A grid each: where it starts, and how long a pixel is.
 PLACES = {
@@ -42,9 +44,11 @@ def features_in(crs: str, count: int = 3) -> Features:
     hole = shapely.box(left + side, y + side, left + 2 * side, y + 2 * side)
     return Features(
         id=2**40 + 3 * np.arange(count, dtype=np.int64),
+        part=np.where(np.arange(count) == 1, 2**40 + 7, 0),
         class_id=(np.arange(count) % 2).astype(np.uint8),
         confidence=np.linspace(0.123456, 1, count),
         area_m2=np.linspace(15.004999, 1e7 + 0.126, count),
+        perimeter_m=np.linspace(16.005001, 1e5 + 0.004, count),
         geometry=shapely.orient_polygons(shapely.difference(outer, hole)),
         scene=np.arange(count) % 2,
     )
@@ -58,17 +62,6 @@ def batches(features: Features, size: int = 2) -> Batches:
 def read_json(path: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(path.read_text())
     return document
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A disk that is full for files that grow over `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("crs", PLACES)
@@ -98,10 +91,14 @@ def test_geojson_has_the_properties_of_each_feature(tmp_path: Path) -> None:
     features = features_in("EPSG:32640")
     write_geojson(tmp_path / "a.geojson", batches(features), LABELS, "EPSG:32640", RUN)
     properties = [feature["properties"] for feature in read_json(tmp_path / "a.geojson")["features"]]
+    first, last = ("scene", "2024-05-06T05:08:09Z", RUN.run), ("other", None, RUN.run)
     assert properties == [
-        {"id": 2**40, "class": "building", "confidence": 0.1235, "area_m2": 15.0},
-        {"id": 2**40 + 3, "class": "road", "confidence": 0.5617, "area_m2": 5000007.57},
-        {"id": 2**40 + 6, "class": "building", "confidence": 1.0, "area_m2": 10000000.13},
+        dict(zip(COLUMNS, row, strict=True))
+        for row in (
+            (2**40, None, "building", 0.1235, 15.0, 16.01, *first),
+            (2**40 + 3, 2**40 + 7, "road", 0.5617, 5000007.57, 50008.0, *last),
+            (2**40 + 6, None, "building", 1.0, 10000000.13, 100000.0, *first),
+        )
     ]
 
 
@@ -139,7 +136,7 @@ def test_geopackage_comes_back_as_it_went(tmp_path: Path, crs: str) -> None:
     features = features_in(crs)
     layers = {name: features.at(features.class_id == i) for i, name in LABELS.layers}
     write_geopackage(tmp_path / "a.gpkg", {name: batches(of) for name, of in layers.items()}, LABELS, crs, RUN)
-    assert pyogrio.list_layers(tmp_path / "a.gpkg")[:, 0].tolist() == ["buildings", "roads"]
+    assert pyogrio.list_layers(tmp_path / "a.gpkg")[:, 0].tolist() == ["buildings", "roads", "layer_styles"]
     for i, (name, expected) in enumerate(layers.items()):
         table = geopandas.read_file(tmp_path / "a.gpkg", layer=name)
         assert table.crs == crs
@@ -147,6 +144,8 @@ def test_geopackage_comes_back_as_it_went(tmp_path: Path, crs: str) -> None:
         assert (table["class"] == LABELS.names[i]).all()
         assert table["confidence"].tolist() == np.round(expected.confidence, 4).tolist()
         assert table["area_m2"].tolist() == np.round(expected.area_m2, 2).tolist()
+        assert table["perimeter_m"].tolist() == np.round(expected.perimeter_m, 2).tolist()
+        assert table["part"].fillna(0).tolist() == expected.part.tolist()
         assert shapely.equals_exact(table.geometry.to_numpy(), expected.geometry).all()
 
 
@@ -165,7 +164,9 @@ def test_geopackage_is_version_1_3_with_a_spatial_index_each(tmp_path: Path) -> 
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert database.execute("SELECT count(*) FROM rtree_roads_geom").fetchone() == (3,)
         assert database.execute("SELECT count(*) FROM rtree_water_geom").fetchone() == (0,)
-        assert database.execute("SELECT DISTINCT srs_id FROM gpkg_contents").fetchall() == [(32640,)]
+        assert database.execute(
+            "SELECT DISTINCT srs_id FROM gpkg_contents WHERE data_type = 'features'"
+        ).fetchall() == [(32640,)]
     database.close()
 
 
@@ -198,7 +199,7 @@ def test_an_empty_layer_is_an_empty_collection(tmp_path: Path) -> None:
     assert (document["type"], document["name"], document["features"]) == ("FeatureCollection", "roads", [])
     table = geopandas.read_file(tmp_path / "a.gpkg")
     assert (len(table), table.crs.to_epsg()) == (0, 32640)
-    assert [*table.columns] == ["id", "class", "confidence", "area_m2", "geometry"]
+    assert [*table.columns] == [*COLUMNS, "geometry"]
 
 
 def test_a_file_that_is_there_is_replaced_and_nothing_lies_beside_it(tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ def test_a_missing_folder_and_missing_layers_are_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("missing", [0, 3])
 def test_layers_say_which_run_they_are_of_and_whether_it_is_whole(tmp_path: Path, missing: int) -> None:
-    source = Source("ab" * 32, missing)
+    source = Source("ab" * 32, RUN.scenes, missing)
     write_geojson(tmp_path / "roads.geojson", batches(features_in("EPSG:4326")), LABELS, "EPSG:4326", source)
     write_geopackage(tmp_path / "a.gpkg", {"roads": batches(features_in("EPSG:4326"))}, LABELS, "EPSG:4326", source)
     status = "incomplete" if missing else "complete"

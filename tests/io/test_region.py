@@ -11,6 +11,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pyproj import Transformer
 
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
@@ -159,3 +160,62 @@ def test_bands_in_files_of_their_own_at_other_resolutions(write_raster: WriteRas
     inner = green_hw.astype(np.float32)
     expected = 0.75 * (0.75 * inner[5, 7] + 0.25 * inner[5, 8]) + 0.25 * (0.75 * inner[6, 7] + 0.25 * inner[6, 8])
     assert image_chw[1, 11, 15] == pytest.approx(expected, abs=1e-3)
+
+
+# Middles at 179.9999 and -179.9999, or thereabouts, in degrees east or west and in the UTM zone of each side.
+ACROSS = {
+    "one east, one west": (("EPSG:4326", 179.9996), ("EPSG:4326", -180.0003)),
+    "one west, one east": (("EPSG:4326", -180.0004), ("EPSG:4326", 179.9997)),
+    "both east": (("EPSG:4326", 179.9996), ("EPSG:4326", 179.9997)),
+    "metres east, degrees west": (("EPSG:32660", 179.9996), ("EPSG:4326", -180.0003)),
+    "degrees east, metres west": (("EPSG:4326", 179.9996), ("EPSG:32601", -180.0003)),
+    "metres": (("EPSG:32660", 179.9996), ("EPSG:32601", -180.0003)),
+}
+
+
+@pytest.mark.parametrize("places", ACROSS.values(), ids=ACROSS)
+def test_the_nearest_middle_is_that_across_the_antimeridian(
+    write_raster: WriteRaster, rgb: Imagery, places: tuple[tuple[str, float], ...]
+) -> None:
+    """Against pyproj, pixel by pixel, with all longitudes around 180."""
+    transforms, sources = [], []
+    for number, (crs, lon) in enumerate(places):
+        x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, 10 - 5e-5 * number)
+        side = 1e-5 if crs == "EPSG:4326" else 1.0
+        transforms.append(Affine(side, 0, lon if crs == "EPSG:4326" else x, 0, -side, y))
+        image_chw = np.random.default_rng(number).integers(1, 256, (3, 40, 60)).astype(np.uint8)
+        path = write_raster(image_chw, f"{number}.tif", crs=crs, transform=transforms[-1])
+        sources.append(SceneSource((str(path),)))
+    region = survey(sources, rgb, SceneOptions(resolution="native", crs="EPSG:4326")).region
+    assert max(region.grid.window.shape) < 120
+    assert [scene.name for scene in region.scenes] == ["0.tif", "1.tif"]
+    if {crs for crs, _ in places} == {"EPSG:4326"}:
+        # They are on one lattice, a whole turn apart or not: pixels are read as they are.
+        assert all(scene.parts[0].warp is None for scene in region.scenes)
+    t = region.grid.transform
+    rows, cols = np.mgrid[: region.grid.height, : region.grid.width]
+    lon, lat = (t.c + t.a * (cols + 0.5)) % 360, t.f + t.e * (rows + 0.5)
+    apart, unclear_hw, outside = [], np.zeros(lon.shape, np.bool_), 1e9
+    for scene, (crs, _), transform in zip(region.scenes, places, transforms, strict=True):
+        to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        middle_lon, middle_lat = to_degrees.transform(*(transform @ (30, 20)))
+        middle_col, middle_row = (middle_lon % 360 - t.c % 360) / t.a, (middle_lat - t.f) / t.e
+        assert scene.centre_rc == pytest.approx((middle_row, middle_col), abs=1e-3)
+        assert scene.window.row < scene.centre_rc[0] < scene.window.row_stop
+        assert scene.window.col < scene.centre_rc[1] < scene.window.col_stop
+        x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+        if crs == "EPSG:4326":
+            x = lon + transform.c - transform.c % 360
+        col, row = ~transform @ (x, y)
+        inside_hw = (col >= 0) & (col <= 60) & (row >= 0) & (row <= 40)
+        edge_px = np.minimum(np.minimum(np.abs(col), np.abs(col - 60)), np.minimum(np.abs(row), np.abs(row - 40)))
+        unclear_hw |= edge_px < 2e-3
+        apart.append(np.where(inside_hw, np.hypot(cols + 0.5 - middle_col, rows + 0.5 - middle_row), outside))
+    nearest_hw = np.where(np.min(apart, axis=0) < outside, np.argmin(apart, axis=0), NO_SCENE)
+    unclear_hw |= (np.min(apart, axis=0) < outside) & (np.abs(apart[0] - apart[1]) < 2e-3)
+    assert unclear_hw.mean() < 0.02
+    reader = RegionReader(region)
+    sources_hw = reader.sources(region.grid.window)
+    assert np.array_equal(sources_hw[~unclear_hw], nearest_hw[~unclear_hw])
+    assert min((sources_hw == number).mean() for number in range(2)) > 0.25
+    reader.close()

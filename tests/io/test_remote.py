@@ -49,6 +49,15 @@ def test_a_remote_scene_is_read_as_a_local_one(web: Web, file: Path, address: st
     assert all(request.part is not None or web.asked(request.path) for request in web.requests)
 
 
+@pytest.mark.parametrize("driver", ["JPEG", "PNG", "JP2OpenJPEG"])
+def test_other_formats_are_read_as_local_ones(web: Web, write_raster: WriteRaster, driver: str) -> None:
+    """GDAL opens some of them more than once."""
+    file = write_raster(PIXELS, driver=driver)
+    with open_raster(web.put("/scenes/b", file.read_bytes())) as remote, open_raster(str(file)) as local:
+        np.testing.assert_array_equal(remote.read(), local.read())
+        np.testing.assert_array_equal(remote.dataset_mask(), local.dataset_mask())
+
+
 @pytest.mark.parametrize("fault", [BUSY, Fault(status=429), CUT])
 def test_what_passes_is_waited_for(web: Web, file: Path, address: str, rgb: Imagery, fault: Fault) -> None:
     web.misbehave = first(2, fault)

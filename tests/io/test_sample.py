@@ -1,22 +1,16 @@
 """A look at a few windows: nodata, damage, and numbers that the model does not know."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
-from geoseg.io.amplification import read_amplification
-from geoseg.io.region import Region
 from geoseg.io.sample import Sample, sample_scene
-from geoseg.io.scene import SceneOptions, describe_scene
-from geoseg.tiling import BlockPlan, Lattice
+from geoseg.io.scene import describe_scene
 
 WriteRaster = Callable[..., Path]
 
@@ -57,31 +51,3 @@ def test_windows_that_cannot_be_read_are_told_and_the_rest_is_measured(
     sample = sample_scene(ref)
     assert "cannot be read" in sample.damage
     assert sample.mean == pytest.approx((104.5,) * 3, abs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("block_shape", "block_px", "least", "most"),
-    [
-        # A column of blocks goes down the file once, whatever its blocks.
-        ((1, 3000), (512, 3072), 1, 1),
-        ((256, 256), (512, 3072), 1, 1),
-        # Strips lie under every column.
-        ((1, 3000), (512, 1024), 2.9, 3.1),
-        ((256, 256), (512, 1024), 1.5, 1.5),
-    ],
-)
-def test_how_often_the_same_bytes_are_decoded(
-    write_raster: WriteRaster,
-    rgb: Imagery,
-    block_shape: tuple[int, int],
-    block_px: tuple[int, int],
-    least: float,
-    most: float,
-) -> None:
-    ref = describe_scene(str(write_raster(np.full((3, 8, 8), 9, np.uint8))), rgb, SceneOptions(resolution="native"))
-    grid = Grid(ref.grid.crs, Affine(1, 0, 320000, 0, -1, 2770000), 2600, 3000)
-    ref = replace(ref, grid=grid, source_height=2600, source_width=3000, block_shape=block_shape)
-    blocks = BlockPlan(2600, 3000, Lattice(512, 128), 512, block_px)
-    assert least <= read_amplification(Region.of(ref, "scene"), blocks) <= most
-    part = replace(blocks, covered=(Window(600, 700, 10, 10),))
-    assert read_amplification(Region.of(ref, "scene"), part) == 1

@@ -61,7 +61,7 @@ def test_an_item_on_disk(tmp_path: Path) -> None:
     path = str(write(tmp_path, item=item()) / "item.json")
     assert is_stac(path)
     found = str(tmp_path.resolve() / "a.tif")
-    assert read_stac(path, None, RGB) == [SceneSource((found,), "2024-05-06T05:08:09Z", "one", path)]
+    assert read_stac(path, None, RGB) == [SceneSource((found,), "2024-05-06T05:08:09Z", "one")]
 
 
 def test_items_of_a_collection_keep_their_order(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_the_rest_goes_on_without_them_and_says_so(mixed: list[Path], rgb: Image
     assert found.region.grid.window.shape == (40, 100)
     assert [row.name for row in found.rows] == [path.name for path in mixed]
     assert [row.used for row in found.rows] == [True, True] + [False] * 9
+    assert [row.uri for row in found.rows] == [str(path) for path in mixed]
     assert sum(note.startswith("left out: ") for note in found.notes) == 9
 
 

@@ -19,6 +19,7 @@ from affine import Affine
 
 import geoseg
 
+COLUMNS = ["id", "part", "class", "confidence", "area_m2", "perimeter_m", "scene", "date", "run"]
 # Where the scenes lie: on UTM, across the antimeridian in degrees and in metres, and nowhere with any data.
 PLACES = {
     "utm": {"crs": "EPSG:32640", "transform": Affine(1, 0, 320000, 0, -1, 2770000)},
@@ -159,8 +160,10 @@ def test_the_geopackage_is_one_of_version_1_3(run: geoseg.Run, database: sqlite3
     ids = {row[0] for row in database.execute("SELECT srs_id FROM gpkg_spatial_ref_sys")}
     assert {-1, 0, 4326} <= ids
     rows = database.execute("SELECT table_name, data_type, srs_id FROM gpkg_contents").fetchall()
-    assert {name for name, *_ in rows} == set(run.layers)
-    assert all(kind == "features" and srs_id in ids for _, kind, srs_id in rows)
+    assert {name: kind for name, kind, _ in rows} == dict.fromkeys(run.layers, "features") | {
+        "layer_styles": "attributes"
+    }
+    assert all(srs_id in ids for *_, srs_id in rows)
     columns = "table_name, column_name, geometry_type_name, srs_id, z, m"
     for name, column, kind, srs_id, z, m in database.execute(f"SELECT {columns} FROM gpkg_geometry_columns"):  # noqa: S608  # our own words
         assert (column, kind, z, m) == ("geom", "POLYGON", 0, 0)
@@ -185,9 +188,10 @@ def test_geopandas_sees_crs_and_schema(run: geoseg.Run) -> None:
     for name in run.layers:
         frame = geopandas.read_file(run.geopackage, layer=name)
         assert frame.crs == run.grid.crs
-        assert list(frame.columns) == ["id", "class", "confidence", "area_m2", "scene", "date", "geometry"]
-        kinds = [frame[column].dtype.kind for column in ("id", "confidence", "area_m2")]
-        assert kinds == ["i", "f", "f"]
+        assert list(frame.columns) == [*COLUMNS, "geometry"]
+        kinds = [frame[column].dtype.kind for column in ("id", "confidence", "area_m2", "perimeter_m")]
+        assert kinds == ["i", "f", "f", "f"]
+        assert set(frame["run"]) <= {run.record.plan_hash}
         assert set(frame["class"]) <= {name.removesuffix("s")}
         assert frame.geometry.is_valid.all()
         assert frame["id"].is_monotonic_increasing

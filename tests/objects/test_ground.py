@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2, pixel_ground
-from geoseg.vectorize.features import geodesic_area_m2
+from geoseg.vectorize.features import geodesic_measures
 
 PLACES = {
     "utm": ("EPSG:32640", Affine(0.5, 0, 314047, 0, -0.5, 2775758)),
@@ -37,11 +37,11 @@ def test_pixels_have_their_geodesic_area(crs: str, transform: Affine) -> None:
     row, col = np.array([0, 20, 40, 59]), np.array([0, 30, 33, 69])
     boxes = np.array([pixel_box(grid, int(i), int(j)) for i, j in zip(row, col, strict=True)], object)
     # A cell's mean stands for its pixels: half a degree apart they differ by a few hundredths.
-    assert found_hw[row, col] == pytest.approx(geodesic_area_m2(boxes, crs), rel=0.05)
+    assert found_hw[row, col] == pytest.approx(geodesic_measures(boxes, crs)[0], rel=0.05)
     corners = [(0, 0), (70, 0), (70, 60), (0, 60)]
     whole = shapely.segmentize(shapely.Polygon([transform @ corner for corner in corners]), abs(transform.a))
     # The boundary's edges are geodesics between pixel corners there, straight lines of the CRS here.
-    assert found_hw.sum() == pytest.approx(geodesic_area_m2(np.array([whole], object), crs)[0], rel=5e-4)
+    assert found_hw.sum() == pytest.approx(geodesic_measures(np.array([whole], object), crs)[0][0], rel=5e-4)
 
 
 def test_a_pixel_counts_the_same_in_every_block() -> None:

@@ -50,7 +50,7 @@ def test_components_are_those_of_scipy_with_their_measures(classes_hw: NDArray[n
             objects.measures.pixels[i],
             objects.measures.confidence_sum[i],
             objects.measures.ground[i],
-            np.flatnonzero(objects.labels_hw == i + 1).tolist(),
+            np.flatnonzero(objects.runs.paint() == i + 1).tolist(),
         )
         for i in range(len(objects))
     ]
@@ -64,7 +64,7 @@ def test_labels_count_up_in_raster_order(classes_hw: NDArray[np.uint8]) -> None:
         classes_hw, confidence_of(classes_hw), Window(0, 0, *classes_hw.shape), classes_hw.shape[1], (0, 1, 2)
     )
     assert (np.diff(objects.measures.first_pixel) > 0).all()
-    assert np.array_equal(objects.labels_hw > 0, classes_hw != 255)
+    assert np.array_equal(objects.runs.paint() > 0, classes_hw != 255)
 
 
 def test_first_pixels_of_a_huge_grid_do_not_overflow() -> None:

@@ -22,6 +22,13 @@ from geoseg.report.picture import RegionPicture
 from geoseg.report.preview import Shown, most_covered, write_preview
 
 
+def features_of(squares: NDArray[np.object_]) -> Features:
+    """Features of class 0."""
+    one = np.ones(len(squares))
+    ids = one.astype(np.int64)
+    return Features(ids, 0 * ids, np.zeros(len(squares), np.uint8), one, one, one, squares, 0 * ids)
+
+
 def draw(
     folder: Path,
     scene: Path,
@@ -36,9 +43,7 @@ def draw(
     mosaic = Mosaic(folder / "mosaic.zarr")
     mosaic.create(ref.grid, labels, probability=False)
     mosaic.write(0, "classes", ref.grid.window, classes_hw)
-    nothing = np.empty(0)
-    ids = nothing.astype(np.int64)
-    empty = Features(ids, nothing.astype(np.uint8), nothing, nothing, np.empty(0, object), ids)
+    empty = features_of(np.empty(0, object))
     layers: dict[str, Batches] = {layer: lambda: [empty] for _, layer in labels.layers}
     every = {**layers, **(drawn or {})}
     write_preview(
@@ -96,8 +101,7 @@ def test_outlines_lie_where_the_grid_puts_them(
     scene = write_raster(np.full((3, 100, 100), 128, np.uint8), transform=Affine(0.5, 0, 1000, 0, -0.5, 2000))
     # The right half of the grid.
     square = shapely.orient_polygons(np.array([shapely.box(1025, 1950, 1050, 2000)], object))
-    one = np.ones(1)
-    features = Features(one.astype(np.int64), np.zeros(1, np.uint8), one, one, square, np.zeros(1, np.int64))
+    features = features_of(square)
     layer = labels.layers[0][1]
     classes_hw = np.full((100, 100), 2, np.uint8)
     without, drawn = (
@@ -137,8 +141,7 @@ def test_parts_of_the_grid_have_a_row_each(
     assert share(picture_hwc[half:], colors[0]) < 0.01
     # An outline in the far cluster's right half.
     square = shapely.orient_polygons(np.array([shapely.box(3688, 1490, 3816, 1744)], object))
-    one = np.ones(1)
-    features = Features(one.astype(np.int64), np.zeros(1, np.uint8), one, one, square, np.zeros(1, np.int64))
+    features = features_of(square)
     layers = {labels.layers[0][1]: lambda: [features]}
     outlined_hwc = draw(tmp_path / "lines", scene, classes_hw, rgb, labels, layers, rows)
     row, col = np.nonzero(np.abs(outlined_hwc - picture_hwc).max(axis=-1) > 0.2)

@@ -13,9 +13,9 @@ from pyproj import Geod, Transformer
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.io.layers import Features
-from geoseg.objects.label import components
-from geoseg.vectorize.features import from_arrays, geodesic_area_m2, place, to_arrays
-from geoseg.vectorize.outlines import Outlines, assemble, outline
+from geoseg.objects.label import components, runs_of
+from geoseg.vectorize.features import from_arrays, geodesic_measures, place, to_arrays
+from geoseg.vectorize.outlines import Objects, Outlines, assemble, outline
 
 KEEP = (0, 1)
 UTM = Affine(0.5, 0, 314047, 0, -0.5, 2775758)
@@ -27,13 +27,14 @@ classes_hw_arrays = hnp.arrays(
 RING = np.array([[0, 0, 0, 255], [0, 1, 0, 255], [0, 0, 0, 1]], np.uint8)
 
 
-def outlines_of(classes_hw: NDArray[np.uint8], tolerance_px: float = 0) -> Outlines:
+def outlines_of(classes_hw: NDArray[np.uint8], tolerance_px: float = 0) -> Objects:
     window = Window(0, 0, *classes_hw.shape)
     labels_hw = components(classes_hw, KEEP)
-    label, polygons = outline(labels_hw, classes_hw, window, window, tolerance_px)
-    first = np.unique(labels_hw, return_index=True)[1][-len(label) :] if len(label) else np.empty(0, np.int64)
-    part = Outlines(first + 1, classes_hw.reshape(-1)[first], (first % 7) / 7, polygons)
-    return assemble([part], exact=tolerance_px == 0)
+    whole = np.zeros(labels_hw.max() + 1, np.bool_)
+    label, _, rings = outline(labels_hw, classes_hw, window, window, tolerance_px, whole)
+    first = runs_of(classes_hw, KEEP).first_places()[label - 1]
+    outlines = Outlines(first + 1, 0 * first, classes_hw.reshape(-1)[first], (first % 7) / 7, rings)
+    return assemble(outlines, None if tolerance_px else window.shape)
 
 
 def grid_of(classes_hw: NDArray[np.uint8], crs: str = "EPSG:32640", transform: Affine = UTM) -> Grid:
@@ -41,7 +42,7 @@ def grid_of(classes_hw: NDArray[np.uint8], crs: str = "EPSG:32640", transform: A
 
 
 def as_rows(features: Features) -> list[tuple[object, ...]]:
-    columns = (features.id, features.class_id, features.confidence, features.area_m2)
+    columns = (features.id, features.class_id, features.confidence, features.area_m2, features.perimeter_m)
     return [*zip(*(column.tolist() for column in columns), shapely.to_wkb(features.geometry).tolist(), strict=True)]
 
 
@@ -109,26 +110,29 @@ def test_areas_are_ground_areas_in_any_crs(crs: str, transform: Affine, pixel_m2
 
 @settings(max_examples=25, deadline=None)
 @given(classes_hw_arrays)
-def test_areas_are_those_of_pyproj(classes_hw: NDArray[np.uint8]) -> None:
+def test_areas_and_perimeters_are_those_of_pyproj(classes_hw: NDArray[np.uint8]) -> None:
     features = place(outlines_of(classes_hw, 1), grid_of(classes_hw))
     to_lonlat = Transformer.from_crs("EPSG:32640", "EPSG:4326", always_xy=True)
     geod = Geod(ellps="WGS84")
-    for polygon, area_m2 in zip(features.geometry, features.area_m2, strict=True):
+    measured = zip(features.geometry, features.area_m2, features.perimeter_m, strict=True)
+    for polygon, area_m2, perimeter_m in measured:
         lonlat = shapely.transform(polygon, lambda xy: np.column_stack(to_lonlat.transform(*xy.T)))
         # Rounding, which depends on where a ring starts, makes about 1e-5 m2.
         assert area_m2 == pytest.approx(abs(geod.geometry_area_perimeter(lonlat)[0]), abs=1e-3)
+        rings = (lonlat.exterior, *lonlat.interiors)
+        assert perimeter_m == pytest.approx(sum(geod.geometry_length(ring) for ring in rings), abs=1e-6)
 
 
 def test_areas_across_the_antimeridian_are_not_those_of_the_rest_of_the_world() -> None:
     west, east = 20037508.342789244 - 1000, 20037508.342789244 + 1000
-    assert geodesic_area_m2(shapely.box([west], [0], [east], [1000]), "EPSG:3857") == pytest.approx(
+    assert geodesic_measures(shapely.box([west], [0], [east], [1000]), "EPSG:3857")[0] == pytest.approx(
         2_000_000, rel=7e-3
     )
 
 
 def test_objects_that_lie_nowhere_on_earth_are_refused() -> None:
     with pytest.raises(SceneError, match="no place on earth"):
-        geodesic_area_m2(shapely.box([1e12], [0], [1e12 + 1], [1]), "EPSG:32640")
+        geodesic_measures(shapely.box([1e12], [0], [1e12 + 1], [1]), "EPSG:32640")
 
 
 def test_no_objects_are_no_features() -> None:

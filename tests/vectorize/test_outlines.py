@@ -1,6 +1,7 @@
 """Outlines of blocks, brought together, against the whole raster."""
 
 import math
+from collections.abc import Sequence
 from random import Random
 
 import numpy as np
@@ -14,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.objects.label import components
-from geoseg.vectorize.outlines import Outlines, assemble, outline
+from geoseg.objects.label import components, runs_of
+from geoseg.vectorize.outlines import Objects, Outlines, assemble, outline
 
 KEEP = (0, 1)
 PATCH_PX = 4
@@ -49,7 +50,15 @@ def cut(shape: tuple[int, ...], block_height: int, block_width: int) -> list[Win
     ]
 
 
-def outlines_by_blocks(classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float) -> Outlines:
+def outlines_by_blocks(classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float) -> Objects:
+    # The first window of all is as large as any.
+    block_px = max(windows, key=lambda window: -window.row - window.col).shape
+    return assemble(parts_of_blocks(classes_hw, windows, tolerance_px), None if tolerance_px else block_px)
+
+
+def parts_of_blocks(
+    classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float, cut_ids: Sequence[int] = ()
+) -> Outlines:
     """Outline blocks; which object a component is part of is looked up in the whole raster."""
     whole = Window(0, 0, *classes_hw.shape)
     whole_hw = components(classes_hw, KEEP)
@@ -61,22 +70,22 @@ def outlines_by_blocks(classes_hw: NDArray[np.uint8], windows: list[Window], tol
         around = around.intersection(whole) or whole
         at = window.slices_in(whole)
         labels_hw = components(classes_hw[at], KEEP)
-        label, polygons = outline(
-            labels_hw, classes_hw[around.slices_in(whole)], window, around, tolerance_px, PATCH_PX
+        first = runs_of(classes_hw[at], KEEP).first_places()
+        object_id = ids[whole_hw[at].reshape(-1)[first] - 1]
+        in_parts = np.concatenate(([False], np.isin(object_id, cut_ids)))
+        label, place, rings = outline(
+            labels_hw, classes_hw[around.slices_in(whole)], window, around, tolerance_px, in_parts, PATCH_PX
         )
-        assert (np.diff(label) > 0).all()
-        assert len(label) == labels_hw.max()
-        first_of_label: NDArray[np.intp] = (
-            np.unique(labels_hw, return_index=True)[1][-len(label) :] if len(label) else np.empty(0, np.intp)
-        )
-        object_id = ids[whole_hw[at].reshape(-1)[first_of_label] - 1]
-        class_id = classes_hw[at].reshape(-1)[first_of_label]
-        order = np.argsort(object_id)
-        parts.append(Outlines(object_id[order], class_id[order], object_id[order] / 7, polygons[order]))
-    return assemble(parts, exact=tolerance_px == 0)
+        assert set(label.tolist()) == {*range(1, labels_hw.max() + 1)}
+        assert np.array_equal(place >= 0, in_parts[label])
+        row, col = np.divmod(place, window.width)
+        part = np.where(place >= 0, 1 + (row + window.row) * whole.width + col + window.col, 0)
+        class_id = classes_hw[at].reshape(-1)[first]
+        parts.append(Outlines(object_id[label - 1], part, class_id[label - 1], object_id[label - 1] / 7, rings))
+    return Outlines.concatenate(parts)
 
 
-def as_rows(outlines: Outlines) -> list[tuple[object, ...]]:
+def as_rows(outlines: Objects) -> list[tuple[object, ...]]:
     columns = (outlines.id, outlines.class_id, outlines.confidence)
     return [*zip(*(column.tolist() for column in columns), shapely.to_wkb(outlines.polygons).tolist(), strict=True)]
 
@@ -153,8 +162,35 @@ def test_steps_become_slanted_lines_across_the_edges_of_blocks_too() -> None:
 @settings(max_examples=25, deadline=None)
 @given(classes_hw_arrays)
 def test_outlines_come_back_from_arrays_as_they_went(classes_hw: NDArray[np.uint8]) -> None:
-    outlines = outlines_by_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], 0)
-    assert as_rows(Outlines.from_arrays(outlines.to_arrays())) == as_rows(outlines)
+    outlines = parts_of_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], 0)
+    back = Outlines.from_arrays(outlines.to_arrays())
+    assert as_rows(assemble(back, classes_hw.shape)) == as_rows(assemble(outlines, classes_hw.shape))
+
+
+@settings(max_examples=60, deadline=None)
+@given(classes_hw_arrays, st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.0, 1.0]), st.data())
+def test_parts_of_large_objects_rejoin_exactly_whatever_the_blocks(
+    classes_hw: NDArray[np.uint8], down: int, across: int, tolerance_px: float, data: st.DataObject
+) -> None:
+    shape = classes_hw.shape
+    windows = cut(shape, down * PATCH_PX, across * PATCH_PX)
+    whole = outlines_by_blocks(classes_hw, windows, tolerance_px)
+    ids: list[int] = data.draw(st.lists(st.sampled_from(whole.id.tolist()), unique=True)) if len(whole) else []
+    block_px = None if tolerance_px else windows[0].shape
+    found = assemble(parts_of_blocks(classes_hw, windows, tolerance_px, ids), block_px)
+    one = parts_of_blocks(classes_hw, [Window(0, 0, *shape)], tolerance_px, ids)
+    assert as_rows(found) == as_rows(assemble(one, None if tolerance_px else shape))
+    assert (np.diff(np.where(found.part > 0, found.part, found.id)) > 0).all()
+    assert set(found.id[found.part > 0].tolist()) == set(ids)
+    assert shapely.is_valid(found.polygons).all()
+    for object_id, polygon in zip(whole.id.tolist(), whole.polygons, strict=True):
+        parts = found.polygons[found.id == object_id]
+        assert shapely.area(parts).sum() == shapely.area(polygon)
+        assert shapely.equals(shapely.union_all(parts), polygon)
+        # Each lies within one square of the lattice, which gives it its size.
+        if object_id in ids:
+            bounds = shapely.bounds(parts)
+            assert (np.ceil(bounds[:, 2:] / PATCH_PX) - np.floor(bounds[:, :2] / PATCH_PX) == 1).all()
 
 
 @pytest.mark.parametrize("tolerance_px", [-1, math.nan, math.inf])

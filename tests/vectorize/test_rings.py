@@ -29,11 +29,15 @@ def test_following_goes_around_each_ring() -> None:
     assert Rings.of(POLYGONS).following.tolist() == [1, 2, 3, 0, 5, 6, 4, 8, 9, 10, 7, 12, 13, 11]
 
 
-def test_points_are_kept_and_inserted_where_asked() -> None:
+def test_points_are_inserted_where_asked() -> None:
     rings = Rings.of(POLYGONS)
     added = rings.insert_after(np.array([1, 1, 13]), np.array([(9.0, 3), (9, 6), (25, 5)]))
     assert shapely.get_num_coordinates(added.polygons()).tolist() == [16, 5]
     assert shapely.equals(added.polygons(), POLYGONS).all()
-    wanted = np.ones(len(added.xy), bool)
-    wanted[[2, 3, 15 + 1]] = False
-    assert shapely.equals_exact(added.keep(wanted).polygons(), POLYGONS).all()
+
+
+def test_polygons_are_picked_by_number_and_by_mask() -> None:
+    rings = Rings.of(POLYGONS)
+    assert shapely.equals_exact(rings.at(np.array([1, 0, 1])).polygons(), POLYGONS[[1, 0, 1]]).all()
+    assert shapely.equals_exact(rings.at(np.array([False, True])).polygons(), POLYGONS[1:]).all()
+    assert len(rings.at(np.empty(0, np.int64)).polygons()) == 0

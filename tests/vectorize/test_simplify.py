@@ -24,8 +24,8 @@ SELF_TOUCHING = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 0]], np.uint8)
 
 
 def outlines(classes_hw: NDArray[np.uint8]) -> NDArray[np.object_]:
-    _, polygons = trace(classes_hw.astype(np.int32), classes_hw != 255, Window(0, 0, *classes_hw.shape))
-    return polygons
+    rings, _ = trace(classes_hw, Window(0, 0, *classes_hw.shape))
+    return rings.polygons()
 
 
 @settings(max_examples=50, deadline=None)

@@ -15,8 +15,10 @@ from geoseg.grid import Grid
 from geoseg.io.layers import Features
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
+from geoseg.objects.thresholds import Thresholds
 from geoseg.runner import LocalRunner, Unit
 from geoseg.tiling import BlockPlan, Lattice
+from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES
 from geoseg.work.features import PlaceFeatures, features_of, owner_keys
 from geoseg.work.objects import LabelBlocks, join_seams
 from geoseg.work.outlines import TraceBlocks
@@ -44,27 +46,34 @@ def features(
     block_px: int,
     min_area_m2: float,
     simplify_m: float,
+    parts_above_sides: int = PARTS_ABOVE_SIDES,
+    thresholds: Thresholds = Thresholds(),  # noqa: B008  # a frozen value
+    confidence_hw: NDArray[np.uint8] | None = None,
 ) -> list[Features]:
     """The features of the classes 0 and 1 by way of all stages."""
     run = RunFolder(folder)
     run.mosaic.create(GRID, labels, probability=False)
     run.mosaic.write(0, "classes", GRID.window, classes_hw)
-    run.mosaic.write(0, "confidence", GRID.window, np.where(classes_hw == 255, 255, 127).astype(np.uint8))
+    if confidence_hw is None:
+        confidence_hw = np.where(classes_hw == 255, 255, 127).astype(np.uint8)
+    run.mosaic.write(0, "confidence", GRID.window, confidence_hw)
     plan = BlockPlan(SIDE_PX, SIDE_PX, Lattice(512, 128), 512, (block_px, block_px))
     at = {block: block.window.slices_in(GRID.window) for block in plan}
     blocks = [block for block in plan if (classes_hw[at[block]] != 255).any()]
     runner, depends = LocalRunner(), "0" * 64
     units = [Unit(block.key, block) for block in blocks]
-    for report in runner.run(LabelBlocks(run, GRID, (0, 1)), units):
+    for report in runner.run(LabelBlocks(run, GRID, (0, 1), thresholds, depends), units):
         assert report.error is None
     join_seams(run, blocks)
     StageFiles(run, "outlines", depends).remove_others()
-    tracing = TraceBlocks(run, GRID, plan, (0, 1), min_area_m2, simplify_m, depends)
+    tracing = TraceBlocks(
+        run, GRID, plan, (0, 1), thresholds, min_area_m2, simplify_m, depends, parts_above_sides=parts_above_sides
+    )
     for report in runner.run(tracing, units):
         assert report.error is None
     StageFiles(run, "features", depends).remove_others()
     owners = [Unit(key, key) for key in owner_keys(run, depends)]
-    for report in runner.run(PlaceFeatures(run, GRID, simplify_m == 0, depends), owners):
+    for report in runner.run(PlaceFeatures(run, GRID, None if simplify_m else plan.block_px, depends), owners):
         assert report.error is None
     return [Features.concatenate(list(features_of(run, depends, class_id))) for class_id in (0, 1)]
 
@@ -122,3 +131,52 @@ def test_simplified_features_are_a_coverage_whatever_the_blocks(
     every = np.concatenate([some.geometry for some in one])
     assert shapely.coverage_is_valid(every)
     assert shapely.is_valid(every).all()
+
+
+@pytest.mark.parametrize("simplify_m", [0, 1.0])
+def test_objects_with_a_long_outline_come_in_parts_that_are_the_whole_whatever_the_blocks(
+    tmp_path: Path, labels: LabelSet, classes_hw: NDArray[np.uint8], simplify_m: float
+) -> None:
+    whole = features(tmp_path / "whole", labels, classes_hw, 1024, 20, simplify_m)
+    one, other = (
+        features(tmp_path / str(block_px), labels, classes_hw, block_px, 20, simplify_m, 600)
+        for block_px in (512, 2048)
+    )
+    for expected, some, same in zip(whole, one, other, strict=True):
+        assert some.id.tolist() == same.id.tolist()
+        assert some.part.tolist() == same.part.tolist()
+        assert shapely.to_wkb(some.geometry).tolist() == shapely.to_wkb(same.geometry).tolist()
+        assert (expected.part == 0).all()
+        assert set(some.id.tolist()) == set(expected.id.tolist())
+        large = set(some.id[some.part > 0].tolist())
+        assert 0 < len(large) < len(expected)
+        assert len(some) > len(expected)
+        for number, object_id in enumerate(expected.id.tolist()):
+            parts = some.at(some.id == object_id)
+            assert len(parts) == 1 or object_id in large
+            # In the grid's own coordinates, whose edges of chunks are the same numbers for both sides.
+            assert shapely.equals(shapely.union_all(parts.geometry), expected.geometry[number])
+            assert parts.area_m2.sum() == pytest.approx(expected.area_m2[number], rel=1e-6)
+            assert (parts.confidence == expected.confidence[number]).all()
+
+
+@pytest.mark.parametrize("simplify_m", [0, 1.0])
+def test_pixels_below_a_threshold_are_as_if_they_were_of_a_class_without_a_layer(
+    tmp_path: Path, labels: LabelSet, classes_hw: NDArray[np.uint8], simplify_m: float
+) -> None:
+    rng = np.random.default_rng(5)
+    probability_hw = np.clip(0.5 + ndimage.gaussian_filter(rng.normal(size=classes_hw.shape), 5) * 4, 0, 1)
+    confidence_hw = np.where(classes_hw == 255, 255, np.rint(probability_hw * 254)).astype(np.uint8)
+    least = {0: 0.5, 1: 100 / 254}
+    is_below_hw = ((classes_hw == 0) & (confidence_hw < 127)) | ((classes_hw == 1) & (confidence_hw < 100))
+    assert 0.1 < is_below_hw.mean() < 0.5
+    without_hw = np.where(is_below_hw, np.uint8(254), classes_hw)
+    found = features(
+        tmp_path / "a", labels, classes_hw, 512, 20, simplify_m,
+        thresholds=Thresholds.of(least), confidence_hw=confidence_hw,
+    )  # fmt: skip
+    expected = features(tmp_path / "b", labels, without_hw, 1024, 20, simplify_m, confidence_hw=confidence_hw)
+    for some, same in zip(found, expected, strict=True):
+        assert some.id.tolist() == same.id.tolist()
+        assert some.confidence.tolist() == same.confidence.tolist()
+        assert shapely.to_wkb(some.geometry).tolist() == shapely.to_wkb(same.geometry).tolist()

@@ -1,0 +1,36 @@
+"""`geoseg export`: the layers of a finished run, or its class raster, as another file."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from geoseg.export import export as export_run
+from geoseg.io.run_folder import RunFolder
+from geoseg.notation import parse_export_format
+from geoseg.plan import LayerFormat
+
+
+@click.command("export")
+@click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "kind", required=True, type=click.Choice([*get_args(LayerFormat), "cog"]), help="What to write."
+)
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or a folder that exists."
+)
+@click.option("--layer", "layers", multiple=True, metavar="NAME", help="Layer to write; may be repeated. [all]")
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--strict", is_flag=True, help="Refuse a run that lacks blocks.")
+def export(run_path: Path, kind: str, output: Path, layers: tuple[str, ...], force: bool, strict: bool) -> None:
+    """Write the layers of RUN, a finished run, in another format, without its model.
+
+    A geojson, geojsonseq, fgb or parquet file holds one layer: choose it with --layer, or give a folder, which gets
+    a file for each. gpkg and pmtiles hold all; cog is the class raster.
+    """
+    done = export_run(RunFolder(run_path), output, parse_export_format(kind), layers, force=force, strict=strict)
+    for one in done.files:
+        features = "" if one.features is None else f"  {one.features} features"
+        click.echo(f"wrote    {one.path}{features}", err=True)
+    if done.incomplete is not None:
+        click.echo(done.incomplete, err=True)

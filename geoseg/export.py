@@ -1,0 +1,261 @@
+"""What a finished run left in its folder, written as other files; without the model, and without a cluster."""
+
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from geoseg.errors import GeosegError, RunFolderError
+from geoseg.io.layers import Source
+from geoseg.io.ledger import file_sha256
+from geoseg.io.run_folder import RunFolder
+from geoseg.io.vector_file import replacing
+from geoseg.labels import LabelClass, LabelSet
+from geoseg.outcome import MosaicState
+from geoseg.plan import LayerFormat
+from geoseg.run import Run, open_run
+from geoseg.work.features import features_of, owner_keys, shapes_hash
+from geoseg.work.layer_files import ALL_IN_ONE, ENDINGS, LayerSet, WrittenFile, names_of, style_file, write_file
+from geoseg.work.stage_files import StageFiles
+
+ExportFormat = LayerFormat | Literal["cog"]
+"""A vector format, or the class raster."""
+
+_RASTER_ENDINGS = (".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A file that was written.
+
+    Attributes:
+        path: Where.
+        features: How many features it has; None of a raster or a style.
+    """
+
+    path: Path
+    features: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        files: The files.
+        incomplete: What to tell the user of a run that lacks blocks; None of a complete one.
+    """
+
+    files: tuple[ExportedFile, ...]
+    incomplete: str | None
+
+
+def export(
+    run: RunFolder,
+    output: Path,
+    kind: ExportFormat,
+    layers: tuple[str, ...] = (),
+    *,
+    force: bool = False,
+    strict: bool = False,
+) -> Exported:
+    """Write layers of a finished run, or its class raster, into a file or a folder.
+
+    Args:
+        run: The RUN folder.
+        output: A file, or a folder that exists, which gets files named like those of a run.
+        kind: The format.
+        layers: Names of layers; none for those that the run wrote.
+        force: Whether files that are there are replaced.
+        strict: Whether an incomplete run is refused.
+
+    Raises:
+        RunFolderError: There is no run, it is not finished, a process works on it, or what it left is damaged.
+        GeosegError: There is no such layer, a file is there already, its name does not end as the format's, several
+            layers are to go into a file that holds one, or the run is incomplete and `strict`.
+        StoppedError: The disk is full.
+    """
+    opened = open_run(run.path)
+    _check_place(run, output)
+    with run.unchanged():
+        incomplete = _finished(opened, strict=strict)
+        if kind == "cog":
+            if layers:
+                raise GeosegError("a class raster has no layers: leave out --layer, or name a vector format")
+            return Exported(_copy_rasters(opened, output, force=force), incomplete)
+        every = _layers_of(run, opened)
+        asked = _asked(opened, every, layers)
+        places = _places(output, kind, asked)
+        _check_free([*places, *_new_styles(kind, places)], force=force)
+        written: list[WrittenFile] = []
+        for path, of_file in places.items():
+            written += write_file(kind, path, of_file)
+        return Exported(tuple(ExportedFile(one.path, one.features) for one in written), incomplete)
+
+
+def _finished(run: Run, *, strict: bool) -> str | None:
+    """What to tell of a run that lacks blocks.
+
+    Raises:
+        RunFolderError: It was never finished.
+        GeosegError: It lacks blocks, and none may.
+    """
+    if run.status in ("running", "stopped"):
+        raise RunFolderError(
+            f"expected a finished run, {run.path} is {run.status}: repeat its geoseg map command, which goes on "
+            "where it stopped, then export"
+        )
+    if run.status == "complete":
+        return None
+    lacks = f"{len(run.failed_blocks)} of {run.record.blocks.total} block(s) failed and are nodata in {run.path}"
+    if strict:
+        raise GeosegError(f"{lacks}: repeat its geoseg map command to do just those, or leave out --strict")
+    return f"INCOMPLETE: {lacks}, and what they hold is missing in what was exported"
+
+
+def _layers_of(run: RunFolder, opened: Run) -> LayerSet:
+    """All layers that a run has features for, read from its folder.
+
+    Raises:
+        RunFolderError: plan.json is of another version, or features are missing or damaged.
+    """
+    plan = run.existing_plan() or {}
+    try:
+        labels = LabelSet(tuple(LabelClass(**label) for label in plan["labels"]))
+        scenes = tuple((str(scene["name"]), scene["date"]) for scene in plan["scenes"])
+        shapes: dict[str, Any] = plan["shapes"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{run.plan_file} does not say what an export must know ({error}): remove {run.run_file}, then repeat "
+            "the run's geoseg map command, which finds the rest done"
+        ) from error
+    depends = shapes_hash(MosaicState.of(run.ledger("mosaic")).content_hash, shapes)
+    _check_features(run, depends)
+    features = {layer: partial(features_of, run, depends, class_id) for class_id, layer in labels.layers}
+    source = Source(opened.record.plan_hash, scenes, len(opened.failed_blocks))
+    return LayerSet(features, labels, opened.grid, source)
+
+
+def _check_features(run: RunFolder, depends: str) -> None:
+    """Refuse features that are not what their markers say: what is missing would be missing without a word.
+
+    Raises:
+        RunFolderError: They are not.
+    """
+    wrong = f"of {run.path} are missing or damaged: {_mend(run.path)}"
+    if not StageFiles(run, "features", depends).folder.is_dir():
+        raise RunFolderError(f"the features {wrong}")
+    there = set()
+    for key, marker in run.ledger("features").records():
+        if marker["depends"] != depends:
+            continue
+        there.add(key)
+        for name, sha256 in marker["files"].items():
+            file = run.path / name
+            if not file.is_file() or file_sha256(file) != sha256:
+                raise RunFolderError(f"the features {name} {wrong}")
+    missing = set(owner_keys(run, depends)) - there
+    if missing:
+        raise RunFolderError(f"the features of block {min(missing)} {wrong}")
+
+
+def _asked(run: Run, every: LayerSet, layers: tuple[str, ...]) -> LayerSet:
+    """The layers that are to be written.
+
+    Raises:
+        GeosegError: One is not there.
+    """
+    of_class = {label.name: label.layer for label in every.labels.classes}
+    names = layers or tuple(str(of_class[name]) for name in run.record.layers.classes)
+    unknown = [name for name in names if name not in every.features]
+    if unknown or not names:
+        raise GeosegError(f"expected layers of {', '.join(every.features)}, got {', '.join(unknown) or 'none'}")
+    return every.some(names)
+
+
+def _places(output: Path, kind: LayerFormat, layers: LayerSet) -> dict[Path, LayerSet]:
+    """The files to write, with the layers of each.
+
+    Raises:
+        GeosegError: There is one file for several layers, or its name ends as that of another format.
+    """
+    if output.is_dir():
+        return {output / name: layers.some(within) for name, within in names_of(kind, layers.features).items()}
+    if kind not in ALL_IN_ONE and len(layers.features) > 1:
+        raise GeosegError(
+            f"a {kind} file holds one layer, the run has {', '.join(layers.features)}: choose one with --layer, or "
+            "name a folder that exists with -o, for a file each"
+        )
+    _check_ending(output, kind, (ENDINGS[kind],))
+    return {output: layers}
+
+
+def _new_styles(kind: LayerFormat, places: Mapping[Path, LayerSet]) -> list[Path]:
+    """The styles to write, but for those that are there already: formats share the one of a layer."""
+    styles = {path: style_file(kind, path) for path in places}
+    return [
+        style
+        for path, style in styles.items()
+        if style is not None and not (style.is_file() and style.read_bytes() == places[path].style().encode())
+    ]
+
+
+def _copy_rasters(run: Run, output: Path, *, force: bool) -> tuple[ExportedFile, ...]:
+    """Copy the class raster, or into a folder those of groups of blocks and their index.
+
+    Raises:
+        GeosegError: There are several for one file, or a file is there already.
+        RunFolderError: One is missing or damaged.
+    """
+    sources = {run.path / one.path: one.sha256 for one in run.record.outputs if one.format in ("cog", "gpkg-index")}
+    if output.is_dir():
+        targets = {source: output / source.name for source in sources}
+    else:
+        if len(sources) > 1:
+            raise GeosegError(
+                f"{run.path} has {len(sources) - 1} class rasters and an index of them, since its data lies far "
+                "apart: name a folder that exists with -o"
+            )
+        _check_ending(output, "cog", _RASTER_ENDINGS)
+        targets = dict.fromkeys(sources, output)
+    _check_free(targets.values(), force=force)
+    for source, target in targets.items():
+        with replacing(target) as written:
+            if source.is_file():
+                shutil.copyfile(source, written)
+            if not source.is_file() or file_sha256(written) != sources[source]:
+                raise RunFolderError(f"{source} is missing or damaged: {_mend(run.path)}")
+    return tuple(ExportedFile(target, None) for target in targets.values())
+
+
+def _mend(run: Path) -> str:
+    return f"geoseg verify {shlex.quote(str(run))} --mend, then repeat its geoseg map command"
+
+
+def _check_place(run: RunFolder, output: Path) -> None:
+    if run.path.resolve() in (output.resolve(), *output.resolve().parents):
+        raise GeosegError(
+            f"{output} lies in the RUN folder, whose files are the run's own: name another place with -o, or "
+            "repeat its geoseg map command with --format"
+        )
+    if not output.parent.is_dir():
+        raise GeosegError(f"expected -o in a folder that exists, there is no {output.parent}: make it first")
+
+
+def _check_ending(path: Path, kind: ExportFormat, endings: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in endings:
+        raise GeosegError(
+            f"expected a {kind} file that ends in {' or '.join(endings)}, by which programs know it, or a folder "
+            f"that exists, got {path}"
+        )
+
+
+def _check_free(paths: Iterable[Path], *, force: bool) -> None:
+    for path in paths:
+        if path.is_dir():
+            raise GeosegError(f"expected a file to write, got a folder: {path}")
+        if path.exists() and not force:
+            raise GeosegError(f"{path} is there already: name another file, or replace it with --force")
