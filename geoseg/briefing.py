@@ -59,7 +59,7 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
             f"runs on  {plan.workers} worker(s) on {numerics.device} in {numerics.precision}, "
             f"{numerics.threads} thread(s) each, {plan.worker_bytes / 2**20:.0f} MiB each at most"
         ),
-        f"layers   objects from {plan.layers.min_area_m2:g} m2, simplified by {plan.layers.simplify_m:g} m"
+        f"layers   {', '.join(plan.cleaning_in_words)}"
         + "".join(f", {name} from a probability of {share:g}" for name, share in plan.layers.thresholds),
         f"writes   {', '.join(outputs)} (mosaic {plan.mosaic_bytes / 2**20:.0f} MiB before compression)",
     ]

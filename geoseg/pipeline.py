@@ -33,13 +33,13 @@ from geoseg.work.class_rasters import (
     group_raster,
     keep_rasters,
 )
-from geoseg.work.features import PlaceFeatures, owner_keys, shapes_hash
+from geoseg.work.features import shapes_hash
 from geoseg.work.objects import LabelBlocks, join_seams
-from geoseg.work.outlines import TraceBlocks
 from geoseg.work.outputs import OutputKind, WriteOutputs
 from geoseg.work.overviews import ReduceBlocks, level_key, level_windows
 from geoseg.work.predict import PredictBlocks
-from geoseg.work.stage_files import StageFiles
+from geoseg.work.shaping import clean_up, shaping
+from geoseg.work.whole import Gathering
 
 _WHOLE = "all"
 """Key of the marker of a stage that is one unit."""
@@ -147,7 +147,7 @@ class _Story:
         self._write_rasters(state.content_hash, covered, groups)
         self._label(state.content_hash, blocks)
         shapes = shapes_hash(state.content_hash, self.plan.shapes_content)
-        self._outline(blocks, shapes)
+        self._shape(blocks, shapes)
         layers = {
             "mosaic": state.content_hash,
             # Each feature names its scene and date.
@@ -208,29 +208,22 @@ class _Story:
                 files = join_seams(self.run, blocks, advance)
             seams.commit(_WHOLE, {"depends": joined, "files": files})
 
-    def _outline(self, blocks: list[Block], shapes: str) -> None:
+    def _shape(self, blocks: list[Block], shapes: str) -> None:
         """Outline the objects that are large enough, block by block, and make features of them."""
-        layers = self.plan.layers
-        done = StageFiles(self.run, "outlines", shapes).remove_others()
-        tracing = TraceBlocks(
+        gathering = Gathering(
             run=self.run,
             grid=self.grid,
-            blocks=self.plan.blocks,
+            block_px=self.plan.blocks.block_px,
             keep=self.class_ids,
             thresholds=self.plan.thresholds,
-            min_area_m2=layers.min_area_m2,
-            simplify_m=layers.simplify_m,
+            cleaning=self.plan.cleaning,
             depends=shapes,
             several_scenes=bool(self.plan.several),
         )
-        units = [Unit(block.key, block) for block in blocks if block.key not in done]
-        _all_done("outlines", self.stages.units("outlines", tracing, units, _block_px))
-        done = StageFiles(self.run, "features", shapes).remove_others()
-        exact_block_px = self.plan.blocks.block_px if layers.simplify_m == 0 else None
-        placing = PlaceFeatures(self.run, self.grid, exact_block_px, shapes, bool(self.plan.several))
-        owners = [Unit(key, key) for key in owner_keys(self.run, shapes) if key not in done]
         block_px = math.prod(self.plan.blocks.block_px)
-        _all_done("features", self.stages.units("features", placing, owners, lambda _: block_px))
+        for stage, job, units in shaping(gathering, self.plan.blocks, blocks):
+            _all_done(stage, self.stages.units(stage, job, units, lambda _: block_px))
+        self.outcome.clean_up = clean_up(self.run, shapes)
 
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""

@@ -22,7 +22,10 @@ SCHEMA = pa.schema(
 )
 """The columns of a feature besides its geometry, in every format; the README says what each one means."""
 
-_COLUMNS = ("id", "part", "class_id", "confidence", "area_m2", "perimeter_m", "geometry", "scene")
+NO_OUTCOME = 255
+"""Of a feature whose outline was not to be regularized."""
+
+_COLUMNS = ("id", "part", "class_id", "confidence", "area_m2", "perimeter_m", "geometry", "scene", "outcome")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +43,7 @@ class Features:
         perimeter_m: float64 (n,); length of its exterior and its holes on the ground.
         geometry: shapely polygons (n,) in the grid's CRS, exteriors counter-clockwise.
         scene: int64 (n,); index of the scene that most of the object's pixels come from.
+        outcome: uint8 (n,); what became of its outline (`geoseg.vectorize.regularize.Outcome`), or `NO_OUTCOME`.
     """
 
     id: NDArray[np.int64]
@@ -50,6 +54,7 @@ class Features:
     perimeter_m: NDArray[np.float64]
     geometry: NDArray[np.object_]
     scene: NDArray[np.int64]
+    outcome: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.id)

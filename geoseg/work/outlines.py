@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
-from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
 from geoseg.objects.label import components, runs_of
-from geoseg.objects.thresholds import Thresholds
 from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
-from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES, PATCH_PX, Outlines, outline, patches
+from geoseg.vectorize.outlines import PATCH_PX, Outlines, outline, patches
+from geoseg.vectorize.simplify import Generalization
 from geoseg.work.objects import whole_objects
 from geoseg.work.stage_files import StageFiles
+from geoseg.work.whole import Gathering
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,54 +27,44 @@ class TraceBlocks:
     """Outline the objects of blocks that are large enough.
 
     Attributes:
-        run: The RUN folder.
-        grid: The mosaic's grid.
+        gathering: Where they lie, which objects are kept, and how outlines are made simpler.
         blocks: Lattice and blocks.
-        keep: Ids of the classes that have a layer.
-        thresholds: How probable they must be.
-        min_area_m2: Objects with less ground area, over all blocks, count as background.
-        simplify_m: Tolerance of the simplification on the ground; 0 leaves outlines untouched.
-        depends: Hash of all that the outlines depend on.
-        several_scenes: Whether the mosaic keeps which scene each pixel comes from.
-        parts_above_sides: Objects with a longer outline (`Measures.sides`) become features in parts.
-        patch_px: Side of the squares that are simplified by themselves, and of which parts are cut.
     """
 
-    run: RunFolder
-    grid: Grid
+    gathering: Gathering
     blocks: BlockPlan
-    keep: tuple[int, ...]
-    thresholds: Thresholds
-    min_area_m2: float
-    simplify_m: float
-    depends: str
-    several_scenes: bool = False
-    parts_above_sides: int = PARTS_ABOVE_SIDES
-    patch_px: int = PATCH_PX
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
-        mosaic, files = self.run.mosaic, StageFiles(self.run, "outlines", self.depends)
-        pixel_m2 = nominal_pixel_m2(self.grid)
-        tolerance_px = self.simplify_m / math.sqrt(pixel_m2)
+        gathering = self.gathering
+        run, grid, cleaning = gathering.run, gathering.grid, gathering.cleaning
+        mosaic, files = run.mosaic, StageFiles(run, "outlines", gathering.depends)
+        pixel_m2 = nominal_pixel_m2(grid)
+        how = Generalization(cleaning.simplify_m / math.sqrt(pixel_m2), cleaning.smooth, cleaning.regularize)
+        min_area_m2 = np.array(cleaning.min_area_m2)
 
         def trace(block: Block) -> dict[str, Any]:
-            class_id, whole = whole_objects(self.run, block)
-            kept = whole.ground * (pixel_m2 / GROUND_UNIT) >= self.min_area_m2
+            class_id, whole = whole_objects(run, block)
+            area_m2 = whole.ground * (pixel_m2 / GROUND_UNIT)
+            kept = area_m2 >= min_area_m2[class_id]
+            # An object counts where it begins.
+            row, col = np.divmod(whole.first_pixel, grid.width)
+            window = block.window
+            begins = (row >= window.row) & (row < window.row_stop) & (col >= window.col) & (col < window.col_stop)
+            removed = ~kept & begins
+            figures = {"removed": int(removed.sum()), "removed_m2": float(area_m2[removed].sum())}
             if not kept.any():
-                files.commit(block.key, {}, {"objects": 0})
+                files.commit(block.key, {}, {"objects": 0, "vertices": 0, **figures})
                 return {"parts": 0}
-            around = _around(block.window, self.grid)
-            classes_hw = self.thresholds.read(mosaic, around)
-            labels_hw = components(classes_hw[block.window.slices_in(around)], self.keep)
+            around = _around(block.window, grid)
+            classes_hw = gathering.thresholds.read(mosaic, around)
+            labels_hw = components(classes_hw[block.window.slices_in(around)], gathering.keep)
             # What is too small is background, so that its neighbours are simplified without it.
             labels_hw *= np.concatenate(([False], kept))[labels_hw]
-            in_parts = np.concatenate(([False], kept & (whole.sides > self.parts_above_sides)))
-            label, first, rings = outline(
-                labels_hw, classes_hw, block.window, around, tolerance_px, in_parts, self.patch_px
-            )
+            in_parts = np.concatenate(([False], kept & (whole.sides > gathering.parts_above_sides)))
+            label, first, rings, vertices = outline(labels_hw, classes_hw, block.window, around, how, in_parts)
             row, col = np.divmod(first, block.window.width)
-            part = 1 + (row + block.window.row) * self.grid.width + col + block.window.col
+            part = 1 + (row + block.window.row) * grid.width + col + block.window.col
             outlines = Outlines(
                 id=whole.first_pixel[label - 1] + 1,
                 part=np.where(first >= 0, part, 0),
@@ -83,7 +73,7 @@ class TraceBlocks:
                 rings=rings,
             )
             votes = None
-            if self.several_scenes:
+            if gathering.several_scenes:
                 scene_hw = mosaic.read_scene(block.window)
                 votes = Votes.count(
                     *self._voters(labels_hw, whole.first_pixel + 1, in_parts, block.window), scene_hw
@@ -93,7 +83,7 @@ class TraceBlocks:
                 file = files.folder / owner / f"{block.key}.npz"
                 of_scenes = {} if votes is None else votes.take(mine.feature).to_arrays()
                 written[file] = write_arrays(file, mine.to_arrays() | of_scenes)
-            files.commit(block.key, written, {"objects": len(outlines)})
+            files.commit(block.key, written, {"objects": len(outlines), "vertices": vertices, **figures})
             return {"parts": len(outlines)}
 
         return trace
@@ -105,7 +95,7 @@ class TraceBlocks:
         if not in_parts.any():
             return labels_hw, ids
         voters_hw, features = np.where(in_parts[labels_hw], 0, labels_hw), [ids]
-        for patch in patches(window, self.patch_px):
+        for patch in patches(window, PATCH_PX):
             at = patch.slices_in(window)
             is_part_hw = in_parts[labels_hw[at]]
             # Two parts of two objects may lie side by side.
@@ -115,12 +105,12 @@ class TraceBlocks:
                 parts_hw = parts.paint()
                 voters_hw[at] += np.where(parts_hw > 0, parts_hw + count, 0)
                 row, col = np.divmod(parts.first_places(), patch.width)
-                features.append(1 + (row + patch.row) * self.grid.width + col + patch.col)
+                features.append(1 + (row + patch.row) * self.gathering.grid.width + col + patch.col)
         return voters_hw, np.concatenate(features)
 
     def _owners(self, outlines: Outlines) -> list[tuple[str, Outlines]]:
         """Outlines by the key of the block in which their object begins; parts by that in which they lie."""
-        row, col = np.divmod(outlines.feature - 1, self.grid.width)
+        row, col = np.divmod(outlines.feature - 1, self.gathering.grid.width)
         _, block_columns = self.blocks.shape
         height_px, width_px = self.blocks.block_px
         owner = row // height_px * block_columns + col // width_px

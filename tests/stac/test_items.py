@@ -308,7 +308,7 @@ def test_it_is_written_again_when_what_it_lists_changes(
     mapped(two_scenes, tiny_model, folder, min_area=60, formats=("gpkg",))
     changed = item_of(folder)
     assert "buildings.geojson" not in changed["assets"]
-    assert changed["properties"]["geoseg:layers"]["min_area_m2"] == 60
+    assert changed["properties"]["geoseg:layers"]["min_area_m2"]["building"] == 60
     assert verify_run(folder).differences == ()
     mapped(two_scenes, tiny_model, folder)
     assert (item.read_bytes(), model.read_bytes()) == before[:2]
