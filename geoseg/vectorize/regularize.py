@@ -31,6 +31,9 @@ class Outcome(IntEnum):
     UNCHANGED_INVALID = 3
     UNCHANGED_ROUND = 4
     UNCHANGED_TOO_LONG = 5
+    UNCHANGED_NODATA = 6
+    UNCHANGED_OVERLAP = 7
+    UNCHANGED_SPLIT = 8
 
 
 @dataclass(frozen=True, slots=True)
