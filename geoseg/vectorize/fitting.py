@@ -97,15 +97,16 @@ def splitting(body: shapely.Polygon, walls: NDArray[np.object_], least_px2: floa
     """
     goes = np.zeros(len(walls), bool)
     while not goes.all():
-        left, *pieces = _pieces(body, walls[~goes])
-        if 2 * shapely.area(left) < shapely.area(body):
+        pieces = _pieces(body, walls[~goes])
+        if 2 * shapely.area(pieces).sum() < shapely.area(body):
             return np.ones(len(walls), bool)
-        cut_off = [piece for piece in pieces if shapely.area(piece) >= least_px2]
-        if not cut_off:
+        large = [pieces[0], *(piece for piece in pieces[1:] if shapely.area(piece) >= least_px2)]
+        if len(large) == 1:
             return goes
-        beside = shapely.dwithin(walls[:, None], np.array(cut_off, object)[None], _TOUCH_PX).any(axis=1)
-        # Whatever rounding does: with each turn there are fewer.
-        goes |= beside if (beside & ~goes).any() else True
+        beside = shapely.dwithin(walls[:, None], np.array(large, object)[None], _TOUCH_PX).sum(axis=1)
+        # Those between two pieces; where there are none, several together part them.
+        parting = next((some for some in (beside > 1, beside > 0) if (some & ~goes).any()), np.ones(len(walls), bool))
+        goes |= parting
     return goes
 
 
