@@ -52,6 +52,7 @@ def map_scenes(
     simplify: float = 1,
     thresholds: Mapping[str, float] | Sequence[str] = (),
     classes: Sequence[str] | None = None,
+    network: bool | None = None,
     formats: Sequence[str] = ("geojson", "gpkg"),
     device: str | None = None,
     precision: Precision | None = None,
@@ -93,6 +94,7 @@ def map_scenes(
         simplify: Tolerance of outlines in metres; 0 leaves them untouched.
         thresholds: Least probability of classes, {"road": 0.6} or ["road=0.6"]: pixels below are of no object.
         classes: Names of the classes whose layers are written; by default all that have one.
+        network: Write roads as a network of lines and nodes, too; by default where the model has a class for them.
         formats: What layers are written as: "geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles".
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
         precision: "fp32", "bf16" or "fp16"; by default what the device multiplies best.
@@ -148,6 +150,7 @@ def map_scenes(
             None if classes is None else tuple(classes),
             parse_formats(tuple(formats)),
             parse_thresholds(thresholds),
+            network,
         ),
         resources,
         probability=probability,

@@ -227,7 +227,7 @@ def make_plan(
         grid_rule=found.grid_rule,
     )
     # Classes that the model does not have are refused here, before anything is written.
-    _ = plan.layer_classes, plan.thresholds
+    _ = plan.layer_classes, plan.thresholds, plan.network
     return plan
 
 

@@ -14,7 +14,7 @@ from geoseg.io.ledger import canonical_hash
 from geoseg.io.reads import Reads
 from geoseg.io.region import Region
 from geoseg.io.survey import Row
-from geoseg.labels import LabelSet
+from geoseg.labels import LabelSet, Network
 from geoseg.objects.thresholds import Thresholds
 from geoseg.predict import Numerics
 from geoseg.tiling import Block, BlockPlan
@@ -35,6 +35,7 @@ class LayerOptions:
         classes: Names of the classes whose layers are written; None for all that have one.
         formats: What the layers are written as.
         thresholds: Name of a class and its least probability, 0 to 1: pixels below are of no object.
+        network: Whether roads become a network of lines and nodes, too; None for where there are roads.
     """
 
     min_area_m2: float
@@ -42,6 +43,7 @@ class LayerOptions:
     classes: tuple[str, ...] | None = None
     formats: tuple[LayerFormat, ...] = ("geojson", "gpkg")
     thresholds: tuple[tuple[str, float], ...] = ()
+    network: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,23 @@ class RunPlan:
         return tuple(layer for name, layer in with_layer.items() if name in asked)
 
     @property
+    def network(self) -> Network | None:
+        """The layers of the network of roads, where they are written.
+
+        Raises:
+            GeosegError: A network was asked for, and the model has no class for one.
+        """
+        found = self.labels.network
+        if self.layers.network and found is None:
+            raise GeosegError(
+                f"--network expects a model with a class road or roads that has a layer, this one has "
+                f"{', '.join(self.labels.names)}: leave it out"
+            )
+        if found is None or self.layers.network is False:
+            return None
+        return found if found.class_id in dict(self.layer_classes) else None
+
+    @property
     def thresholds(self) -> Thresholds:
         """How probable classes must be.
 
@@ -196,6 +215,12 @@ class RunPlan:
         }
 
     @property
+    def network_content(self) -> dict[str, Any]:
+        """All that the network depends on besides the mosaic, as JSON."""
+        content = self.shapes_content
+        return {key: value for key, value in content.items() if key != "simplify_m"}
+
+    @property
     def layers_content(self) -> dict[str, Any]:
         """All that the layers depend on besides the mosaic, as JSON; each format is written from the same."""
         return {
@@ -203,6 +228,7 @@ class RunPlan:
             "simplify_m": self.layers.simplify_m,
             "thresholds": {self.labels.names[class_id]: share for class_id, share in self.thresholds.least},
             "classes": [self.labels.names[class_id] for class_id, _ in self.layer_classes],
+            "network": self.network is not None,
         }
 
     @property
@@ -235,6 +261,7 @@ class RunPlan:
             "labels": [asdict(label) for label in self.labels.classes],
             "scenes": [{"name": scene.name, "date": scene.date} for scene in self.region.scenes],
             "shapes": self.shapes_content,
+            "network": self.network_content,
             "scene_paths": [scene.uri for scene in self.region.scenes],
             "files": self.files,
             "model_path": self.model_path,

@@ -142,6 +142,11 @@ class _Names(click.ParamType[tuple[str, ...]]):
 )
 @click.option("--classes", type=_Names(), metavar="A,B", help="Classes to write layers of. [all that have one]")
 @click.option(
+    "--network/--no-network",
+    default=None,
+    help="Roads as a network of lines and nodes, too. [where the model has a class road or roads]",
+)
+@click.option(
     "--format",
     "formats",
     type=_Names(),
@@ -185,6 +190,7 @@ def map_command(
     simplify: float,
     thresholds: tuple[str, ...],
     classes: tuple[str, ...] | None,
+    network: bool | None,
     formats: tuple[str, ...],
     device: str | None,
     precision: Precision | None,
@@ -205,7 +211,7 @@ def map_command(
     or a text file that lists them; several go on one grid.
 
     The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
-    --simplify, --threshold, --classes or --format it keeps the mosaic and does only what follows from them.
+    --simplify, --threshold, --classes, --network or --format it keeps the mosaic and does only what follows from them.
     """
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
@@ -226,7 +232,7 @@ def map_command(
             trust_vrt=trust_vrt,
         ),
         TileOptions(tile_size, tile_overlap, None if block_size is None else (block_size, block_size)),
-        LayerOptions(min_area, simplify, classes, parse_formats(formats), parse_thresholds(thresholds)),
+        LayerOptions(min_area, simplify, classes, parse_formats(formats), parse_thresholds(thresholds), network),
         resources,
         probability=probability,
         fresh=fresh,

@@ -95,6 +95,9 @@ class LayersRecord(_Part):
     classes: tuple[str, ...]
     """Those whose layers were written."""
 
+    network: bool
+    """Whether roads became a network of lines and nodes, too."""
+
 
 class FailedBlock(_Part):
     """A block that could not be done: nodata in the mosaic until the same command is run again."""

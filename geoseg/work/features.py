@@ -59,7 +59,7 @@ class PlaceFeatures:
 
 
 def shapes_hash(mosaic: str, shapes: Mapping[str, Any]) -> str:
-    """Hash of all that outlines and features depend on.
+    """Hash of all that outlines and features, or a network, depend on.
 
     Args:
         mosaic: Hash of the mosaic's content.
