@@ -54,6 +54,7 @@ def map_scenes(
     regularize: bool | None = None,
     thresholds: Mapping[str, float] | Sequence[str] = (),
     classes: Sequence[str] | None = None,
+    network: bool | None = None,
     formats: Sequence[str] = ("geojson", "gpkg"),
     device: str | None = None,
     precision: Precision | None = None,
@@ -99,6 +100,7 @@ def map_scenes(
         regularize: Give countable objects straight walls and right angles; by default likewise.
         thresholds: Least probability of classes, {"road": 0.6} or ["road=0.6"]: pixels below are of no object.
         classes: Names of the classes whose layers are written; by default all that have one.
+        network: Write roads as a network of lines and nodes, too; by default where the model has a class for them.
         formats: What layers are written as: "geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles".
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
         precision: "fp32", "bf16" or "fp16"; by default what the device multiplies best.
@@ -157,6 +159,7 @@ def map_scenes(
             min_hole=min_hole,
             smooth=smooth,
             regularize=regularize,
+            network=network,
         ),
         resources,
         probability=probability,

@@ -33,7 +33,9 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
     for kind in plan.layers.formats:
         match kind:
             case "geojson":
-                outputs += [f"{run}/layers/{layer}.geojson" for _, layer in plan.layer_classes]
+                names = [layer for _, layer in plan.layer_classes]
+                names += () if plan.network is None else plan.network.layers
+                outputs += [f"{run}/layers/{layer}.geojson" for layer in names]
             case "gpkg":
                 outputs.append(f"{run}/layers/geoseg.gpkg")
     outputs += [f"{run}/{name}" for name in ("preview.png", "map.qgs", "stac/item.json", "run.json")]

@@ -227,7 +227,7 @@ def make_plan(
         grid_rule=found.grid_rule,
     )
     # Classes that the model does not have are refused here, before anything is written.
-    _ = plan.layer_classes, plan.thresholds, plan.cleaning
+    _ = plan.layer_classes, plan.thresholds, plan.cleaning, plan.network
     return plan
 
 

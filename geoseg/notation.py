@@ -97,6 +97,7 @@ def layer_options(
     min_hole: float | Mapping[str, float] | Sequence[str] | None,
     smooth: bool | None,
     regularize: bool | None,
+    network: bool | None,
 ) -> LayerOptions:
     """How objects become features, as a user wrote it.
 
@@ -116,6 +117,7 @@ def layer_options(
         min_hole_of,
         smooth,
         regularize,
+        network,
     )
 
 

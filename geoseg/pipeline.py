@@ -21,7 +21,7 @@ from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.progress import stage_progress
 from geoseg.resume import keep_plan, mend
-from geoseg.runner import Runner, Unit, is_disk_full
+from geoseg.runner import Job, Runner, Unit, is_disk_full
 from geoseg.stac.writing import write_stac
 from geoseg.stages import Stages
 from geoseg.tiling import Block
@@ -34,6 +34,7 @@ from geoseg.work.class_rasters import (
     keep_rasters,
 )
 from geoseg.work.features import shapes_hash
+from geoseg.work.network import CutBlocks, JoinBlocks, MaskBlocks, NetworkBlocks, ThinBlocks
 from geoseg.work.objects import LabelBlocks, join_seams
 from geoseg.work.outputs import OutputKind, WriteOutputs
 from geoseg.work.overviews import ReduceBlocks, level_key, level_windows
@@ -148,6 +149,8 @@ class _Story:
         self._label(state.content_hash, blocks)
         shapes = shapes_hash(state.content_hash, self.plan.shapes_content)
         self._shape(blocks, shapes)
+        network = shapes_hash(state.content_hash, self.plan.network_content)
+        self._draw_network(blocks, network)
         layers = {
             "mosaic": state.content_hash,
             # Each feature names its scene and date.
@@ -156,7 +159,7 @@ class _Story:
         }
         formats = tuple(self._formats(layers))
         for kind in formats:
-            self._once(kind, layers, covered, shapes)
+            self._once(kind, layers, covered, shapes, network)
         self._once("preview", layers, covered, shapes, groups=groups or ())
         project = {**layers, "formats": list(formats), "sources": _sources(self.plan, self.run)}
         self._once("project", project, covered, groups=groups or (), formats=formats)
@@ -225,6 +228,24 @@ class _Story:
             _all_done(stage, self.stages.units(stage, job, units, lambda _: block_px))
         self.outcome.clean_up = clean_up(self.run, shapes)
 
+    def _draw_network(self, blocks: list[Block], depends: str) -> None:
+        """Make a network of roads: each stage needs all blocks of the one before, as far as it reaches."""
+        network = self.plan.network
+        if network is None:
+            return
+        of = NetworkBlocks(self.run, self.grid, self.plan.blocks, depends)
+        min_area_m2 = self.plan.cleaning.min_area_m2[network.class_id]
+        stages: tuple[tuple[str, Job[Block]], ...] = (
+            ("roads", MaskBlocks(of, network.class_id, self.class_ids, self.plan.thresholds, min_area_m2)),
+            ("skeleton", ThinBlocks(of)),
+            ("pieces", CutBlocks(of)),
+            ("network", JoinBlocks(of, network.class_id)),
+        )
+        for stage, job in stages:
+            done = of.files(stage).remove_others()
+            units = [Unit(block.key, block) for block in blocks if block.key not in done]
+            _all_done(stage, self.stages.units(stage, job, units, _block_px))
+
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""
         ledger = self.run.ledger("layers")
@@ -263,6 +284,7 @@ class _Story:
         depends: dict[str, Any],
         covered: tuple[Window, ...],
         shapes: str = "",
+        network: str = "",
         groups: tuple[Group, ...] = (),
         formats: tuple[LayerFormat, ...] = (),
     ) -> None:
@@ -275,6 +297,7 @@ class _Story:
             source=Source(self.plan.plan_hash, self.scenes, len(self.outcome.quarantined)),
             layers=self.plan.layer_classes,
             shapes=shapes,
+            network=None if self.plan.network is None else (self.plan.network, network),
             covered=covered,
             groups=groups,
             formats=formats,

@@ -16,7 +16,7 @@ from geoseg.io.ledger import canonical_hash
 from geoseg.io.reads import Reads
 from geoseg.io.region import Region
 from geoseg.io.survey import Row
-from geoseg.labels import LabelSet
+from geoseg.labels import LabelSet, Network
 from geoseg.objects.thresholds import Thresholds
 from geoseg.predict import Numerics
 from geoseg.tiling import Block, BlockPlan
@@ -43,6 +43,7 @@ class LayerOptions:
         min_hole_of: Name of a class and its own minimum area of holes.
         smooth: Whether the staircase of pixels is smoothed; None if outlines are simplified.
         regularize: Whether countable objects get straight walls; None if outlines are simplified.
+        network: Whether roads become a network of lines and nodes, too; None for where there are roads.
     """
 
     min_area_m2: float
@@ -55,6 +56,7 @@ class LayerOptions:
     min_hole_of: tuple[tuple[str, float], ...] = ()
     smooth: bool | None = None
     regularize: bool | None = None
+    network: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,23 @@ class RunPlan:
         return tuple(layer for name, layer in with_layer.items() if name in asked)
 
     @property
+    def network(self) -> Network | None:
+        """The layers of the network of roads, where they are written.
+
+        Raises:
+            GeosegError: A network was asked for, and the model has no class for one.
+        """
+        found = self.labels.network
+        if self.layers.network and found is None:
+            raise GeosegError(
+                f"--network expects a model with a class road or roads that has a layer, this one has "
+                f"{', '.join(self.labels.names)}: leave it out"
+            )
+        if found is None or self.layers.network is False:
+            return None
+        return found if found.class_id in dict(self.layer_classes) else None
+
+    @property
     def thresholds(self) -> Thresholds:
         """How probable classes must be.
 
@@ -269,6 +288,12 @@ class RunPlan:
         }
 
     @property
+    def network_content(self) -> dict[str, Any]:
+        """All that the network depends on besides the mosaic, as JSON."""
+        content = {key: value for key, value in self.shapes_content.items() if key != "cleaning"}
+        return {**content, "min_area_m2": [float(area) for area in self.cleaning.min_area_m2]}
+
+    @property
     def layers_content(self) -> dict[str, Any]:
         """All that the layers depend on besides the mosaic, as JSON; each format is written from the same."""
         cleaning, names = self.cleaning, self.labels.names
@@ -281,6 +306,7 @@ class RunPlan:
             "regularize": [names[class_id] for class_id in cleaning.regularize],
             "thresholds": {self.labels.names[class_id]: share for class_id, share in self.thresholds.least},
             "classes": [self.labels.names[class_id] for class_id, _ in self.layer_classes],
+            "network": self.network is not None,
         }
 
     @property
@@ -313,6 +339,7 @@ class RunPlan:
             "labels": [asdict(label) for label in self.labels.classes],
             "scenes": [{"name": scene.name, "date": scene.date} for scene in self.region.scenes],
             "shapes": self.shapes_content,
+            "network": self.network_content,
             "scene_paths": [scene.uri for scene in self.region.scenes],
             "files": self.files,
             "model_path": self.model_path,

@@ -331,7 +331,7 @@ def test_an_interrupted_record_fits_the_published_schema(
         ("\udcff", "is damaged"),
         ("[" * 100_000, "is damaged"),
         ("[]", "no record of this version"),
-        ('{"version": 1}', "no record of this version of geoseg (version: Input should be 2)"),
+        ('{"version": 1}', "no record of this version of geoseg (version: Input should be 3)"),
     ],
 )
 def test_what_is_no_run_is_refused(tmp_path: Path, content: str | None, words: str) -> None:

@@ -154,6 +154,11 @@ class _Names(click.ParamType[tuple[str, ...]]):
 )
 @click.option("--classes", type=_Names(), metavar="A,B", help="Classes to write layers of. [all that have one]")
 @click.option(
+    "--network/--no-network",
+    default=None,
+    help="Roads as a network of lines and nodes, too. [where the model has a class road or roads]",
+)
+@click.option(
     "--format",
     "formats",
     type=_Names(),
@@ -200,6 +205,7 @@ def map_command(
     regularize: bool | None,
     thresholds: tuple[str, ...],
     classes: tuple[str, ...] | None,
+    network: bool | None,
     formats: tuple[str, ...],
     device: str | None,
     precision: Precision | None,
@@ -220,8 +226,8 @@ def map_command(
     or a text file that lists them; several go on one grid.
 
     The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
-    --min-hole, --simplify, --smooth, --regularize, --threshold, --classes or --format it keeps the mosaic and does
-    only what follows from them. --min-area 0 --simplify 0 gives the exact outlines of the pixels.
+    --min-hole, --simplify, --smooth, --regularize, --threshold, --classes, --network or --format it keeps the
+    mosaic and does only what follows from them. --min-area 0 --simplify 0 gives the exact outlines of the pixels.
     """
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
@@ -251,6 +257,7 @@ def map_command(
             min_hole=min_hole or None,
             smooth=smooth,
             regularize=regularize,
+            network=network,
         ),
         resources,
         probability=probability,

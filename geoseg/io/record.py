@@ -104,6 +104,9 @@ class LayersRecord(_Part):
     classes: tuple[str, ...]
     """Those whose layers were written."""
 
+    network: bool
+    """Whether roads became a network of lines and nodes, too."""
+
 
 class CleanUpRecord(_Part):
     """What was changed on the way from the objects of pixels to features."""

@@ -2,13 +2,22 @@
 
 import math
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.vectorize.contours import area_moments, deviation, in_order, sampled, sums, turned, turned_back, usual_way
+from geoseg.io.layers import Outcome
+from geoseg.vectorize.contours import (
+    area_moments,
+    deviation,
+    in_order,
+    sampled,
+    sums,
+    turned,
+    turned_back,
+    usual_way,
+)
 from geoseg.vectorize.corners import closed, corners, from_a_cut
 from geoseg.vectorize.orientation import directions_of, orientations, stride_of, wall_cost
 from geoseg.vectorize.rings import Rings
@@ -20,20 +29,6 @@ MOST_VERTICES_PX = 2**16
 _FINER = 0.6  # of the detail, where the coarser shape is refused
 _STEP_PX = 1 / 1024  # of coordinates: the same building elsewhere gets the same corners
 _ROUND_POINTS = 30
-
-
-class Outcome(IntEnum):
-    """What became of a building: REGULARIZED, or why it is as it was."""
-
-    REGULARIZED = 0
-    UNCHANGED_IOU = 1
-    UNCHANGED_DEVIATION = 2
-    UNCHANGED_INVALID = 3
-    UNCHANGED_ROUND = 4
-    UNCHANGED_TOO_LONG = 5
-    UNCHANGED_NODATA = 6
-    UNCHANGED_OVERLAP = 7
-    UNCHANGED_SPLIT = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,13 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.io.arrays import read_arrays, write_arrays
-from geoseg.io.layers import NO_OUTCOME, Features
+from geoseg.io.layers import NO_OUTCOME, Features, Outcome
 from geoseg.io.ledger import canonical_hash
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import nominal_pixel_m2
 from geoseg.vectorize.features import from_arrays, place, to_arrays
 from geoseg.vectorize.fitting import cut_back, overlapping
 from geoseg.vectorize.outlines import Objects
-from geoseg.vectorize.regularize import Outcome
 from geoseg.work.fitting import WallsAround, read_whole, splits_of
 from geoseg.work.stage_files import StageFiles
 from geoseg.work.whole import Gathering
@@ -97,7 +96,7 @@ def _fitted(
 
 
 def shapes_hash(mosaic: str, shapes: Mapping[str, Any]) -> str:
-    """Hash of all that outlines and features depend on.
+    """Hash of all that outlines and features, or a network, depend on.
 
     Args:
         mosaic: Hash of the mosaic's content.

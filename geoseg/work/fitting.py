@@ -14,11 +14,12 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.layers import Outcome
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import nominal_pixel_m2
 from geoseg.vectorize.fitting import Walls, overlapping, splitting, stands_apart
 from geoseg.vectorize.outlines import Objects, Outlines
-from geoseg.vectorize.regularize import Outcome, regularize
+from geoseg.vectorize.regularize import regularize
 from geoseg.vectorize.rings import Rings
 from geoseg.work.stage_files import StageFiles
 from geoseg.work.whole import Gathering

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.grid import Grid
-from geoseg.io.layers import NO_OUTCOME, Features
+from geoseg.io.layers import NO_OUTCOME, Features, Outcome
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
 from geoseg.objects.thresholds import Thresholds
@@ -20,7 +20,6 @@ from geoseg.runner import LocalRunner, Unit
 from geoseg.tiling import BlockPlan, Lattice
 from geoseg.vectorize.cleaning import Cleaning
 from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES
-from geoseg.vectorize.regularize import Outcome
 from geoseg.work.features import features_of
 from geoseg.work.objects import LabelBlocks, join_seams
 from geoseg.work.shaping import clean_up, shaping
