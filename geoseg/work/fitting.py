@@ -234,7 +234,15 @@ def _regularized(
     objects: Objects, walled: NDArray[np.bool_], gathering: Gathering, key: str
 ) -> tuple[Walls, NDArray[np.uint8]]:
     before = objects.polygons[walled]
-    after, outcome = regularize(before)
+    if not walled.any():
+        return Walls(objects.id[walled], before, before, walled[walled]), np.empty(0, np.uint8)
+    of_pixels = before
+    if not gathering.cleaning.leaves_outlines:
+        walls = gathering.gather_walls(key)
+        if not np.array_equal(walls.id, objects.id[walled]):
+            raise ValueError(f"the outlines of block {key} are of other objects than those of its pixels")
+        of_pixels = walls.polygons
+    after, outcome = regularize(of_pixels)
     changed = outcome == Outcome.REGULARIZED
     into_nodata = np.zeros(len(before), bool)
     into_nodata[changed] = gathering.pixels_of(key).covers_nodata(after[changed])

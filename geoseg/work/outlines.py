@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
+from geoseg.labels import NODATA_CLASS
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
 from geoseg.objects.label import components, runs_of
+from geoseg.objects.measures import Measures
 from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
 from geoseg.vectorize.outlines import PATCH_PX, Outlines, outline, patches
+from geoseg.vectorize.polygons import trace
+from geoseg.vectorize.rings import Rings
 from geoseg.vectorize.simplify import Generalization
 from geoseg.work.objects import whole_objects
 from geoseg.work.stage_files import StageFiles
-from geoseg.work.whole import Gathering
+from geoseg.work.whole import Gathering, walls_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class TraceBlocks:
         how = Generalization(cleaning.simplify_m / math.sqrt(pixel_m2), cleaning.smooth, cleaning.regularize)
         min_area_m2 = np.array(cleaning.min_area_m2)
 
-        def trace(block: Block) -> dict[str, Any]:
+        def outline_block(block: Block) -> dict[str, Any]:
             class_id, whole = whole_objects(run, block)
             area_m2 = whole.ground * (pixel_m2 / GROUND_UNIT)
             kept = area_m2 >= min_area_m2[class_id]
@@ -65,13 +69,7 @@ class TraceBlocks:
             label, first, rings, vertices = outline(labels_hw, classes_hw, block.window, around, how, in_parts)
             row, col = np.divmod(first, block.window.width)
             part = 1 + (row + block.window.row) * grid.width + col + block.window.col
-            outlines = Outlines(
-                id=whole.first_pixel[label - 1] + 1,
-                part=np.where(first >= 0, part, 0),
-                class_id=class_id[label - 1],
-                confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
-                rings=rings,
-            )
+            outlines = self._outlines(class_id, whole, label, np.where(first >= 0, part, 0), rings)
             votes = None
             if gathering.several_scenes:
                 scene_hw = mosaic.read_scene(block.window)
@@ -83,10 +81,37 @@ class TraceBlocks:
                 file = files.folder / owner / f"{block.key}.npz"
                 of_scenes = {} if votes is None else votes.take(mine.feature).to_arrays()
                 written[file] = write_arrays(file, mine.to_arrays() | of_scenes)
+            # What is regularized is so by its pixels, whatever its neighbours share with it.
+            is_wall = np.concatenate(([False], kept & np.isin(class_id, cleaning.regularize))) & ~in_parts
+            if not how.is_none and is_wall.any():
+                here_hw = np.where(is_wall[labels_hw], classes_hw[window.slices_in(around)], np.uint8(NODATA_CLASS))
+                rings, place = trace(here_hw, window)
+                label = labels_hw.reshape(-1)[place].astype(np.int64)
+                walls = self._outlines(class_id, whole, label, np.zeros(len(label), np.int64), rings)
+                for owner, mine in self._owners(walls):
+                    file = walls_folder(files, owner) / f"{block.key}.npz"
+                    written[file] = write_arrays(file, mine.to_arrays())
             files.commit(block.key, written, {"objects": len(outlines), "vertices": vertices, **figures})
             return {"parts": len(outlines)}
 
-        return trace
+        return outline_block
+
+    def _outlines(
+        self,
+        class_id: NDArray[np.uint8],
+        whole: Measures,
+        label: NDArray[Any],
+        part: NDArray[np.int64],
+        rings: Rings,
+    ) -> Outlines:
+        """Outlines (n,) of the objects with some labels (n,), from 1."""
+        return Outlines(
+            id=whole.first_pixel[label - 1] + 1,
+            part=part,
+            class_id=class_id[label - 1],
+            confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
+            rings=rings,
+        )
 
     def _voters(
         self, labels_hw: NDArray[np.int32], ids: NDArray[np.int64], in_parts: NDArray[np.bool_], window: Window

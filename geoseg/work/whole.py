@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -19,6 +20,12 @@ from geoseg.vectorize.features import geodesic_measures, on_grid
 from geoseg.vectorize.holes import Filled, fill_holes, nothing_kept, window_of
 from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES, Objects, Outlines, assemble
 from geoseg.work.stage_files import StageFiles
+
+
+def walls_folder(files: StageFiles, owner: str) -> Path:
+    """Where the pixels' outlines lie of objects that begin in a block and are to be regularized."""
+    return files.folder / owner / "walls"
+
 
 _MARGIN_PX = 64
 """How far beyond a block its pixels are read at once: most of what begins in it ends there."""
@@ -80,6 +87,19 @@ class Gathering:
             scene = Votes.together([Votes.from_arrays(part) for part in arrays]).winners(objects.feature)
         objects, filled = self._filled(objects, self.pixels_of(key))
         return Gathered(objects, scene, filled)
+
+    def gather_walls(self, key: str) -> Objects:
+        """The objects that begin in a block and are to be regularized, outlined by their pixels.
+
+        Their small holes are filled as those of the others are.
+
+        Args:
+            key: Of the block in which they begin.
+        """
+        folder = walls_folder(StageFiles(self.run, "outlines", self.depends), key)
+        of_blocks = [Outlines.from_arrays(read_arrays(file)) for file in sorted(folder.glob("*.npz"))]
+        objects, _ = self._filled(assemble(Outlines.concatenate(of_blocks), self.block_px), self.pixels_of(key))
+        return objects
 
     def pixels_of(self, key: str) -> "Pixels":
         """The pixels of a block and around it."""
