@@ -77,8 +77,8 @@ def geoparquet_features(path: Path, attribute: str) -> tuple[str, list[bytes], l
         attribute: Name of a column.
 
     Returns:
-        The CRS as `geoparquet_polygons` gives it, the WKB of every feature that has a geometry, and the attribute of
-        each, or None where the file has no such column.
+        The CRS as `geoparquet_polygons` gives it, the WKB of every feature that has a geometry, and the attribute
+        of each, or None where the file has no such column.
 
     Raises:
         GeosegError: As `geoparquet_polygons`, but points, lines and several of them are geometries too.
