@@ -43,10 +43,10 @@ def split_by_distance(lines: NDArray[np.object_], others: NDArray[np.object_], w
     buffers = shapely.buffer(others, within_m, quad_segs=16)
     whose, found = shapely.STRtree(buffers).query(lines, predicate="intersects")
     near, far = np.empty(len(lines), object), np.empty(len(lines), object)
-    order = np.argsort(whose, kind="stable")
-    groups = np.split(found[order], np.cumsum(np.bincount(whose, minlength=len(lines)))[:-1])
-    for i, (line, group) in enumerate(zip(lines, groups, strict=True)):
-        around = shapely.union_all(buffers[group])
+    found = found[np.argsort(whose, kind="stable")]
+    ends = np.cumsum(np.bincount(whose, minlength=len(lines)))
+    for i, line in enumerate(lines):
+        around = shapely.union_all(buffers[found[ends[i - 1] if i else 0 : ends[i]]])
         near[i], far[i] = shapely.intersection(line, around), shapely.difference(line, around)
     return LineSplit(near, far)
 

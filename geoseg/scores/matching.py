@@ -86,8 +86,8 @@ def match(
 ) -> Matched:
     """Match objects as COCO's evaluation does (cocoeval.py, evaluateImg; Lin et al. 2014, Microsoft COCO).
 
-    In decreasing order of confidence, each predicted object takes the true one of highest IoU that reaches the bound
-    and is still free; those that do not count only where no other is free.
+    In decreasing order of confidence, each predicted object takes the true one of highest IoU that reaches the
+    bound and is still free; those that do not count only where no other is free.
 
     Args:
         predicted: Predicted objects (n,).

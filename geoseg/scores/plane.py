@@ -15,7 +15,7 @@ from geoseg.errors import GeosegError
 from geoseg.grid import Grid, parse_crs
 
 _TRUE_TO_SCALE = 0.01
-"""A run's CRS is used itself where its metres are right to this share; Web Mercator's are not, away from the equator."""
+"""A run's CRS is used itself where its metres are right to this share; those of Web Mercator seldom are."""
 
 _STRAIGHT_M = 1000.0
 """Longer edges are cut before they move to another CRS, where they bend: by less than 0.03 m to this length."""

@@ -1,4 +1,4 @@
-"""The reference: labelled polygons and lines of vector files, or a class raster, brought to a run's grid and plane."""
+"""The reference: polygons and lines of vector files, or a class raster, brought to a run's grid and plane."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -266,8 +266,8 @@ def _near(path: Path, layer: FileLayer, plane: Plane) -> NDArray[np.bool_]:
     extent = shapely.box(*shapely.total_bounds(layer.geometry))
     if not extent.intersects(shapely.box(left, bottom, right, top)):
         raise GeosegError(
-            f"{path} lies elsewhere than the run: expected labels of the same place, those of {layer.name} lie within "
-            f"{', '.join(f'{one:.6g}' for one in extent.bounds)}, the run within "
+            f"{path} lies elsewhere than the run: expected labels of the same place, those of {layer.name} lie "
+            f"within {', '.join(f'{one:.6g}' for one in extent.bounds)}, the run within "
             f"{left:.6g}, {bottom:.6g}, {right:.6g}, {top:.6g} ({parse_crs(layer.crs).name})"
         )
     more_x, more_y = _MARGIN * (right - left), _MARGIN * (top - bottom)
