@@ -1,6 +1,5 @@
 """A run against labels: what `geoseg evaluate RUN --labels` does, from the files of both to figures and marks."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -324,8 +323,6 @@ def _lines(
 
 def _with_length(lines: NDArray[np.object_]) -> NDArray[np.object_]:
     """The lines (n,) of those (m,) that have a length, without points that an intersection leaves."""
-    kept: Iterator[shapely.Geometry] = (part for part in shapely.get_parts(shapely.get_parts(lines)) if part.length)
-    some = list(kept)
-    found = np.empty(len(some), object)
-    found[:] = some
+    parts = shapely.get_parts(shapely.get_parts(lines))
+    found: NDArray[np.object_] = parts[shapely.length(parts) > 0]
     return found

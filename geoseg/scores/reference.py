@@ -284,11 +284,14 @@ def _sort_in(layer: FileLayer, ids: NDArray[np.int64], found: _Found) -> None:
     valid = shapely.is_valid(known)
     found.repaired += int(np.count_nonzero(~valid))
     repaired = np.where(valid, known, shapely.make_valid(known))
-    for shape, class_id in zip(repaired, ids[ids >= 0].tolist(), strict=True):
+    polygonal = np.isin(
+        shapely.get_type_id(known), (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+    )
+    for shape, class_id, areal in zip(repaired, ids[ids >= 0].tolist(), polygonal.tolist(), strict=True):
         parts = shapely.get_parts(shapely.get_parts(shape))
         polygons = [part for part in parts if part.geom_type == "Polygon" and part.area > 0]
-        # What is left of a polygon that was repaired may have lines beside; they are not a road's.
-        lines = [part for part in parts if part.geom_type == "LineString" and part.length > 0]
+        # What is left of a polygon that was repaired may be lines; they are not a road's.
+        lines = [] if areal else [part for part in parts if part.geom_type == "LineString" and part.length > 0]
         if polygons:
             whole = polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
             found.polygons.setdefault((class_id, layer.crs), []).append(whole)

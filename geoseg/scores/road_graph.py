@@ -1,6 +1,7 @@
 """A road network as a graph: lines that share vertices, cut where control points lie on them."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -44,11 +45,16 @@ class RoadGraph:
         node = node.reshape(-1)
         along = line[1:] == line[:-1]
         ends = np.column_stack((node[:-1][along], node[1:][along]))
-        return cls._from_edges(xy[first], ends)
+        return cls.from_edges(xy[first], ends)
 
     @classmethod
-    def _from_edges(cls, xy: NDArray[np.float64], ends: NDArray[np.int64]) -> Self:
-        """Without loops, and with one edge where several are the same."""
+    def from_edges(cls, xy: NDArray[np.float64], ends: NDArray[np.int64]) -> Self:
+        """A graph without loops, and with one edge where several are the same.
+
+        Args:
+            xy: float64 (n, 2).
+            ends: int64 (m, 2).
+        """
         ends = np.unique(np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1), axis=0)
         away = xy[ends[:, 0]] - xy[ends[:, 1]]
         return cls(xy, ends, np.hypot(away[:, 0], away[:, 1]))
@@ -79,7 +85,7 @@ class RoadGraph:
                 while degree[chain[-1]] == 2 and chain[-1] != start:
                     one, other = neighbours[chain[-1]]
                     chain.append(other if one == chain[-2] else one)
-                steps = list(zip(chain, chain[1:], strict=False))
+                steps = list(pairwise(chain))
                 seen.update(steps)
                 seen.update((other, one) for one, other in steps)
                 chains.append(np.array(chain, np.int64))
@@ -88,7 +94,7 @@ class RoadGraph:
     def nearest(
         self, points: NDArray[np.float64], within_m: float
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The edge (k,) nearest to each point (k, 2), -1 for none within a distance; and how far along it, in metres.
+        """The edge (k,) nearest to each point (k, 2), -1 for none within a distance; and how far along it, in m.
 
         Args:
             points: float64 (k, 2).
@@ -137,7 +143,7 @@ class RoadGraph:
         before = np.where(first, self.ends[on, 0], number - 1)
         parts = [self.ends[whole], np.column_stack((before, number))]
         parts.append(np.column_stack((number[last], self.ends[on[last], 1])))
-        return type(self)._from_edges(xy, np.concatenate(parts)), at_node
+        return type(self).from_edges(xy, np.concatenate(parts)), at_node
 
     def distances_m(self, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Lengths (k, k) of the shortest ways between nodes (k,), infinite where there is none; -1 is nowhere."""

@@ -34,8 +34,8 @@ def run_lines(run: Run, class_name: str) -> tuple[str, NDArray[np.object_]]:
     layer = _layer(run)
     if layer is None:
         raise GeosegError(
-            f"expected a layer {LINES_LAYER} in {run.path}, there is none: map again with a version that draws road "
-            "networks"
+            f"expected a layer {LINES_LAYER} in {run.path}, there is none: map the scene again, so that its roads "
+            "become lines too"
         )
     mine = np.ones(len(layer.geometry), np.bool_) if layer.values is None else layer.values == class_name
     return layer.crs, shapely.get_parts(layer.geometry[mine])

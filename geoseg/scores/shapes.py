@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 def polis_m(one: NDArray[np.object_], other: NDArray[np.object_]) -> NDArray[np.float64]:
     """PoLiS distance (n,) of pairs of polygons, in the unit of the plane.
 
-    Half the mean distance of the vertices of each from the boundary of the other, added up (Avbelj, Müller and Bamler
-    2015, A metric for polygon comparison and building extraction evaluation, equation 3). Holes are boundary too.
+    Half the mean distance of the vertices of each from the boundary of the other, added up (Avbelj, Müller and
+    Bamler 2015, A metric for polygon comparison and building extraction evaluation, equation 3). Holes are boundary
+    too.
 
     Args:
         one: Polygons or multipolygons (n,).
@@ -47,8 +48,8 @@ def vertex_counts(polygons: NDArray[np.object_]) -> NDArray[np.int64]:
 def orientation_deg(polygons: NDArray[np.object_]) -> NDArray[np.float64]:
     """Main orientation (n,) of polygons: that of a side of the smallest rectangle around each, 0 to 90.
 
-    Counter-clockwise from the x axis. Right angles make a direction and its perpendicular the same; the rectangle is
-    that of least area, since the sides of an outline of pixels say nothing of where it points.
+    Counter-clockwise from the x axis. Right angles make a direction and its perpendicular the same; the rectangle
+    is that of least area, since the sides of an outline of pixels say nothing of where it points.
     """
     boxes = shapely.minimum_rotated_rectangle(polygons)
     angles = np.empty(len(polygons))

@@ -18,7 +18,10 @@ IGNORED_AREA = 1e9
 """COCO ignores objects whose area is out of range; areas are whatever the file says."""
 
 
-def boxes(rows: list[tuple[float, float, float, float]]) -> NDArray[np.object_]:
+Box = tuple[float, float, float, float]
+
+
+def boxes(rows: list[Box]) -> NDArray[np.object_]:
     polygons = np.empty(len(rows), object)
     polygons[:] = [shapely.box(x, y, x + width, y + height) for x, y, width, height in rows]
     return polygons
@@ -29,9 +32,9 @@ def all_count(polygons: NDArray[np.object_]) -> Objects:
 
 
 def coco(
-    true: list[tuple[float, float, float, float]],
+    true: list[Box],
     true_counts: list[bool],
-    found: list[tuple[float, float, float, float]],
+    found: list[Box],
     found_counts: list[bool],
     confidence: NDArray[np.float64],
 ) -> COCOeval:
@@ -76,8 +79,8 @@ BOX = st.tuples(*(st.integers(0, 12), st.integers(0, 12)), *(st.integers(2, 8), 
     seed=st.integers(0, 99),
 )
 def test_precision_recall_and_ap_are_those_of_pycocotools(
-    true: list[tuple[tuple[int, int, int, int], int]],
-    found: list[tuple[tuple[int, int, int, int], int]],
+    true: list[tuple[Box, int]],
+    found: list[tuple[Box, int]],
     copies: int,
     seed: int,
 ) -> None:
@@ -110,7 +113,7 @@ def test_precision_recall_and_ap_are_those_of_pycocotools(
 
 
 def test_bounds_are_those_of_coco() -> None:
-    assert IOU_BOUNDS == pytest.approx(Params(iouType="bbox").iouThrs)
+    assert pytest.approx(Params(iouType="bbox").iouThrs) == IOU_BOUNDS
 
 
 def test_figures_computed_by_hand() -> None:

@@ -1,6 +1,7 @@
 """Roads: APLS and buffers, by hand, by networkx and by laws."""
 
 import math
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -48,7 +49,7 @@ def apls_one_way(one: NDArray[np.object_], other: NDArray[np.object_]) -> float 
             length = graph.edges[a, b]["weight"]
             graph.remove_edge(a, b)
             stops = [(0.0, a), *sorted(places), (length, b)]
-            for (before, here), (after, there) in zip(stops, stops[1:], strict=False):
+            for (before, here), (after, there) in pairwise(stops):
                 graph.add_edge(here, there, weight=max(0.0, after - before))
         graphs.append(dict(nx.all_pairs_dijkstra_path_length(graph)))
     costs = []
