@@ -87,7 +87,7 @@ def export(
             if layers:
                 raise GeosegError("a class raster has no layers: leave out --layer, or name a vector format")
             return Exported(_copy_rasters(opened, output, force=force), incomplete)
-        every = _layers_of(run, opened)
+        every = layers_of(run, opened)
         asked = _asked(opened, every, layers)
         places = _places(output, kind, asked)
         _check_free([*places, *_new_styles(kind, places)], force=force)
@@ -117,8 +117,12 @@ def _finished(run: Run, *, strict: bool) -> str | None:
     return f"INCOMPLETE: {lacks}, and what they hold is missing in what was exported"
 
 
-def _layers_of(run: RunFolder, opened: Run) -> LayerSet:
-    """All layers that a run has features for, read from its folder.
+def layers_of(run: RunFolder, opened: Run) -> LayerSet:
+    """All layers that a run has features for, read from its folder, whose files are hashed again.
+
+    Args:
+        run: The folder.
+        opened: The same run.
 
     Raises:
         RunFolderError: plan.json is of another version, or features are missing or damaged.

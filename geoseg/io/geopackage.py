@@ -95,16 +95,25 @@ def write_geopackage(
             if info["features"] != count or not info["capabilities"]["fast_spatial_filter"]:
                 raise not_written(path, f"layer {name} is not whole")
         try:
-            _add_styles(written, list(layers), labels, styles)
+            of_layer = {label.layer: layer_style(label) for label in labels.classes if label.layer is not None}
+            of_layer |= styles
+            add_styles(written, {name: of_layer[name] for name in layers if name in of_layer}, _GEOMETRY)
         except sqlite3.OperationalError as error:
             raise not_written(path, str(error)) from error
     return counts
 
 
-def _add_styles(path: Path, layers: list[str], labels: LabelSet, more: Mapping[str, str]) -> None:
-    """Write the styles of layers that have a class, and register their table as one without geometries."""
-    of_layer = {label.layer: layer_style(label) for label in labels.classes if label.layer is not None} | dict(more)
-    styles = [(name, of_layer[name]) for name in layers if name in of_layer]
+def add_styles(path: Path, styles: Mapping[str, str], geometry: str) -> None:
+    """Write default styles into a GeoPackage that has none, and register their table as one without geometries.
+
+    Args:
+        path: The file.
+        styles: QML by the name of a layer.
+        geometry: Name of the layers' geometry columns.
+
+    Raises:
+        sqlite3.OperationalError: They could not be written.
+    """
     now = GEOPACKAGE_OPTIONS["OGR_CURRENT_DATE"]
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(_STYLES)
@@ -112,7 +121,7 @@ def _add_styles(path: Path, layers: list[str], labels: LabelSet, more: Mapping[s
             "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,"
             " styleQML, styleSLD, useAsDefault, description, owner, ui, update_time)"
             " VALUES ('', '', ?, ?, 'geoseg', ?, '', 1, '', '', NULL, ?)",
-            [(name, _GEOMETRY, qml, now) for name, qml in styles],
+            [(name, geometry, qml, now) for name, qml in styles.items()],
         )
         database.execute(
             "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change, srs_id)"
