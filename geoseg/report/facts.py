@@ -1,8 +1,8 @@
 """What a page says of a run in words and figures."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from geoseg.io.record import RunRecord
@@ -80,7 +80,7 @@ class Facts:
         warnings: What is doubtful.
         failed: Blocks that could not be done, and why.
         left_out: Scenes that are no part of the map, and why.
-        files: Path within the RUN folder, and what it is.
+        files: Path within the RUN folder, what it is, and whether a browser can open or save it: it is no folder.
         model: What the card says: label and words.
         metrics: By split: name, mean IoU, pixel accuracy, regions, and the classes' IoU.
         attribution: Whose data and weights the model stands on.
@@ -101,7 +101,7 @@ class Facts:
     warnings: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...]
-    files: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str, bool], ...]
     model: tuple[tuple[str, str], ...]
     metrics: tuple[dict[str, Any], ...]
     attribution: tuple[str, ...]
@@ -202,15 +202,14 @@ def _model_rows(record: RunRecord, parts: PageParts) -> tuple[tuple[str, str], .
     )
 
 
-def _files(record: RunRecord) -> tuple[tuple[str, str], ...]:
-    """What lies beside the page, a class raster among many named once."""
-    named: list[tuple[str, str]] = []
-    of_kind: dict[str, int] = {}
+def _files(record: RunRecord) -> tuple[tuple[str, str, bool], ...]:
+    """What lies beside the page; of many class rasters the first."""
+    named: list[tuple[str, str, bool]] = []
+    of_kind: Counter[str] = Counter()
     for output in record.outputs:
+        of_kind[output.format] += 1
         words = _FORMAT_WORDS.get(output.format)
-        of_kind[output.format] = of_kind.get(output.format, 0) + 1
-        if words is None or of_kind[output.format] > _NAMED:
-            continue
-        path = str(PurePosixPath(output.path))
-        named.append((path, words if output.features is None else f"{words}, {count(output.features)} objects"))
+        if words is not None and of_kind[output.format] <= _NAMED:
+            objects = "" if output.features is None else f", {count(output.features)} objects"
+            named.append((output.path, words + objects, output.format != "zarr"))
     return tuple(named)

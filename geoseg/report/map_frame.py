@@ -98,14 +98,15 @@ class MapFrame:
             its corner; far below 0 where a place is none of the grid's CRS.
         """
         place = self._placing(grid)
-        cols, by_col = _nodes(0, self.width)
+        cols, left, right = _nodes(0, self.width)
         for start in range(0, self.height, _STRIP_PX):
             stop = min(start + _STRIP_PX, self.height)
-            rows, by_row = _nodes(start, stop)
-            yield (
-                slice(start, stop),
-                np.stack([by_row @ nodes_hw @ by_col.T for nodes_hw in place(rows, cols)]),
-            )
+            rows, above, below = _nodes(start, stop)
+            axes = []
+            for nodes_hw in place(rows, cols):
+                by_row_hw = nodes_hw[above] + below[:, None] * (nodes_hw[above + 1] - nodes_hw[above])
+                axes.append(by_row_hw[:, left] + right * (by_row_hw[:, left + 1] - by_row_hw[:, left]))
+            yield slice(start, stop), np.stack(axes)
 
     def _placing(
         self, grid: Grid
@@ -165,10 +166,10 @@ def unwrapped(lon: NDArray[np.float64], middle: float) -> NDArray[np.float64]:
     return lon - 360 * np.round((lon - middle) / 360)
 
 
-def _nodes(start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes (n,) along an axis, and how much of each is in the middle of each pixel, (m, n)."""
+def _nodes(start: int, stop: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Nodes (n,) along an axis; of each pixel's middle the node before it (m,), and how far past that one (m,)."""
     count = max(2, math.ceil((stop - start) / _NODE_PX) + 1)
     nodes = np.linspace(start, stop, count)
-    at = (np.arange(start, stop) + 0.5 - start) / (nodes[1] - nodes[0])
-    share = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(count)))
-    return nodes, share
+    at = (np.arange(stop - start) + 0.5) / (nodes[1] - nodes[0])
+    before = np.minimum(at.astype(np.int64), count - 2)
+    return nodes, before, at - before

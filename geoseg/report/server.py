@@ -8,6 +8,7 @@ import hashlib
 import io
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -104,6 +105,11 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = 30
     server: LoopbackServer
+
+    def handle(self) -> None:
+        """Answer until the browser has enough: it drops connections as it likes."""
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         """A resource, or a range of it."""

@@ -19,6 +19,8 @@ MOST_FEATURES = 20_000
 MOST_BYTES = 12_000_000
 """About what they may take there, of all layers together."""
 
+_POINT, _POLYGON = shapely.GeometryType.POINT.value, shapely.GeometryType.POLYGON.value
+
 _FEATURE_BYTES = 110
 _VERTEX_BYTES = 9
 """What a packed feature takes besides its outline, and for each of its vertices, of pixels of a metre."""
@@ -82,14 +84,8 @@ def packed_features(
         digits: Decimals of the coordinates.
         scenes: Name and date of each scene, by index.
     """
-    to_lonlat = Transformer.from_crs(parse_crs(crs), "EPSG:4326", always_xy=True)
-
-    def place(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        lon, lat = to_lonlat.transform(xy[:, 0], xy[:, 1])
-        return np.rint(np.column_stack((unwrapped(lon, middle_lon), lat)) * 10.0**digits)
-
     rows = []
-    for index, geometry in enumerate(shapely.transform(features.geometry, place)):
+    for index, shape in enumerate(_packed(features.geometry, crs, middle_lon, digits)):
         name, date = scenes[int(features.scene[index])]
         said: dict[str, Any] = {
             # As text: JavaScript keeps numbers up to 2^53 only.
@@ -104,21 +100,33 @@ def packed_features(
             said["scene"] = name
         if date is not None:
             said["date"] = date
-        rows.append({"p": said, **_packed(geometry)})
+        rows.append({"p": said, **shape})
     return rows
 
 
-def _packed(geometry: shapely.Geometry) -> dict[str, Any]:
-    """A geometry of whole numbers, each vertex as what it adds to the one before."""
-    if isinstance(geometry, shapely.Polygon):
-        return {"r": [_steps(ring)[:-2] for ring in shapely.get_rings(geometry)]}
-    return {"d" if isinstance(geometry, shapely.Point) else "l": _steps(geometry)}
-
-
-def _steps(line: shapely.Geometry) -> list[int]:
-    xy = shapely.get_coordinates(line).astype(np.int64)
-    steps: list[int] = np.diff(xy, axis=0, prepend=np.zeros((1, 2), np.int64)).ravel().tolist()
-    return steps
+def _packed(geometry: NDArray[np.object_], crs: str, middle_lon: float, digits: int) -> list[dict[str, Any]]:
+    """Geometries in whole numbers, each vertex as what it adds to the one before."""
+    kinds = shapely.get_type_id(geometry)
+    areas, others = np.flatnonzero(kinds == _POLYGON), np.flatnonzero(kinds != _POLYGON)
+    rings, of_area = shapely.get_rings(geometry[areas], return_index=True)
+    lines = np.concatenate([rings, geometry[others]])
+    owners = np.concatenate([areas[of_area], others])
+    xy = shapely.get_coordinates(lines)
+    lon, lat = Transformer.from_crs(parse_crs(crs), "EPSG:4326", always_xy=True).transform(xy[:, 0], xy[:, 1])
+    placed = np.rint(np.column_stack((unwrapped(lon, middle_lon), lat)) * 10.0**digits).astype(np.int64)
+    stops = np.cumsum(shapely.get_num_coordinates(lines))
+    steps = np.diff(placed, axis=0, prepend=np.zeros((1, 2), np.int64))
+    starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)
+    if len(starts):
+        steps[starts] = placed[starts]
+    numbers = steps.ravel().tolist()
+    packed: list[dict[str, Any]] = [{"r": []} if kind == _POLYGON else {} for kind in kinds.tolist()]
+    for owner, start, stop in zip(owners.tolist(), starts.tolist(), stops.tolist(), strict=True):
+        if "r" in packed[owner]:
+            packed[owner]["r"].append(numbers[2 * start : 2 * stop - 2])
+        else:
+            packed[owner]["d" if kinds[owner] == _POINT else "l"] = numbers[2 * start : 2 * stop]
+    return packed
 
 
 def _largest(batches: Batches, most_features: int, most_bytes: int) -> ShownLayer:
