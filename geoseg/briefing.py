@@ -38,7 +38,7 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
                 outputs += [f"{run}/layers/{layer}.geojson" for layer in names]
             case "gpkg":
                 outputs.append(f"{run}/layers/geoseg.gpkg")
-    outputs += [f"{run}/{name}" for name in ("preview.png", "map.qgs", "stac/item.json", "run.json")]
+    outputs += [f"{run}/{name}" for name in ("preview.png", "map.qgs", "stac/item.json", "run.json", "report.html")]
     return [
         *(_scene_lines(plan) if len(plan.rows) < 2 else _table(plan.rows)),
         f"model    {plan.model_name} ({plan.model_path})",

@@ -27,6 +27,7 @@ _COMMANDS = {
     "models": ("geoseg.commands.models", "models", "List the models that have a name."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
+    "view": ("geoseg.commands.view", "view", "Show a run on a map in the browser."),
 }
 """By name: module, command, and what it does (said here so that --help loads no library)."""
 

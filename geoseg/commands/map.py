@@ -314,4 +314,4 @@ def _tell(outcome: Outcome, run: Path, blocks: int) -> None:
             err=True,
         )
     else:
-        click.echo(f"complete: open {run / 'map.qgs'} in QGIS, or look at {run / 'preview.png'}", err=True)
+        click.echo(f"complete: open {run / 'report.html'} in a browser, or {run / 'map.qgs'} in QGIS", err=True)

@@ -227,7 +227,7 @@ class OutputRecord(_Part):
     """Within the RUN folder."""
 
     format: str
-    """zarr, cog, qml (how QGIS draws one), gpkg-index (where several COGs lie), png, qgs, stac or, of layers,
+    """zarr, cog, qml (how QGIS draws one), gpkg-index (where several COGs lie), png, qgs, html, stac or, of layers,
     geojson, geojsonseq, gpkg, fgb, parquet or pmtiles."""
 
     features: Count | None
