@@ -14,7 +14,7 @@ from geoseg.errors import GeosegError, RunFolderError
 from geoseg.export import layers_of
 from geoseg.grid import Grid, Window
 from geoseg.io.aoi import Aoi, read_aoi
-from geoseg.io.layers import Features
+from geoseg.io.layers import Features, objects_in
 from geoseg.io.mosaic import CHUNK_PX, Mosaic
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
@@ -120,7 +120,7 @@ def score_run(path: Path, labels: Labels, options: ScoreOptions) -> Scores:
         judged = _Judged(
             run=run,
             classes=layers.labels,
-            features={class_id: list(batches()) for class_id, batches in things.items()},
+            features={class_id: list(objects_in(batches)) for class_id, batches in things.items()},
             plane=plane,
             reference=reference,
             region=plane.from_pixels(np.array([region], object))[0],

@@ -1,6 +1,6 @@
 """Layers of features: what every format is written from, and the columns that every format has."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, Protocol, Self
@@ -290,6 +290,18 @@ for _outcome in Outcome:
 
 Batches = Callable[[], Iterable[Rows]]
 """Features of a layer, in order and a batch at a time; each call gives all of them again."""
+
+
+def objects_in(batches: Batches) -> Iterator[Features]:
+    """The batches of a layer of objects.
+
+    Raises:
+        TypeError: It is a layer of something else.
+    """
+    for rows in batches():
+        if not isinstance(rows, Features):
+            raise TypeError(f"expected a layer of objects, got {type(rows).__name__}")
+        yield rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from geoseg.io.record import RunRecord
+from geoseg.io.record import LayersRecord, RunRecord
 from geoseg.report.page_parts import PageParts
 from geoseg.report.units import area, count
 
@@ -159,6 +159,19 @@ class Facts:
         )
 
 
+def _by_class(areas_m2: dict[str, float]) -> str:
+    """Areas in words, one for all classes where they are the same; nothing where they are 0."""
+    if len(set(areas_m2.values())) <= 1:
+        return next((area(one) for one in areas_m2.values() if one), "")
+    return ", ".join(f"{name} {area(one)}" for name, one in areas_m2.items())
+
+
+def _outlines(layers: LayersRecord) -> list[str]:
+    simplified = f"simplified by {layers.simplify_m:g} m" if layers.simplify_m else "exactly those of pixels"
+    straight = f"straight walls: {', '.join(layers.regularize)}" if layers.regularize else ""
+    return [words for words in ("smoothed" if layers.smooth else "", simplified, straight) if words]
+
+
 def _plan_rows(record: RunRecord, parts: PageParts) -> tuple[tuple[str, str], ...]:
     grid, layers, blocks = record.grid, record.layers, record.blocks
     height_m, width_m = parts.map["ground_m"]
@@ -167,8 +180,9 @@ def _plan_rows(record: RunRecord, parts: PageParts) -> tuple[tuple[str, str], ..
     kinds = sorted({f"{one.device}, {one.precision}" for one in record.machine.numerics})
     rows = (
         ("Grid", f"{count(grid.width)} x {count(grid.height)} pixels of {max(height_m, width_m):.3g} m, {crs}"),
-        ("Smallest object", area(layers.min_area_m2) if layers.min_area_m2 else "none is too small"),
-        ("Outlines", f"simplified by {layers.simplify_m:g} m" if layers.simplify_m else "exactly those of pixels"),
+        ("Smallest object", _by_class(layers.min_area_m2) or "none is too small"),
+        ("Smallest hole", _by_class(layers.min_hole_m2) or "all stay"),
+        ("Outlines", ", ".join(_outlines(layers))),
         ("Thresholds", thresholds),
         ("Classes with layers", ", ".join(layers.classes)),
         (

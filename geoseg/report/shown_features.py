@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from geoseg.grid import parse_crs
-from geoseg.io.layers import Batches, Features
+from geoseg.io.layers import Batches, Features, objects_in
 from geoseg.report.map_frame import unwrapped
 
 MOST_FEATURES = 20_000
@@ -133,7 +133,7 @@ def _largest(batches: Batches, most_features: int, most_bytes: int) -> ShownLaye
     """A layer whose largest features are kept while the others go by."""
     count, area_m2 = 0, 0.0
     kept: Features | None = None
-    for features in batches():
+    for features in objects_in(batches):
         count += len(features)
         area_m2 += float(features.area_m2.sum())
         together = features if kept is None else Features.concatenate([kept, features])
@@ -146,7 +146,8 @@ def _largest(batches: Batches, most_features: int, most_bytes: int) -> ShownLaye
 
 def _none() -> Features:
     ids, ones = np.empty(0, np.int64), np.empty(0)
-    return Features(ids, ids, np.empty(0, np.uint8), ones, ones, ones, np.empty(0, object), ids)
+    nothing = np.empty(0, np.uint8)
+    return Features(ids, ids, nothing, ones, ones, ones, np.empty(0, object), ids, nothing)
 
 
 def _sizes(features: Features) -> NDArray[np.int64]:

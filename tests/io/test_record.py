@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from geoseg.io.record import RunRecord, published_schema, record_schema
 
 RECORD: dict[str, Any] = {
-    "version": 2,
+    "version": 3,
     "status": "incomplete",
     "plan_hash": "0" * 64,
     "argv": ["geoseg", "map"],

@@ -12,7 +12,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from geoseg.io.layers import Features
+from geoseg.io.layers import NO_OUTCOME, Features
 from geoseg.io.run_folder import RunFolder
 from geoseg.report.shown_features import packed_features
 
@@ -29,7 +29,8 @@ def features(count: int) -> Features:
     sides = np.linspace(20, 10, count)
     boxes = shapely.box(320_000 + 30.0 * ids, 2_770_000, 320_000 + 30.0 * ids + sides, 2_770_000 + sides)
     ones = np.ones(count)
-    return Features(ids, 0 * ids, np.zeros(count, np.uint8), ones / 2, sides**2, 4 * sides, boxes, 0 * ids)
+    none = np.full(count, NO_OUTCOME, np.uint8)
+    return Features(ids, 0 * ids, np.zeros(count, np.uint8), ones / 2, sides**2, 4 * sides, boxes, 0 * ids, none)
 
 
 @pytest.fixture

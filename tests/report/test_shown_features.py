@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from geoseg.io.layers import Features
+from geoseg.io.layers import NO_OUTCOME, Features
 from geoseg.report.shown_features import choose, packed_features
 
 
@@ -25,7 +25,8 @@ def squares(areas_m2: list[float], crs_x: float = 300_000.0) -> Features:
     boxes = shapely.box(left, 2_700_000, left + sides, 2_700_000 + sides)
     ones = np.ones(n)
     polygons = np.array(boxes, object).reshape(n)
-    return Features(ids, 0 * ids, np.zeros(n, np.uint8), ones / 3, sides**2, 4 * sides, polygons, 0 * ids)
+    none = np.full(n, NO_OUTCOME, np.uint8)
+    return Features(ids, 0 * ids, np.zeros(n, np.uint8), ones / 3, sides**2, 4 * sides, polygons, 0 * ids, none)
 
 
 AREAS = st.lists(st.integers(1, 50).map(float), max_size=12)
