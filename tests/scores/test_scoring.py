@@ -26,7 +26,7 @@ WriteRaster = Callable[..., Path]
 def finished(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_model: Path) -> Path:
     """A run with objects in two columns of blocks."""
     folder = tmp_path_factory.mktemp("scored") / "run"
-    geoseg.map_scenes(patchwork_scene, folder, model=tiny_model, block_size=512, local=True, min_area=0, simplify=0)
+    geoseg.map_scenes(patchwork_scene, folder, model=tiny_model, block_size=512, local=True, min_area=100, simplify=1)
     return folder
 
 
