@@ -1,5 +1,6 @@
 """A run against labels: what `geoseg evaluate RUN --labels` does, from the files of both to figures and marks."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,7 @@ from geoseg.run import Run, open_run
 from geoseg.scores import apls
 from geoseg.scores.areas import AreaCounts, AreaMeasure, Truth
 from geoseg.scores.buffered import buffered_figures
-from geoseg.scores.extent import lines_inside, objects_inside
+from geoseg.scores.extent import Extent
 from geoseg.scores.marked import Marks
 from geoseg.scores.matching import Objects, detection_figures
 from geoseg.scores.pieces import Pieces
@@ -33,6 +34,9 @@ from geoseg.scores.run_lines import run_lines
 from geoseg.scores.shapes import shape_figures
 
 _WINDOW_PX = 2 * CHUNK_PX
+_CELL_PX = 256
+"""Side of the cells of what counts."""
+
 _MOST_HALO_PX = 1000
 """Distances of more pixels than this are refused: what is read with each window grows with them."""
 
@@ -78,7 +82,7 @@ class _Judged:
     features: dict[int, list[Features]]
     plane: Plane
     reference: Reference
-    region: shapely.Geometry
+    extent: Extent
     objects: dict[int, NDArray[np.object_]]
 
 
@@ -116,14 +120,14 @@ def score_run(path: Path, labels: Labels, options: ScoreOptions) -> Scores:
             for class_id, layer in layers.labels.layers
             if layers.labels.classes[class_id].kind == "thing" and class_id in reference.areas
         }
-        counts, region, drawn = _sweep(folder.mosaic, run.grid, reference, aoi, options, tuple(things))
+        counts, cells, drawn = _sweep(folder.mosaic, run.grid, reference, aoi, options, tuple(things))
         judged = _Judged(
             run=run,
             classes=layers.labels,
             features={class_id: list(objects_in(batches)) for class_id, batches in things.items()},
             plane=plane,
             reference=reference,
-            region=plane.from_pixels(np.array([region], object))[0],
+            extent=Extent(plane.from_pixels(cells)),
             objects={class_id: plane.from_pixels(some) for class_id, some in drawn.items()},
         )
         return _scores(judged, counts, labels, options)
@@ -145,8 +149,8 @@ def _sweep(
     aoi: Aoi | None,
     options: ScoreOptions,
     things: tuple[int, ...],
-) -> tuple[dict[int, AreaCounts], shapely.Geometry, dict[int, NDArray[np.object_]]]:
-    """See every window once: counts of areas, the region that counts, and the objects of a raster's classes."""
+) -> tuple[dict[int, AreaCounts], NDArray[np.object_], dict[int, NDArray[np.object_]]]:
+    """See every window once: counts of areas, the cells that count, and the objects of a raster's classes."""
     counting = Pieces()
     pieces = {class_id: Pieces() for class_id in things} if reference.raster is not None else {}
     windows = _windows_with_data(mosaic, grid, aoi)
@@ -160,13 +164,22 @@ def _sweep(
     with stage_progress("evaluate", sum(window.height * window.width for window in windows)) as advance:
 
         def see(window: Window, _: NDArray[np.uint8], said: Truth) -> None:
-            counting.add(said.known_hw, window)
+            for cell in _cells(window):
+                counting.add(said.known_hw[cell.slices_in(window)], cell)
             for class_id, of_class in pieces.items():
                 of_class.add(said.masks[class_id], window)
             advance(window.height * window.width, 0)
 
         counts = measure.total(windows, partial(mosaic.read, 0, "classes"), truth, see)
-    return counts, counting.region(), {class_id: of_class.joined() for class_id, of_class in pieces.items()}
+    return counts, counting.pieces(), {class_id: of_class.joined() for class_id, of_class in pieces.items()}
+
+
+def _cells(window: Window) -> Iterator[Window]:
+    for row in range(window.row, window.row_stop, _CELL_PX):
+        for col in range(window.col, window.col_stop, _CELL_PX):
+            cell = Window(row, col, _CELL_PX, _CELL_PX).intersection(window)
+            assert cell is not None  # it begins in the window
+            yield cell
 
 
 def _windows_with_data(mosaic: Mosaic, grid: Grid, aoi: Aoi | None) -> list[Window]:
@@ -201,7 +214,7 @@ def _scores(judged: _Judged, counts: dict[int, AreaCounts], labels: Labels, opti
             except GeosegError as error:
                 not_scored[names[class_id]] = str(error)
                 continue
-            mapped = lines_inside(judged.plane.place(lines, crs), judged.region)
+            mapped = judged.extent.lines(judged.plane.place(lines, crs))
             figures = _lines(judged, class_id, mapped, options.buffer_m, scores)
             classes.setdefault(names[class_id], {})["lines"] = figures
     ious = [one["areas"]["iou"] for one in classes.values() if one.get("areas", {}).get("iou") is not None]
@@ -214,7 +227,7 @@ def _scores(judged: _Judged, counts: dict[int, AreaCounts], labels: Labels, opti
         "values": _values(reference, names),
         "repaired": reference.repaired,
         "left_out": reference.left_out,
-        "area_m2": float(judged.region.area),
+        "area_m2": judged.extent.area_m2,
         "parameters": _parameters(judged.plane, options, distances),
         "miou": float(np.mean(ious)) if ious else None,
         "classes": classes,
@@ -254,8 +267,8 @@ def _objects(judged: _Judged, class_id: int, scores: Scores) -> dict[str, Any]:
     true_polygons = judged.objects.get(class_id)
     if true_polygons is None:
         true_polygons = judged.reference.classes[class_id].polygons
-    found = objects_inside(judged.plane.place(polygons, judged.run.grid.crs), judged.region)
-    true = objects_inside(true_polygons, judged.region)
+    found = judged.extent.objects(judged.plane.place(polygons, judged.run.grid.crs))
+    true = judged.extent.objects(true_polygons)
     confidence, ids = confidence[found.index], ids[found.index]
     figures, matched = detection_figures(
         Objects(found.polygons, found.counts), Objects(true.polygons, true.counts), confidence
@@ -303,7 +316,7 @@ def _lines(
     judged: _Judged, class_id: int, mapped: NDArray[np.object_], buffer_m: float, scores: Scores
 ) -> dict[str, Any]:
     name = judged.classes.names[class_id]
-    true = lines_inside(judged.reference.classes[class_id].lines, judged.region)
+    true = judged.extent.lines(judged.reference.classes[class_id].lines)
     similar = apls.apls(true, mapped)
     figures, of_true, of_mapped = buffered_figures(true, mapped, buffer_m)
     scores.lines += [

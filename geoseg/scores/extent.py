@@ -1,4 +1,4 @@
-"""What of objects and lines lies where a run is judged."""
+"""Where a run is judged, and what of objects and lines lies there."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 _INSIDE = 0.5
 """An object counts where at least this share of its area lies inside."""
 
+_ALL = 1 - 1e-6
+"""This share of an area or length is all of it: cells may leave slivers between them in another CRS."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inside:
-    """What of objects lies inside a region.
+    """What of objects lies inside an extent.
 
     Attributes:
         index: int64 (n,); which of the objects these are: those with an area inside.
@@ -27,41 +30,67 @@ class Inside:
     whole: NDArray[np.bool_]
 
 
-def objects_inside(polygons: NDArray[np.object_], region: shapely.Geometry) -> Inside:
-    """Cut objects along a region.
+class Extent:
+    """A part of the plane, in small cells: what is cut along it meets a few of them, however ragged it is."""
 
-    Args:
-        polygons: Valid polygons or multipolygons (m,) in a plane.
-        region: A polygon or several.
-    """
-    shapely.prepare(region)
-    whole = np.asarray(shapely.covers(region, polygons), np.bool_)
-    found, counts = polygons.copy(), whole.copy()
-    for i in np.flatnonzero(~whole):
-        found[i] = _areas(shapely.intersection(polygons[i], region))
-        counts[i] = found[i].area >= _INSIDE * polygons[i].area
-    index = np.flatnonzero(shapely.area(found) > 0)
-    return Inside(index, found[index], counts[index], whole[index])
+    def __init__(self, cells: NDArray[np.object_]) -> None:
+        """Keep the cells.
+
+        Args:
+            cells: Disjoint polygons (k,) in a plane.
+        """
+        self._cells = cells
+        self._tree = shapely.STRtree(cells)
+
+    @property
+    def area_m2(self) -> float:
+        """Area of it all."""
+        return float(shapely.area(self._cells).sum())
+
+    def objects(self, polygons: NDArray[np.object_]) -> Inside:
+        """Cut objects along it.
+
+        Args:
+            polygons: Valid polygons or multipolygons (m,) in the plane.
+        """
+        object_of, cell, common = self._common(polygons)
+        area, whole_area = np.bincount(object_of, shapely.area(common), len(polygons)), shapely.area(polygons)
+        whole = area >= _ALL * whole_area
+        found = polygons.copy()
+        for i in np.flatnonzero((area > 0) & ~whole):
+            found[i] = _areas(shapely.intersection(polygons[i], self._around(object_of, cell, int(i))))
+        index = np.flatnonzero(area > 0)
+        return Inside(index, found[index], (area >= _INSIDE * whole_area)[index], whole[index])
+
+    def lines(self, lines: NDArray[np.object_]) -> NDArray[np.object_]:
+        """What of LineStrings or MultiLineStrings (m,) lies inside, as LineStrings (n,) with a length."""
+        line_of, cell, common = self._common(lines)
+        length = np.bincount(line_of, shapely.length(common), len(lines))
+        whole = length >= _ALL * shapely.length(lines)
+        found = list(lines[whole])
+        for i in np.flatnonzero((length > 0) & ~whole):
+            found += list(shapely.get_parts(shapely.intersection(lines[i], self._around(line_of, cell, int(i)))))
+        kept = np.empty(len(found), object)
+        kept[:] = found
+        parts: NDArray[np.object_] = shapely.get_parts(kept)
+        return parts[(shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING) & (shapely.length(parts) > 0)]
+
+    def _common(
+        self, shapes: NDArray[np.object_]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.object_]]:
+        """Which shapes meet which cells, in order of the shapes, and what each pair has in common."""
+        shape_of, cell = self._tree.query(shapes, predicate="intersects")
+        order = np.lexsort((cell, shape_of))
+        shape_of, cell = shape_of[order], cell[order]
+        return shape_of, cell, shapely.intersection(shapes[shape_of], self._cells[cell])
+
+    def _around(self, shape_of: NDArray[np.int64], cell: NDArray[np.int64], shape: int) -> shapely.Geometry:
+        """The cells that a shape meets, as one: cut along these, it has no other ends than those of the extent."""
+        first, last = np.searchsorted(shape_of, (shape, shape + 1))
+        return shapely.union_all(self._cells[cell[first:last]])
 
 
 def _areas(geometry: shapely.Geometry) -> shapely.Geometry:
     """What a geometry has of polygons; where it only touches, an intersection leaves points and lines."""
     parts = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"]
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
-
-
-def lines_inside(lines: NDArray[np.object_], region: shapely.Geometry) -> NDArray[np.object_]:
-    """What of lines lies inside a region, as LineStrings (n,) with a length.
-
-    Args:
-        lines: LineStrings or MultiLineStrings (m,) in a plane.
-        region: A polygon or several.
-    """
-    shapely.prepare(region)
-    whole = np.asarray(shapely.covers(region, lines), np.bool_)
-    cut = shapely.get_parts(shapely.get_parts(shapely.intersection(lines[~whole], region)))
-    parts = np.concatenate((shapely.get_parts(lines[whole]), cut))
-    kept: NDArray[np.object_] = parts[
-        (shapely.get_type_id(parts) == shapely.GeometryType.LINESTRING) & (shapely.length(parts) > 0)
-    ]
-    return kept

@@ -21,7 +21,7 @@ _ROUNDING = 1e-10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Predicted and true objects that overlap.
+    """Predicted and true objects that overlap as much as asked for.
 
     Attributes:
         predicted: int64 (n,); index of the predicted one, in increasing order.
@@ -34,17 +34,23 @@ class Pairs:
     iou: NDArray[np.float64]
 
 
-def overlapping(predicted: NDArray[np.object_], true: NDArray[np.object_]) -> Pairs:
-    """All pairs with a common area.
+def overlapping(predicted: NDArray[np.object_], true: NDArray[np.object_], least_iou: float) -> Pairs:
+    """All pairs whose IoU reaches a bound.
 
     Args:
         predicted: Valid polygons or multipolygons (n,) in a plane.
         true: Likewise (m,).
+        least_iou: The bound, more than 0.
     """
-    one, other = shapely.STRtree(true).query(predicted, predicate="intersects")
+    one, other = shapely.STRtree(true).query(predicted)
+    area, true_area = shapely.area(predicted)[one], shapely.area(true)[other]
+    # IoU is at most the smaller area over the larger: what cannot reach the bound is not cut, and that is most.
+    near = np.minimum(area, true_area) >= least_iou * (1 - 1e-9) * np.maximum(area, true_area)
+    one, other, area, true_area = one[near], other[near], area[near], true_area[near]
     common = shapely.area(shapely.intersection(predicted[one], true[other]))
-    one, other, common = one[common > 0], other[common > 0], common[common > 0]
-    iou = common / (shapely.area(predicted[one]) + shapely.area(true[other]) - common)
+    iou = common / (area + true_area - common)
+    kept = iou >= least_iou * (1 - 1e-9)
+    one, other, iou = one[kept], other[kept], iou[kept]
     order = np.lexsort((other, one))
     return Pairs(one[order].astype(np.int64), other[order].astype(np.int64), iou[order])
 
@@ -93,7 +99,7 @@ def match(
         predicted: Predicted objects (n,).
         true: True objects (m,).
         confidence: float64 (n,).
-        pairs: Which overlap.
+        pairs: Those whose IoU reaches the bound, and others.
         bound: Least IoU.
     """
     true_of = np.full(len(predicted), -1, np.int64)
@@ -155,7 +161,7 @@ def detection_figures(
     Returns:
         The figures by name, None where undefined, and the matching at 0.5.
     """
-    pairs = overlapping(predicted.polygons, true.polygons)
+    pairs = overlapping(predicted.polygons, true.polygons, min(bounds))
     matchings = [match(predicted, true, confidence, pairs, bound) for bound in bounds]
     first = matchings[0]
     expected = int(np.count_nonzero(true.counts))

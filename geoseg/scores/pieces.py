@@ -45,9 +45,12 @@ class Pieces:
         polygons[:] = found
         return polygons
 
-    def region(self) -> shapely.Geometry:
-        """All that is true, as one polygon or several."""
-        return shapely.union_all([*self._whole, *self._cut])
+    def pieces(self) -> NDArray[np.object_]:
+        """The polygons (n,) as they were seen, cut along the borders of windows."""
+        found = [*self._whole, *self._cut]
+        polygons = np.empty(len(found), object)
+        polygons[:] = found
+        return polygons
 
 
 def _together(cut: list[shapely.Geometry], window: NDArray[np.int64]) -> list[shapely.Geometry]:

@@ -4,6 +4,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+_MOST_BY_HAND = 10_000
+"""Pairs of a vertex and a side that are looked at one by one."""
+
 
 def polis_m(one: NDArray[np.object_], other: NDArray[np.object_]) -> NDArray[np.float64]:
     """PoLiS distance (n,) of pairs of polygons, in the unit of the plane.
@@ -21,13 +24,28 @@ def polis_m(one: NDArray[np.object_], other: NDArray[np.object_]) -> NDArray[np.
 
 def _mean_distance(one: NDArray[np.object_], other: NDArray[np.object_]) -> NDArray[np.float64]:
     xy, index = _vertices(one)
-    if len(xy) == 0:
-        return np.zeros(len(one))
+    places, counts = shapely.points(xy), np.bincount(index, minlength=len(one))
+    starts = np.cumsum(counts) - counts
     boundaries = shapely.boundary(other)
-    shapely.prepare(boundaries)
-    away = shapely.distance(shapely.points(xy), boundaries[index])
-    sums = np.bincount(index, away, len(one))
-    return np.asarray(sums / np.bincount(index, minlength=len(one)))
+    # Each vertex against each side takes long where both are many; a tree of the sides finds the nearest.
+    large = counts * shapely.get_num_coordinates(other) > _MOST_BY_HAND
+    small = ~large[index]
+    away = np.zeros(len(xy))
+    away[small] = shapely.distance(places[small], boundaries[index[small]])
+    for i in np.flatnonzero(large):
+        mine = slice(starts[i], starts[i] + counts[i])
+        _, away[mine] = shapely.STRtree(_sides(other[i])).query_nearest(
+            places[mine], return_distance=True, all_matches=False
+        )
+    return np.asarray(np.bincount(index, away, len(one)) / counts)
+
+
+def _sides(polygon: shapely.Geometry) -> NDArray[np.object_]:
+    """The sides of all rings of a polygon or multipolygon, as lines (n,)."""
+    xy, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(polygon)), return_index=True)
+    along = ring[1:] == ring[:-1]
+    sides: NDArray[np.object_] = shapely.linestrings(np.stack((xy[:-1][along], xy[1:][along]), axis=1))
+    return sides
 
 
 def _vertices(polygons: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -134,7 +134,7 @@ def test_figures_computed_by_hand() -> None:
 def test_the_surer_takes_what_two_claim() -> None:
     true = boxes([(0, 0, 10, 10)])
     found = boxes([(0, 0, 10, 10), (1, 0, 10, 10)])
-    pairs = overlapping(found, true)
+    pairs = overlapping(found, true, 0.5)
     assert match(all_count(found), all_count(true), np.array([0.5, 0.6]), pairs, 0.5).true_of.tolist() == [-1, 0]
     assert match(all_count(found), all_count(true), np.array([0.6, 0.5]), pairs, 0.5).true_of.tolist() == [0, -1]
 

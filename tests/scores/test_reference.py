@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from geoseg.errors import GeosegError
 from geoseg.grid import Grid, Window
 from geoseg.labels import LabelSet
-from geoseg.scores.extent import lines_inside, objects_inside
+from geoseg.scores.extent import Extent
 from geoseg.scores.pieces import Pieces
 from geoseg.scores.plane import Plane
 from geoseg.scores.reference import Labels, Reference, read_reference
@@ -235,19 +235,21 @@ def test_pieces_are_the_polygons_of_the_whole_whatever_the_windows(
     whole = rasterio.features.shapes(mask_hw.astype(np.uint8), mask=mask_hw, connectivity=4)
     expected = shapely.normalize([shapely.geometry.shape(shape) for shape, _ in whole])
     assert {shapely.to_wkt(one) for one in found} == {shapely.to_wkt(one) for one in expected}
-    assert pieces.region().area == np.count_nonzero(mask_hw)
+    assert shapely.area(pieces.pieces()).sum() == np.count_nonzero(mask_hw)
 
 
 def test_what_is_half_outside_does_not_count() -> None:
     shapes = np.array([shapely.box(0, 0, 4, 4), shapely.box(7, 0, 12, 4), shapely.box(9, 0, 14, 4)], object)
     shapes = np.append(shapes, shapely.box(20, 0, 24, 4))
-    found = objects_inside(shapes, shapely.box(0, 0, 10, 10))
+    extent = Extent(np.array([shapely.box(x, y, x + 5, y + 5) for x in (0, 5) for y in (0, 5)], object))
+    assert extent.area_m2 == 100
+    found = extent.objects(shapes)
     assert found.index.tolist() == [0, 1, 2]
     assert found.counts.tolist() == [True, True, False]
     assert found.whole.tolist() == [True, False, False]
     assert shapely.area(found.polygons).tolist() == [16, 12, 4]
     lines = np.array([shapely.LineString([(-5, 5), (15, 5)]), shapely.LineString([(1, 1), (2, 1)])], object)
-    assert sorted(shapely.length(lines_inside(lines, shapely.box(0, 0, 10, 10)))) == [1, 10]
+    assert sorted(shapely.length(extent.lines(lines))) == [1, 10]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ def test_polis_is_its_definition_and_symmetric(
     assert polis_m(array(moved), array(moved)) == pytest.approx([0])
 
 
+def test_polis_of_long_outlines_is_its_definition() -> None:
+    one = shapely.Point(0, 0).buffer(10, quad_segs=40)
+    other = shapely.Point(3, 0).buffer(9, quad_segs=60) - shapely.box(1, 1, 4, 3)
+    assert polis_m(array(one, COURT), array(other, COURT))[0] == pytest.approx(polis_one_by_one(one, other))
+
+
 def test_a_square_within_a_square_has_its_polis_by_hand() -> None:
     outer, inner = shapely.box(0, 0, 10, 10), shapely.box(2, 2, 8, 8)
     # From the outer corners sqrt(8), from the inner ones 2 m to the nearest side; half of each.
