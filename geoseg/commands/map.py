@@ -211,7 +211,8 @@ def map_command(
     or a text file that lists them; several go on one grid.
 
     The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
-    --simplify, --threshold, --classes, --network or --format it keeps the mosaic and does only what follows from them.
+    --simplify, --threshold, --classes, --network or --format it keeps the mosaic and does only what follows from
+    them.
     """
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.

@@ -22,8 +22,8 @@ class Nodes:
         xy: float64 (n, 2); where the node lies on the grid, in pixel coordinates (the middle of the first is 0.5).
         degree: int64 (n,); how many lines begin or end there.
         of_pixel_hw: int32 (row, column); 1 + the node that a pixel belongs to, 0 of none.
-        link: int64 (m,), sorted; 8 x index of a pixel + direction of each line that has no pixel of its own, but leads
-            right to another node. Of several between two nodes it is one.
+        link: int64 (m,), sorted; 8 x index of a pixel + direction of each line that has no pixel of its own, but
+            leads right to another node. Of several between two nodes it is one.
     """
 
     place: NDArray[np.int64]
@@ -38,10 +38,10 @@ def find_nodes(on_hw: NDArray[np.uint8], square_px: NDArray[np.int32], window: W
 
     Where two roads cross, a skeleton has two junctions or more near one another, since thinning does not know the
     crossing's middle. To each belongs the largest disc within the mask that holds it, with its middle on the
-    skeleton. Discs that meet are one node: those that meet no larger one lead, and others join the largest of them. To
-    the node belong the pixels of the skeleton in its discs, so that lines begin where the road has its own width. It
-    lies where these lines lead to, if they agree, else in the middle of its junctions. A dead end is a node of one
-    pixel.
+    skeleton. Discs that meet are one node: those that meet no larger one lead, and others join the largest of them.
+    To the node belong the pixels of the skeleton in its discs, so that lines begin where the road has its own
+    width. It lies where these lines lead to, if they agree, else in the middle of its junctions. A dead end is a
+    node of one pixel.
 
     Args:
         on_hw: Skeleton, uint8 (row, column), with an empty rim.
@@ -66,8 +66,8 @@ def find_nodes(on_hw: NDArray[np.uint8], square_px: NDArray[np.int32], window: W
     at, width_px = disc[leaders], rules.half_width_px
     met_xy, is_met = meeting(on, of_pixel, step, at, middle_xy, width_px, window)
     same = unite(on, of_pixel, step, met_xy, is_met, 3 * rules.merge_px)
-    middle_xy = np.column_stack([np.bincount(same, axis, len(at)) for axis in middle_xy.T])
-    middle_xy /= np.maximum(np.bincount(same, minlength=len(at)), 1)[:, None]
+    together = np.column_stack([np.bincount(same, axis, len(at)) for axis in middle_xy.T])
+    middle_xy = together / np.maximum(np.bincount(same, minlength=len(at)), 1)[:, None]
     kept = same == np.arange(len(at))
     _close_loops(on, of_pixel, step, LOOP_PX)
     met_xy, _ = meeting(on, of_pixel, step, at, middle_xy, width_px, window)
@@ -88,8 +88,10 @@ def find_nodes(on_hw: NDArray[np.uint8], square_px: NDArray[np.int32], window: W
 
 
 def _merge(disc: NDArray[np.int64], square: NDArray[np.int32], width: int) -> NDArray[np.int64]:
-    """The disc, by its number, that each disc (n,) joins, by their middles and squared radii (n,): the largest of all
-    that it meets of those that meet no larger one. Where there is none it stays alone."""
+    """The disc, by its number, that each disc (n,) joins, by their middles and squared radii (n,).
+
+    It is the largest of all that it meets of those that meet no larger one. Where there is none it stays alone.
+    """
     count = len(disc)
     leader = np.arange(count)
     if count < 2:
@@ -117,7 +119,7 @@ def _merge(disc: NDArray[np.int64], square: NDArray[np.int32], width: int) -> ND
 def _leaving(
     on: NDArray[np.uint8], of_pixel: NDArray[np.int32], step: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The node (n,) of each line's end, and the links (m,) that are lines by themselves, in one direction of each."""
+    """The node (n,) of each line's end, and the links (m,) that are lines by themselves, one way of each."""
     own, direct = _count_leaving(on, of_pixel, step)
     ends = own[:, 0]
     if not len(direct):
@@ -221,7 +223,7 @@ def _close_loops(on: NDArray[np.uint8], of_pixel: NDArray[np.int32], step: NDArr
 def _count_leaving(
     on: NDArray[np.uint8], of_pixel: NDArray[np.int32], step: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nodes (n, 1) from 0 of links that leave to a pixel of no node; and place, direction, node, node (n, 4) of others."""
+    """Nodes (n, 1) of links that leave to a pixel of no node; and place, direction, node, node (n, 4) of others."""
     own, direct = np.empty((16, 1), np.int64), np.empty((16, 4), np.int64)
     owns = directs = 0
     for place in np.flatnonzero(on):

@@ -98,8 +98,9 @@ def unite(
 ) -> NDArray[np.int64]:
     """The node that each node becomes: of two that are one, the first; of all others they themselves.
 
-    Two junctions at an acute angle, with a way between them that no road takes, lead to the same place. Each chooses
-    the nearest of those at the ends of its ways; where two choose each other, the way becomes part of the node.
+    Two junctions at an acute angle, with a way between them that no road takes, lead to the same place. Each
+    chooses the nearest of those at the ends of its ways; where two choose each other, the way becomes part of the
+    node.
 
     Args:
         on: Skeleton, flat, uint8 (n,), with an empty rim.
@@ -144,7 +145,8 @@ def _ways(
             here: Place = place + step[direction]
             if not is_linked(on, place, direction, step) or of_pixel[here] == of_pixel[place]:
                 continue
-            first, before, seen = here, place, 0
+            before: Place = place
+            first, seen = here, 0
             while seen < most and here >= 0 and of_pixel[here] == 0:
                 following = follow(on, before, here, step)
                 before, here = here, following
@@ -176,7 +178,7 @@ def _give(
 def _arms(
     on: NDArray[np.uint8], of_pixel: NDArray[np.int32], step: NDArray[np.int64], look: tuple[int, int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """The node (n,) of each line that leaves one and is long enough, two points (n, 4) of it, and whether it bends."""
+    """The node (n,) of each line that leaves one and is long enough, two of its points (n, 4), whether it bends."""
     skip, least, most = look
     width = step[2]
     nodes, arms, bent = np.empty(16, np.int64), np.empty(64, np.int64), np.empty(16, np.bool_)

@@ -178,6 +178,25 @@ def _is_inside(place: Place, width: int, box: NDArray[np.int64]) -> bool:
 
 
 @compiled
+def _begin(
+    on: NDArray[np.uint8],
+    of_pixel: NDArray[np.int32],
+    place: int,
+    step: NDArray[np.int64],
+    box: NDArray[np.int64],
+    closed: bool,
+) -> int:
+    """The pixel beside one of a line at which a piece begins, a node's or one beyond the border; -1 if none is."""
+    for direction in range(8):
+        other = place + step[direction]
+        if not is_linked(on, place, direction, step):
+            continue
+        if closed or of_pixel[other] != 0 or not _is_inside(other, step[2], box):
+            return int(other)
+    return -1
+
+
+@compiled
 def _trace(
     on: NDArray[np.uint8],
     of_pixel: NDArray[np.int32],
@@ -196,14 +215,7 @@ def _trace(
                 place = row * width + col
                 if not on[place] or of_pixel[place] != 0 or seen[place]:
                     continue
-                before: Place = -1
-                for direction in range(8):
-                    other = place + step[direction]
-                    if not is_linked(on, place, direction, step):
-                        continue
-                    if closed or of_pixel[other] != 0 or not _is_inside(other, width, box):
-                        before = other
-                        break
+                before: Place = _begin(on, of_pixel, place, step, box, closed)
                 if before < 0:
                     continue
                 places = with_room(places, used + 1)

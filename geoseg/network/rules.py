@@ -24,7 +24,7 @@ LOOK_PX = 12
 """Of the way to a dead end, so much tells its direction."""
 
 ARM_PX = (4, 8, 20)
-"""Of a road that leaves a junction, from where, from how many pixels at least, and up to where its direction is taken."""
+"""Of a road that leaves a junction: how many pixels tell no direction, how many more there must be, and at most."""
 
 LOOP_PX = 6
 """A way back to its own junction of so few pixels is part of the junction."""
@@ -100,8 +100,8 @@ class Rules:
         Spurs, round by round; the way to the grid's edge; a gap's two ends with all that each could be joined to
         besides. Then junctions: whether a pixel is of a node follows from its disc, the one that this joins, those
         that could lead instead, and the junctions that these belong to. A node is as wide as two discs that join a
-        third. Where its arms meet follows from where they end; whether it is one with another, from the nearest ones
-        of both; and where the arms of both meet, from their ends again.
+        third. Where its arms meet follows from where they end; whether it is one with another, from the nearest
+        ones of both; and where the arms of both meet, from their ends again.
         """
         width = self.half_width_px + 1
         spurs = SPUR_ROUNDS * (math.ceil(self.most_spur_px) + 3) + 1
