@@ -93,7 +93,7 @@ def fork(angle: float) -> list[XY]:
 
 def wave(turned: bool) -> XY:
     along = np.linspace(40, 380, 200)
-    across = 210 + 60 * np.sin(along / 45)
+    across = 205 + 35 * np.sin(along / 70 + 1) if turned else 210 + 60 * np.sin(along / 45)
     points = np.column_stack((across, along) if turned else (along, across))
     return [(float(x), float(y)) for x, y in points]
 
