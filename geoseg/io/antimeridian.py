@@ -39,8 +39,8 @@ def cut(polygons: NDArray[np.object_], crs: str) -> NDArray[np.object_]:
         crs: Authority code or WKT.
 
     Returns:
-        Polygons and MultiPolygons (n,), valid, with exteriors counter-clockwise, rounded to seven decimals; likewise
-        lines and MultiLineStrings, and points.
+        Polygons and MultiPolygons (n,), valid, with exteriors counter-clockwise, rounded to seven decimals;
+        likewise lines and MultiLineStrings, and points.
     """
     to_lonlat = Transformer.from_crs(parse_crs(crs), _WGS84, always_xy=True)
     lonlat = shapely.transform(polygons, to_lonlat.transform, interleaved=False)

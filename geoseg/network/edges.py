@@ -14,9 +14,9 @@ class Edge:
     """A line from node to node.
 
     Attributes:
-        id: 1 + 4 x (row x grid width + column) of its first pixel in raster order that is of no node. Of a line that
-            leads right from node to node, of the first of its two, and besides 0 to 3 for where the other lies: east,
-            south-east, south, south-west. Two such lines may share a pixel.
+        id: 1 + 4 x (row x grid width + column) of its first pixel in raster order that is of no node. Of a line
+            that leads right from node to node, of the first of its two, and besides 0 to 3 for where the other
+            lies: east, south-east, south, south-west. Two such lines may share a pixel.
         place: int64 (n,); its pixels, as row x grid width + column.
         square: int32 (n,); their squared distance to the mask's edge.
         node: The nodes at its beginning and its end.

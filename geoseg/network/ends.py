@@ -1,4 +1,4 @@
-"""Dead ends of a skeleton: spurs are taken away, ends at the grid's edge reach it, those that face each other meet."""
+"""Dead ends of a skeleton: spurs go, ends at the grid's edge reach it, those that face each other meet."""
 
 import math
 from collections.abc import Callable
@@ -155,43 +155,45 @@ def _prune(
     most: float,
 ) -> None:
     """One round of `prune`."""
-    pixels = np.flatnonzero(on)
     gone = np.empty(64, np.int64)
     going = 0
     way = np.empty(int(most) + 8, np.int64)
-    for end in pixels:
+    for end in np.flatnonzero(on):
         if degree(on, end, step) != 1:
             continue
-        before: Place = -1
-        here: Place = end
-        length, count = 0.0, 0
-        while True:
-            way[count] = here
-            count += 1
-            following = follow(on, before, here, step)
-            if following < 0:
-                break
-            jump = abs(following - here)
-            length += 1.0 if jump == 1 or jump == step[2] else 1.4142135623730951
-            before, here = here, following
-            if length > most or degree(on, here, step) != 2:
-                break
-        links = degree(on, here, step)
-        if length > most or links == 2:
+        count, length = _way_to_junction(on, end, step, most, way)
+        last = way[count - 1]
+        links = degree(on, last, step)
+        if links == 2:
             continue
-        if links == 1:
-            way[count] = here
-            count += 1
-            wide = max(square[end], square[here])
-        else:
-            wide = square[here]
+        # A junction stays, the other end of a line without one goes.
+        own = count if links == 1 else count - 1
+        wide = max(square[end], square[last]) if links == 1 else square[last]
         if length <= ratio * np.sqrt(wide) + more:
-            gone = with_room(gone, going + count)
-            for k in range(count):
-                gone[going] = way[k]
-                going += 1
+            gone = with_room(gone, going + own)
+            gone[going : going + own] = way[:own]
+            going += own
     for k in range(going):
         on[gone[k]] = 0
+
+
+@compiled
+def _way_to_junction(
+    on: NDArray[np.uint8], end: Place, step: NDArray[np.int64], most: float, way: NDArray[np.int64]
+) -> tuple[int, float]:
+    """Pixels from a dead end to where its line ends, or to beyond the most, how many and how long the way is."""
+    before: Place = -1
+    here: Place = end
+    length, count = 0.0, 1
+    way[0] = end
+    while length <= most and (count == 1 or degree(on, here, step) == 2):
+        following = follow(on, before, here, step)
+        jump = abs(following - here)
+        length += 1.0 if jump == 1 or jump == step[2] else 1.4142135623730951
+        before, here = here, following
+        way[count] = here
+        count += 1
+    return count, length
 
 
 @compiled

@@ -23,8 +23,8 @@ _TOLERANCE_PX = 0.2
 """How far the written line may leave the smoothed one."""
 
 _EDGE_PX = 0.5
-"""Between the middle of a mask's last pixel and the first beyond lies its edge; a centre-line that is a pixel's middle
-or the side between two, as the width is odd or even, makes it half as much on either side."""
+"""Twice the distance from a centre-line's pixel to the first beyond the mask is a pixel more than the width where
+that is odd, and the width where it is even."""
 
 
 def smooth(edge: Edge, grid_width: int) -> NDArray[np.float64]:
@@ -183,8 +183,8 @@ def _lonlat(xy: NDArray[np.float64], crs: str) -> tuple[Geod, NDArray[np.float64
     lon, lat = to_lonlat.transform(xy[:, 0], xy[:, 1])
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         raise SceneError(
-            f"a line of the network has no place on earth in {projected.name}: the raster reaches beyond the CRS, or "
-            "its CRS or geotransform is wrong; check them with `geoseg inspect`"
+            f"a line of the network has no place on earth in {projected.name}: the raster reaches beyond the CRS, "
+            "or its CRS or geotransform is wrong; check them with `geoseg inspect`"
         )
     # Some geographic CRSs count in grads, a geodesic in degrees.
     degrees = math.degrees(geodetic.axis_info[0].unit_conversion_factor)

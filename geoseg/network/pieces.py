@@ -120,7 +120,7 @@ def pieces_of(
     prune(on_hw, square_px, rules)
     extend(on_hw, square_px, around, grid.height, grid.width, is_data)
     bridge(on_hw, square_px, around, rules, is_data)
-    nodes = find_nodes(on_hw, square_px, around)
+    nodes = find_nodes(on_hw, square_px, around, rules)
     return _cut(on_hw, square_px, nodes, window, around, grid.width)
 
 
@@ -136,7 +136,10 @@ def _cut(
     top, left = window.row - around.row + 1, window.col - around.col + 1
     box = np.array([top, left, top + window.height, left + window.width])
     of_pixel = nodes.of_pixel_hw.reshape(-1)
-    local, size = _trace(on_hw.reshape(-1), of_pixel, nodes.is_link, steps(width), box)
+    place, direction = np.divmod(nodes.link, 8)
+    direct = np.column_stack((place, place + steps(width)[direction]))[_within(place, width, box)]
+    local, size = _trace(on_hw.reshape(-1), of_pixel, steps(width), box)
+    local, size = np.concatenate((direct.reshape(-1), local)), np.concatenate((np.full(len(direct), 2), size))
     stop = np.cumsum(size)
     ends = np.column_stack((local[stop - size], local[stop - 1]))
     number = of_pixel[ends].astype(np.int64) - 1
@@ -144,11 +147,8 @@ def _cut(
     has_node = number >= 0
     node, node_xy = np.zeros(number.shape, np.int64), np.zeros((*number.shape, 2))
     node[has_node], node_xy[has_node] = ids[number[has_node]], nodes.xy[number[has_node]]
-    row, col = np.divmod(ends[:, 0], width)
-    is_inside = (row >= box[0]) & (row < box[2]) & (col >= box[1]) & (col < box[3])
-    node[is_inside & ~has_node[:, 0] & (ends[:, 0] == ends[:, 1])] = -1
-    row, col = np.divmod(nodes.place, width)
-    here = (row >= box[0]) & (row < box[2]) & (col >= box[1]) & (col < box[3])
+    node[_within(ends[:, 0], width, box) & ~has_node[:, 0] & (ends[:, 0] == ends[:, 1])] = -1
+    here = _within(nodes.place, width, box)
     return Pieces(
         place=_places(local, width, around, grid_width),
         square=square_px.reshape(-1)[local],
@@ -161,16 +161,45 @@ def _cut(
     )
 
 
+def _within(local: NDArray[np.int64], width: int, box: NDArray[np.int64]) -> NDArray[np.bool_]:
+    row, col = np.divmod(local, width)
+    return np.asarray((row >= box[0]) & (row < box[2]) & (col >= box[1]) & (col < box[3]))
+
+
 def _places(local: NDArray[np.int64], width: int, around: Window, grid_width: int) -> NDArray[np.int64]:
     row, col = np.divmod(local, width)
     return (row + around.row - 1) * grid_width + col + around.col - 1
 
 
 @compiled
+def _is_inside(place: Place, width: int, box: NDArray[np.int64]) -> bool:
+    row, col = place // width, place % width
+    return box[0] <= row < box[2] and box[1] <= col < box[3]
+
+
+@compiled
+def _begin(
+    on: NDArray[np.uint8],
+    of_pixel: NDArray[np.int32],
+    place: int,
+    step: NDArray[np.int64],
+    box: NDArray[np.int64],
+    closed: bool,
+) -> int:
+    """The pixel beside one of a line at which a piece begins, a node's or one beyond the border; -1 if none is."""
+    for direction in range(8):
+        other = place + step[direction]
+        if not is_linked(on, place, direction, step):
+            continue
+        if closed or of_pixel[other] != 0 or not _is_inside(other, step[2], box):
+            return int(other)
+    return -1
+
+
+@compiled
 def _trace(
     on: NDArray[np.uint8],
     of_pixel: NDArray[np.int32],
-    is_link: NDArray[np.bool_],
     step: NDArray[np.int64],
     box: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -184,30 +213,9 @@ def _trace(
         for row in range(box[0], box[2]):
             for col in range(box[1], box[3]):
                 place = row * width + col
-                if not on[place]:
+                if not on[place] or of_pixel[place] != 0 or seen[place]:
                     continue
-                if of_pixel[place] != 0:
-                    for direction in range(8):
-                        if closed or not is_link[8 * place + direction]:
-                            continue
-                        places, sizes = with_room(places, used + 2), with_room(sizes, count + 1)
-                        places[used], places[used + 1] = place, place + step[direction]
-                        used += 2
-                        sizes[count] = 2
-                        count += 1
-                    continue
-                if seen[place]:
-                    continue
-                before: Place = -1
-                for direction in range(8):
-                    other = place + step[direction]
-                    if not is_linked(on, place, direction, step):
-                        continue
-                    r, c = other // width, other % width
-                    is_inside = box[0] <= r < box[2] and box[1] <= c < box[3]
-                    if closed or of_pixel[other] != 0 or not is_inside:
-                        before = other
-                        break
+                before: Place = _begin(on, of_pixel, place, step, box, closed)
                 if before < 0:
                     continue
                 places = with_room(places, used + 1)
@@ -223,9 +231,7 @@ def _trace(
                     seen[here] = True
                     following = follow(on, before, here, step)
                     before, here = here, following
-                    r, c = here // width, here % width
-                    is_inside = box[0] <= r < box[2] and box[1] <= c < box[3]
-                    if of_pixel[here] != 0 or not is_inside or here == place:
+                    if of_pixel[here] != 0 or not _is_inside(here, width, box) or here == place:
                         places[used] = here
                         used += 1
                         break

@@ -17,17 +17,16 @@ _GAP_PX = (2, 40)
 SPUR_RATIO = 1.5
 """A dead end is the mask's own raggedness up to so many times the distance from its junction to the mask's edge."""
 
-MERGE_RATIO = 0.95
-"""Junctions whose distance is up to so many times the sum of theirs to the mask's edge are one junction."""
-
 SPUR_ROUNDS = 2
-MERGE_ROUNDS = 2
-"""How often spurs are taken away, and junctions merged: each round sees what the one before left."""
+"""How often spurs are taken away: each round sees what the one before left."""
 
 LOOK_PX = 12
 """Of the way to a dead end, so much tells its direction."""
 
-LOOP_PX = 3
+ARM_PX = (4, 8, 20)
+"""Of a road that leaves a junction: how many pixels tell no direction, how many more there must be, and at most."""
+
+LOOP_PX = 6
 """A way back to its own junction of so few pixels is part of the junction."""
 
 
@@ -69,6 +68,11 @@ class Rules:
         return 3 * math.ceil(math.sqrt(self.hole_px))
 
     @property
+    def merge_px(self) -> int:
+        """Discs around junctions are no larger: squares do not swallow the roads that lead to them."""
+        return (self.half_width_px + 1) // 2
+
+    @property
     def thinning_rounds(self) -> int:
         """Enough for what is as wide as a road may be: a round takes a pixel from either side, or two of three."""
         return math.ceil(1.5 * self.half_width_px) + 1
@@ -94,14 +98,20 @@ class Rules:
         """What a pixel is in the graph depends on the skeleton up to here, along rows and columns.
 
         Spurs, round by round; the way to the grid's edge; a gap's two ends with all that each could be joined to
-        besides; and junctions, which merge with others that may merge with others.
+        besides. Then junctions: whether a pixel is of a node follows from its disc, the one that this joins, those
+        that could lead instead, and the junctions that these belong to. A node is as wide as two discs that join a
+        third. Where its arms meet follows from where they end; whether it is one with another, from the nearest
+        ones of both; and where the arms of both meet, from their ends again.
         """
         width = self.half_width_px + 1
-        spurs = SPUR_ROUNDS * (math.ceil(self.most_spur_px) + 3)
+        spurs = SPUR_ROUNDS * (math.ceil(self.most_spur_px) + 3) + 1
         edge = math.ceil(SPUR_RATIO * width) + 4 + LOOK_PX
         gaps = 2 * (self.gap_px + 2 * width) + LOOK_PX + 3
-        merged = (2 * MERGE_ROUNDS) * 2 * width + width + 2 + 2 * LOOP_PX
-        return spurs + edge + gaps + merged
+        is_node = 7 * self.merge_px + 2
+        node = 6 * self.merge_px
+        arms = ARM_PX[2] + 2
+        is_one = 2 * (3 * self.merge_px + node)
+        return spurs + edge + gaps + is_node + 3 * node + 2 * arms + is_one + 2 * LOOP_PX
 
 
 def _within(value: float, bounds: tuple[int, int]) -> int:

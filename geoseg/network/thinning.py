@@ -150,30 +150,34 @@ def _squared_distance(mask_hw: NDArray[np.bool_], most_px: int) -> NDArray[np.in
     """First down and up each column, then along each row as far as it can still be less (Saito, Toriwaki 1994)."""
     height, width = mask_hw.shape
     far = most_px + 1
-    down = np.zeros((height, width), np.int32)
-    for col in range(width):
-        run = far
-        for row in range(height):
-            run = min(run + 1, far) if mask_hw[row, col] else 0
-            down[row, col] = run
-        run = far
-        for row in range(height - 1, -1, -1):
-            run = min(run + 1, far) if mask_hw[row, col] else 0
-            down[row, col] = min(down[row, col], run)
+    column = np.zeros((height, width), np.int32)
+    run = np.full(width, far, np.int32)
+    for row in range(height):
+        for col in range(width):
+            run[col] = min(run[col] + 1, far) if mask_hw[row, col] else 0
+            column[row, col] = run[col]
+    run[:] = far
+    for row in range(height - 1, -1, -1):
+        for col in range(width):
+            run[col] = min(run[col] + 1, far) if mask_hw[row, col] else 0
+            column[row, col] = min(column[row, col], run[col])
     square = np.zeros((height, width), np.int32)
     for row in range(height):
         for col in range(width):
-            if not mask_hw[row, col]:
-                continue
-            best = down[row, col] * down[row, col]
-            for step in range(1, far):
-                if step * step >= best:
-                    break
-                if col >= step:
-                    side = down[row, col - step]
-                    best = min(best, side * side + step * step)
-                if col + step < width:
-                    side = down[row, col + step]
-                    best = min(best, side * side + step * step)
-            square[row, col] = min(best, far * far)
+            if mask_hw[row, col]:
+                square[row, col] = _nearest(column[row], col, far)
     return square
+
+
+@compiled
+def _nearest(column: NDArray[np.int32], col: int, far: int) -> int:
+    """The least squared distance, by the distances (n,) within the columns of a row."""
+    best = min(column[col], far) ** 2
+    step = 1
+    while step < far and step * step < best:
+        left = column[max(col - step, 0)] if col >= step else far
+        right = column[min(col + step, len(column) - 1)] if col + step < len(column) else far
+        side = min(left, right)
+        best = min(best, side * side + step * step)
+        step += 1
+    return min(best, far * far)
