@@ -11,7 +11,7 @@ SUMS = 9
 
 @compiled
 def turned(xy: NDArray[np.float64], way: int) -> NDArray[np.float64]:
-    """Points (n, 2) turned or mirrored about (0, 0): bit 0 of `way` negates x, bit 1 negates y, bit 2 swaps them."""
+    """Points (n, 2) turned or mirrored about (0, 0): bit 0 of `way` negates x, bit 1 y, bit 2 swaps them."""
     out = np.empty_like(xy)
     for i in range(len(xy)):
         x, y = xy[i, 0], xy[i, 1]
@@ -36,7 +36,7 @@ def turned_back(xy: NDArray[np.float64], way: int) -> NDArray[np.float64]:
 
 @compiled
 def usual_way(xy: NDArray[np.float64]) -> int:
-    """Which of the eight ways to turn and mirror points makes them the same as their own turned and mirrored copies.
+    """Which of eight ways to turn and mirror points makes them the same as copies of them turned and mirrored.
 
     Each way has a number that depends on where the points lie from their corner, and not on their order; the least
     wins. Points that are a mirror image of themselves have several; which of them is taken makes no difference to

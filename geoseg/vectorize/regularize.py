@@ -8,7 +8,16 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.vectorize.contours import area_moments, deviation, in_order, sampled, sums, turned, turned_back, usual_way
+from geoseg.vectorize.contours import (
+    area_moments,
+    deviation,
+    in_order,
+    sampled,
+    sums,
+    turned,
+    turned_back,
+    usual_way,
+)
 from geoseg.vectorize.corners import closed, corners, from_a_cut
 from geoseg.vectorize.orientation import directions_of, orientations, stride_of, wall_cost
 from geoseg.vectorize.rings import Rings
@@ -69,9 +78,9 @@ def regularize(
     """Straighten the walls of buildings, each by itself.
 
     Each outline is cut into pieces by dynamic programming (`walls.cut`): walls along and across one or two
-    orientations, lines of other directions, and arcs. Lines and circles are fitted to the pieces by reweighted least
-    squares; where they meet are the corners. Holes get the orientations of their exterior. What is too small for
-    walls becomes the rectangle of its area and second moments. Ellipses stay as they are.
+    orientations, lines of other directions, and arcs. Lines and circles are fitted to the pieces by reweighted
+    least squares; where they meet are the corners. Holes get the orientations of their exterior. What is too small
+    for walls becomes the rectangle of its area and second moments. Ellipses stay as they are.
 
     What comes of it is accepted when it is valid and within the bounds of the options; else the same is tried with
     smaller details; else the polygon stays as it was. Buildings moved by whole pixels give the same moved, and
@@ -79,13 +88,13 @@ def regularize(
 
     Args:
         polygons: Polygons (n,) in pixel coordinates, x = column and y = row, valid and none of them empty. Exact
-            outlines of pixels are best: their sides lie to both sides of the line that was rasterized. Simplified ones
-            will do.
+            outlines of pixels are best: their sides lie to both sides of the line that was rasterized. Simplified
+            ones will do.
         options: Bounds and sizes; None for the defaults.
 
     Returns:
-        Polygons (n,), valid, none of them empty, the very ones that were given where they stay; and the `Outcome` of
-        each, uint8 (n,).
+        Polygons (n,), valid, none of them empty, the very ones that were given where they stay; and the `Outcome`
+        of each, uint8 (n,).
     """
     options = options or Regularization()
     result, outcome = polygons.copy(), np.zeros(len(polygons), np.uint8)
@@ -171,7 +180,7 @@ def fit_polygon(
         jog_px: As of `Regularization`.
 
     Returns:
-        The rings likewise, a size of 0 where none was found; and whether it is round, when nothing is.
+        The rings likewise, (n, 2) and (r,); and whether it is round, when there are none.
     """
     way = usual_way(xy)
     own = turned(xy, way)
@@ -199,7 +208,7 @@ def fit_polygon(
 def _is_round(
     ring: NDArray[np.float64], points: NDArray[np.float64], kind: NDArray[np.int64], total: float, cost: float
 ) -> bool:
-    """Whether a ring (vertex, 2) is one arc, or an ellipse fits better, at the cost of a rectangle, than its pieces."""
+    """Whether a ring (vertex, 2) is one arc, or better an ellipse, at the cost of a rectangle, than its pieces."""
     if len(points) < _ROUND_POINTS:
         return False
     if len(kind) < 3 and (kind == ARC).any():
@@ -216,11 +225,11 @@ def _shape(
     angles: NDArray[np.float64],
     jog_px: float,
 ) -> NDArray[np.float64]:
-    """The ring (n, 2) of the pieces of one (vertex, 2), or the rectangle of its area where it is too small for it."""
+    """The ring (n, 2) of the pieces of one (vertex, 2), or the rectangle of its area where that is too small."""
     points, kind, begin = closed(points, kind, begin)
     if len(kind) >= 3:
         shape = corners(points, kind, begin, angles, jog_px)
-        if len(shape) > 0:
+        if len(shape) >= 3:
             return shape
     return _rectangle(xy, angles[0])
 
