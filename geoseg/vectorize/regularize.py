@@ -29,6 +29,7 @@ MOST_VERTICES = 2**16
 _FINER = 0.6  # of the detail, where the coarser shape is refused
 _STEP_PX = 1 / 1024  # of coordinates: the same building elsewhere gets the same corners
 _ROUND_POINTS = 50  # smaller circles are hardly told from squares
+_ROUNDER = 0.6  # of the error of a rectangle: networks round corners
 _ROUND_ERROR_PX2 = 0.4  # mean square; that of a rasterized circle is 0.06, with one in ten pixels turned over 0.25
 
 
@@ -126,10 +127,13 @@ def _shaped(
         if is_round:
             outcome[i] = Outcome.UNCHANGED_ROUND
             continue
-        shaped[i] = Rings(new_xy, new_size, np.array([count])).polygons()[0]
-        far_px[i] = max(deviation(own, size, new_xy, new_size), deviation(new_xy, new_size, own, size))
+        shape = _mended(Rings(new_xy, new_size, np.array([count])).polygons()[0], detail_px**2)
+        if shape is None:
+            outcome[i] = Outcome.UNCHANGED_INVALID
+            continue
+        shaped[i], mended = shape, Rings.of(np.array([shape], object))
+        far_px[i] = max(deviation(own, size, mended.xy, mended.size), deviation(mended.xy, mended.size, own, size))
     outcome[far_px > options.max_deviation_px] = Outcome.UNCHANGED_DEVIATION
-    outcome[~shapely.is_valid(shaped)] = Outcome.UNCHANGED_INVALID
     open_ = np.flatnonzero(outcome == Outcome.REGULARIZED)
     share = _common_share(polygons[open_], filled[open_], shaped[open_], far_px[open_], options.min_iou)
     outcome[open_[share < options.min_iou]] = Outcome.UNCHANGED_IOU
@@ -144,6 +148,17 @@ def _filled(polygons: NDArray[np.object_], min_hole_px2: float) -> NDArray[np.ob
         wide = shapely.area(shapely.polygons(holes)) >= min_hole_px2
         filled[i] = shapely.Polygon(exterior, [hole for hole, keep in zip(holes, wide, strict=True) if keep])
     return filled
+
+
+def _mended(shape: shapely.Polygon, loops_px2: float) -> shapely.Polygon | None:
+    """A shape without the small loops where walls cross near a corner; None where it is not one with its holes."""
+    if shapely.is_valid(shape):
+        return shape
+    parts = shapely.get_parts(shapely.make_valid(shape, method="structure"))
+    area = shapely.area(parts)
+    largest = parts[np.argmax(area)]
+    same_holes = shapely.get_num_interior_rings(largest) == shapely.get_num_interior_rings(shape)
+    return largest if same_holes and area.sum() - area.max() <= loops_px2 and area.max() > 0 else None
 
 
 def _common_share(
@@ -214,7 +229,7 @@ def _is_round(
     if len(kind) < 3 and (kind == ARC).any():
         return True
     error = ellipse_error(points, *area_moments(ring)[1:])
-    return error <= _ROUND_ERROR_PX2 * len(points) and error + 4 * cost < total
+    return error <= _ROUND_ERROR_PX2 * len(points) and error / _ROUNDER + 4 * cost < total
 
 
 def _shape(

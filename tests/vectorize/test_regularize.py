@@ -45,7 +45,7 @@ def footprint(kind: str, width: float, height: float, share: float) -> shapely.P
 
 
 def building(random: np.random.Generator, kind: str, size_px: float, flips: float) -> Building:
-    """A footprint at some angle and place, rasterized; with turned pixels on both sides of its outline, and bumps."""
+    """A footprint at some angle and place, rasterized; with turned pixels along its outline, and bumps."""
     width, height = size_px, size_px * random.uniform(0.65, 1)
     angle = random.uniform(0, 90)
     truth = affinity.rotate(footprint(kind, width, height, random.uniform(0.32, 0.4)), angle, origin=(0, 0))
