@@ -11,7 +11,7 @@ SUMS = 9
 
 @compiled
 def turned(xy: NDArray[np.float64], way: int) -> NDArray[np.float64]:
-    """Points (n, 2) turned or mirrored about (0, 0): bit 0 of `way` negates x, bit 1 negates y, bit 2 swaps them."""
+    """Points (n, 2) turned or mirrored about (0, 0): bit 0 of `way` negates x, bit 1 y, bit 2 swaps them."""
     out = np.empty_like(xy)
     for i in range(len(xy)):
         x, y = xy[i, 0], xy[i, 1]
@@ -36,7 +36,7 @@ def turned_back(xy: NDArray[np.float64], way: int) -> NDArray[np.float64]:
 
 @compiled
 def usual_way(xy: NDArray[np.float64]) -> int:
-    """Which of the eight ways to turn and mirror points makes them the same as their own turned and mirrored copies.
+    """Which of eight ways to turn and mirror points makes them the same as copies of them turned and mirrored.
 
     Each way has a number that depends on where the points lie from their corner, and not on their order; the least
     wins. Points that are a mirror image of themselves have several; which of them is taken makes no difference to
@@ -189,40 +189,50 @@ def deviation(
 ) -> float:
     """How far points on rings lie from the nearest point of other rings, at most: the Hausdorff distance one way.
 
+    It is taken at the vertices and at every half pixel between them.
+
     Args:
         xy: float64 (vertex, 2), ring by ring, not closed.
         size: int64 (r,); vertices of each.
         others: float64 (m, 2), likewise.
         others_size: int64 (ring,).
     """
-    farthest, begin = 0.0, 0
+    following = np.arange(1, len(others) + 1)
+    begin = 0
+    for ring in range(len(others_size)):
+        begin += others_size[ring]
+        following[begin - 1] = begin - others_size[ring]
+    farthest, nearest_edge, begin = 0.0, 0, 0
     for ring in range(len(size)):
-        points = sampled(xy[begin : begin + size[ring]], 0.5)
-        for i in range(-size[ring], len(points)):
-            x, y = (xy[begin - i - 1, 0], xy[begin - i - 1, 1]) if i < 0 else (points[i, 0], points[i, 1])
-            farthest = max(farthest, _to_rings(x, y, others, others_size, farthest))
+        for i in range(begin, begin + size[ring]):
+            j = i + 1 if i + 1 < begin + size[ring] else begin
+            dx, dy = xy[j, 0] - xy[i, 0], xy[j, 1] - xy[i, 1]
+            pieces = max(1, int(np.ceil(2 * np.sqrt(dx * dx + dy * dy))))
+            for piece in range(pieces):
+                x, y = xy[i, 0] + dx * piece / pieces, xy[i, 1] + dy * piece / pieces
+                # Only what is farther than the farthest counts, so any edge that is nearer will do; it is mostly
+                # one beside that of the point before.
+                least = np.inf
+                for step in range(len(others)):
+                    back = nearest_edge - (step + 1) // 2 if step % 2 else nearest_edge + step // 2
+                    edge = back % len(others)
+                    square = _to_edge(x, y, others[edge, 0], others[edge, 1], others, following[edge])
+                    if square < least:
+                        least, closest = square, edge
+                        if least <= farthest:
+                            break
+                nearest_edge = closest
+                farthest = max(farthest, least)
         begin += size[ring]
     return np.sqrt(farthest)
 
 
 @compiled
-def _to_rings(
-    x: float, y: float, xy: NDArray[np.float64], size: NDArray[np.int64], enough: float
-) -> float:
-    """The squared distance from a point to the nearest edge of rings, or less than `enough` where it is less."""
-    nearest, begin = np.inf, 0
-    for ring in range(len(size)):
-        before = begin + size[ring] - 1
-        for i in range(begin, begin + size[ring]):
-            x0, y0 = xy[before, 0], xy[before, 1]
-            dx, dy = xy[i, 0] - x0, xy[i, 1] - y0
-            square = dx * dx + dy * dy
-            along = ((x - x0) * dx + (y - y0) * dy) / square if square > 0 else 0.0
-            along = min(1.0, max(0.0, along))
-            off_x, off_y = x - x0 - along * dx, y - y0 - along * dy
-            nearest = min(nearest, off_x * off_x + off_y * off_y)
-            if nearest <= enough:
-                return nearest
-            before = i
-        begin += size[ring]
-    return nearest
+def _to_edge(x: float, y: float, x0: float, y0: float, xy: NDArray[np.float64], to: int) -> float:
+    """The squared distance from a point to the edge from another to one of some."""
+    dx, dy = xy[to, 0] - x0, xy[to, 1] - y0
+    square = dx * dx + dy * dy
+    along = ((x - x0) * dx + (y - y0) * dy) / square if square > 0 else 0.0
+    along = min(1.0, max(0.0, along))
+    off_x, off_y = x - x0 - along * dx, y - y0 - along * dy
+    return off_x * off_x + off_y * off_y

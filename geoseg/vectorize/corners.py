@@ -1,4 +1,6 @@
-"""Corners from the pieces of an outline: lines fitted to its points, and where they meet. Compiled loops."""
+"""Corners from the pieces of an outline: lines fitted to its points, and where they meet."""
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,12 @@ REACH_PX = 4.0
 SAGITTA_PX = 0.1
 """How far the chords of an arc are from it."""
 
+_SAME_PX = 1e-9
 
-def from_a_cut(points: NDArray[np.float64], cost: float, stride: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+def from_a_cut(
+    points: NDArray[np.float64], cost: float, stride: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A ring from a corner on, and the straight lines around it.
 
     A ring is cut as a line from the point farthest from its middle, which is a corner as a rule. Where the longest
@@ -173,7 +179,7 @@ def corners(
         jog_px: Pieces shorter than this are dropped where what they join leads on.
 
     Returns:
-        float64 (vertex, 2), not closed; empty where fewer than three corners are left, or a piece runs backwards.
+        float64 (vertex, 2), not closed; empty where a piece runs backwards.
     """
     while True:
         _, lines = fit(points, kind, begin, angles, 0)
@@ -207,7 +213,7 @@ def _joints(
 def _join(
     before: NDArray[np.float64], after: NDArray[np.float64], at_x: float, at_y: float, out: NDArray[np.float64]
 ) -> None:
-    """Write where one piece ends and the next begins, (4,): in one point where they meet near the cut, else nearest."""
+    """Write where a piece ends and the next begins, (4,): where they meet near the cut, else nearest to it."""
     out[0], out[1] = _nearest(before, at_x, at_y)
     out[2], out[3] = _nearest(after, at_x, at_y)
     x = y = np.inf
@@ -267,35 +273,27 @@ def _without(
     return points, np.delete(kind, 1), np.delete(begin, 1)
 
 
-@compiled
 def _ring(kind: NDArray[np.int64], lines: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vertices (n, 2) of the pieces between their ends, arcs as chords."""
-    count, done = len(kind), 0
-    xy = np.empty((count * 2 + 8, 2))
-    for piece in range(count):
-        after = (piece + 1) % count
-        steps, turn, from_angle, radius = 1, 0.0, 0.0, lines[piece, 4]
-        if kind[piece] == ARC:
-            x, y = lines[piece, 2], lines[piece, 3]
-            from_angle = np.arctan2(ends[piece, 3] - y, ends[piece, 2] - x)
-            turn = np.arctan2(ends[after, 1] - y, ends[after, 0] - x) - from_angle
-            turn -= np.rint((turn - lines[piece, 0]) / (2 * np.pi)) * 2 * np.pi
-            steps = max(1, int(np.ceil(abs(turn) / (2 * np.arccos(max(0.5, 1 - SAGITTA_PX / radius))))))
-        while done + steps + 2 > len(xy):
-            longer = np.empty((2 * len(xy), 2))
-            longer[:done] = xy[:done]
-            xy = longer
-        for step in range(steps + 1):
-            if step == 0:
-                x, y = ends[piece, 2], ends[piece, 3]
-            elif step == steps:
-                x, y = ends[after, 0], ends[after, 1]
-            else:
-                angle = from_angle + turn * step / steps
-                x, y = lines[piece, 2] + radius * np.cos(angle), lines[piece, 3] + radius * np.sin(angle)
-            if done == 0 or abs(x - xy[done - 1, 0]) > 1e-9 or abs(y - xy[done - 1, 1]) > 1e-9:
-                xy[done, 0], xy[done, 1] = x, y
-                done += 1
-    if done > 1 and abs(xy[0, 0] - xy[done - 1, 0]) <= 1e-9 and abs(xy[0, 1] - xy[done - 1, 1]) <= 1e-9:
-        done -= 1
-    return xy[: done if done > 2 else 0].copy()
+    stretches = [ends.reshape(-1, 2)]
+    if (kind == ARC).any():
+        # Of each joint the end of one piece and the beginning of the next, and where that is an arc, what is on it.
+        after = np.roll(ends, -1, axis=0)
+        stretches = []
+        for piece in range(len(kind)):
+            stretches.append(ends[piece].reshape(2, 2))
+            if kind[piece] == ARC:
+                stretches.append(_between(lines[piece], ends[piece, 2:], after[piece, :2]))
+    xy = np.concatenate(stretches)
+    return xy[(abs(xy - np.roll(xy, 1, axis=0)) > _SAME_PX).any(axis=1)]
+
+
+def _between(arc: NDArray[np.float64], begin: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (n, 2) of an arc (5,) between its ends, (2,)."""
+    turned, middle, radius = arc[0], arc[2:4], arc[4]
+    from_angle, to_angle = (math.atan2(y, x) for x, y in (begin - middle, end - middle))
+    turn = to_angle - from_angle
+    turn -= round((turn - turned) / (2 * math.pi)) * 2 * math.pi
+    steps = math.ceil(abs(turn) / (2 * math.acos(1 - SAGITTA_PX / radius)))
+    angle = from_angle + turn * np.arange(1, steps) / max(1, steps)
+    return middle + radius * np.column_stack((np.cos(angle), np.sin(angle)))

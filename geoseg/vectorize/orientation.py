@@ -74,9 +74,9 @@ def orientations(
         cost: Of a wall, px^2.
 
     Returns:
-        Angles from x to y, float64 (k,), rad, in [0, pi / 2), that of the longer walls first; points of the outline,
-        float64 (n, 3), and their pieces as `walls.cut` gives them, int64 (m,) twice; and the sum of squared distances
-        and of the costs of pieces.
+        Angles from x to y, float64 (k,), rad, in [0, pi / 2), that of the longer walls first; points of the
+        outline, float64 (n, 3); their pieces as `walls.cut` gives them, int64 (m,) twice; and the sum of squared
+        distances and of the costs of pieces.
     """
     points = sampled(exterior, 1.0)
     stride = stride_of(points)
@@ -133,7 +133,7 @@ def directions_of(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 def _fitted(
     points: NDArray[np.float64], upto: NDArray[np.float64], angles: NDArray[np.float64], cost: float, stride: int
 ) -> tuple[NDArray[np.float64], float]:
-    """Cut into walls at some angles (k,), and turn them to fit: angles (k,), longer walls first, and the least sum."""
+    """Cut into walls at angles (k,), and turn them to fit: angles (k,), longer walls first, and the least sum."""
     kind, begin, total = cut(upto, points, directions_of(angles), cost, stride, False)
     angles, _ = fit(points, kind, begin, angles, 4)
     of_walls = kind >= 0

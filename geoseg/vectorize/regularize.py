@@ -21,14 +21,19 @@ from geoseg.vectorize.contours import (
 from geoseg.vectorize.corners import closed, corners, from_a_cut
 from geoseg.vectorize.orientation import directions_of, orientations, stride_of, wall_cost
 from geoseg.vectorize.rings import Rings
-from geoseg.vectorize.walls import cut, ellipse_error
+from geoseg.vectorize.walls import ARC, cut, ellipse_error
 
-MOST_VERTICES_PX = 2**16
-"""Outlines longer than this are no buildings, and stay as they are."""
+MOST_VERTICES = 2**16
+"""Outlines with more are no buildings, and stay as they are."""
 
 _FINER = 0.6  # of the detail, where the coarser shape is refused
 _STEP_PX = 1 / 1024  # of coordinates: the same building elsewhere gets the same corners
-_ROUND_POINTS = 30
+_ROUND_POINTS = 50  # smaller circles are hardly told from squares
+_ROUNDER = 0.6  # of the error of a rectangle: networks round corners
+_ROUND_ERROR_PX2 = 0.4  # mean square; that of a rasterized circle is 0.06, with one in ten pixels turned over 0.25
+
+
+_REFUSED = (Outcome.UNCHANGED_IOU, Outcome.UNCHANGED_DEVIATION, Outcome.UNCHANGED_INVALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +66,34 @@ def regularize(
     polygons: NDArray[np.object_], options: Regularization | None = None
 ) -> tuple[NDArray[np.object_], NDArray[np.uint8]]:
     """Straighten the walls of buildings, each by itself.
+
+    Each outline is cut into pieces by dynamic programming (`walls.cut`): walls along and across one or two
+    orientations, lines of other directions, and arcs. Lines and circles are fitted to the pieces by reweighted
+    least squares; where they meet are the corners. Holes get the orientations of their exterior. What is too small
+    for walls becomes the rectangle of its area and second moments. Ellipses stay as they are.
+
+    What comes of it is accepted when it is valid and within the bounds of the options; else the same is tried with
+    smaller details; else the polygon stays as it was. Buildings moved by whole pixels give the same moved, and
+    buildings turned by 90 degrees or mirrored the same turned or mirrored, unless they are their own mirror images.
+
+    Args:
+        polygons: Polygons (n,) in pixel coordinates, x = column and y = row, valid and none of them empty. Exact
+            outlines of pixels are best: their sides lie to both sides of the line that was rasterized. Simplified
+            ones will do.
+        options: Bounds and sizes; None for the defaults.
+
+    Returns:
+        Polygons (n,), valid, none of them empty, the very ones that were given where they stay; and the `Outcome`
+        of each, uint8 (n,).
     """
     options = options or Regularization()
-    count = len(polygons)
-    result, outcome = polygons.copy(), np.zeros(count, np.uint8)
-    left = np.arange(count)
+    result, outcome = polygons.copy(), np.zeros(len(polygons), np.uint8)
+    left = np.arange(len(polygons))
     for detail_px in (options.detail_px, _FINER * options.detail_px):
-        shaped, why = _shaped(polygons[left], detail_px, options)
-        outcome[left] = why
-        kept = why == Outcome.REGULARIZED
+        shaped, outcome[left] = _shaped(polygons[left], detail_px, options)
+        kept = outcome[left] == Outcome.REGULARIZED
         result[left[kept]] = shaped[kept]
-        left = left[np.isin(why, (Outcome.UNCHANGED_IOU, Outcome.UNCHANGED_DEVIATION, Outcome.UNCHANGED_INVALID))]
-        if len(left) == 0:
-            break
+        left = left[np.isin(outcome[left], _REFUSED)]
     return result, outcome
 
 
@@ -81,44 +101,79 @@ def _shaped(
     polygons: NDArray[np.object_], detail_px: float, options: Regularization
 ) -> tuple[NDArray[np.object_], NDArray[np.uint8]]:
     """What each polygon (n,) would become, and whether it may."""
-    rings = Rings.of(polygons)
-    xy = rings.xy.astype(np.float64)
-    sizes, stop_ring = rings.size.astype(np.int64), np.cumsum(rings.count)
-    start = np.concatenate((rings.start, [len(xy)]))
-    shaped, why = polygons.copy(), np.full(len(polygons), Outcome.REGULARIZED, np.uint8)
-    far = np.zeros(len(polygons))
-    lengths = shapely.length(polygons)
-    for i, (stop, number) in enumerate(zip(stop_ring.tolist(), rings.count.tolist(), strict=True)):
-        if lengths[i] > MOST_VERTICES_PX:
-            why[i] = Outcome.UNCHANGED_TOO_LONG
+    filled = _filled(polygons, options.min_hole_px2)
+    rings = Rings.of(filled)
+    xy, sizes = rings.xy.astype(np.float64), rings.size.astype(np.int64)
+    start, stops = np.append(rings.start, len(xy)), np.cumsum(rings.count)
+    shaped, outcome = polygons.copy(), np.full(len(polygons), Outcome.REGULARIZED, np.uint8)
+    far_px = np.zeros(len(polygons))
+    for i, (stop, count) in enumerate(zip(stops.tolist(), rings.count.tolist(), strict=True)):
+        own, size = xy[start[stop - count] : start[stop]], sizes[stop - count : stop]
+        if len(own) > MOST_VERTICES:
+            outcome[i] = Outcome.UNCHANGED_TOO_LONG
             continue
-        first = stop - number
-        own, size = xy[start[first] : start[stop]], sizes[first:stop]
-        new_xy, new_size, is_round = fit_polygon(own, size, wall_cost(detail_px), options.jog_px, options.min_hole_px2)
+        new_xy, new_size, is_round = fit_polygon(own, size, wall_cost(detail_px), options.jog_px)
         if is_round:
-            why[i] = Outcome.UNCHANGED_ROUND
+            outcome[i] = Outcome.UNCHANGED_ROUND
             continue
-        if new_size.min() < 3:
-            why[i] = Outcome.UNCHANGED_INVALID
+        shape = _mended(Rings(new_xy, new_size, np.array([count])).polygons()[0], detail_px**2)
+        if shape is None:
+            outcome[i] = Outcome.UNCHANGED_INVALID
             continue
-        shaped[i] = Rings(new_xy, new_size, np.array([len(new_size)])).polygons()[0]
-        far[i] = max(deviation(own, size, new_xy, new_size), deviation(new_xy, new_size, own, size))
-    changed = why == Outcome.REGULARIZED
-    valid = shapely.is_valid(shaped)
-    why[changed & ~valid] = Outcome.UNCHANGED_INVALID
-    changed &= valid
-    common = shapely.area(shapely.intersection(shaped[changed], polygons[changed]))
-    together = shapely.area(shaped[changed]) + shapely.area(polygons[changed]) - common
-    iou = np.ones(len(polygons))
-    iou[changed] = common / together
-    why[far > options.max_deviation_px] = Outcome.UNCHANGED_DEVIATION
-    why[iou < options.min_iou] = Outcome.UNCHANGED_IOU
-    why[changed & ~valid] = Outcome.UNCHANGED_INVALID
-    return shaped, why
+        shaped[i], mended = shape, Rings.of(np.array([shape], object))
+        far_px[i] = max(deviation(own, size, mended.xy, mended.size), deviation(mended.xy, mended.size, own, size))
+    outcome[far_px > options.max_deviation_px] = Outcome.UNCHANGED_DEVIATION
+    open_ = np.flatnonzero(outcome == Outcome.REGULARIZED)
+    share = _common_share(polygons[open_], filled[open_], shaped[open_], far_px[open_], options.min_iou)
+    outcome[open_[share < options.min_iou]] = Outcome.UNCHANGED_IOU
+    return shaped, outcome
+
+
+def _filled(polygons: NDArray[np.object_], min_hole_px2: float) -> NDArray[np.object_]:
+    """The polygons (n,) without holes of less than an area."""
+    filled = polygons.copy()
+    for i in np.flatnonzero(shapely.get_num_interior_rings(polygons)):
+        exterior, *holes = shapely.get_rings(polygons[i])
+        wide = shapely.area(shapely.polygons(holes)) >= min_hole_px2
+        filled[i] = shapely.Polygon(exterior, [hole for hole, keep in zip(holes, wide, strict=True) if keep])
+    return filled
+
+
+def _mended(shape: shapely.Polygon, loops_px2: float) -> shapely.Polygon | None:
+    """A shape without the small loops where walls cross near a corner; None where it is not one with its holes."""
+    if shapely.is_valid(shape):
+        return shape
+    parts = shapely.get_parts(shapely.make_valid(shape, method="structure"))
+    area = shapely.area(parts)
+    largest = parts[np.argmax(area)]
+    same_holes = shapely.get_num_interior_rings(largest) == shapely.get_num_interior_rings(shape)
+    return largest if same_holes and area.sum() - area.max() <= loops_px2 and area.max() > 0 else None
+
+
+def _common_share(
+    polygons: NDArray[np.object_],
+    filled: NDArray[np.object_],
+    shaped: NDArray[np.object_],
+    far_px: NDArray[np.float64],
+    enough: float,
+) -> NDArray[np.float64]:
+    """Intersection over union of polygons and their shapes (n,), or what it is at least where that is enough.
+
+    Where outlines lie within a distance of one another, what only one of two polygons covers lies within it of the
+    outline: no more than twice the distance times the length, and a circle around the ends. An overlay takes longer
+    than all else.
+    """
+    area, other = shapely.area(polygons), shapely.area(shaped)
+    strip = 2 * far_px * shapely.length(filled) + np.pi * far_px**2 + shapely.area(filled) - area
+    share = np.maximum(0.0, (np.minimum(area, other) - strip) / (np.maximum(area, other) + strip))
+    unsure = np.flatnonzero(share < enough)
+    common = shapely.area(shapely.intersection(polygons[unsure], shaped[unsure]))
+    share[unsure] = common / (area[unsure] + other[unsure] - common)
+    return share
 
 
 def fit_polygon(
-    xy: NDArray[np.float64], size: NDArray[np.int64], cost: float, jog_px: float, min_hole_px2: float
+    xy: NDArray[np.float64], size: NDArray[np.int64], cost: float, jog_px: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], bool]:
     """Rings of walls that fit those of a polygon.
 
@@ -129,7 +184,7 @@ def fit_polygon(
         jog_px: As of `Regularization`.
 
     Returns:
-        The rings likewise, a size of 0 where none was found; and whether it is round, when nothing is.
+        The rings likewise, (n, 2) and (r,); and whether it is round, when there are none.
     """
     way = usual_way(xy)
     own = turned(xy, way)
@@ -140,13 +195,11 @@ def fit_polygon(
     rings = np.split(own, np.cumsum(size)[:-1])
     exterior = in_order(rings[0])
     angles, points, kind, begin, total = orientations(exterior, cost)
-    if len(points) >= _ROUND_POINTS and ellipse_error(points, *area_moments(exterior)[1:]) + 4 * cost < total:
+    if _is_round(exterior, points, kind, total, cost):
         return own[:0], size[:0], True
     shapes = [_shape(exterior, points, kind, begin, angles, jog_px)]
     for ring in rings[1:]:
         hole = in_order(ring)
-        if area_moments(hole)[0] < min_hole_px2:
-            continue
         points = sampled(hole, 1.0)
         stride = stride_of(points)
         points, _ = from_a_cut(points, cost / 2, stride)
@@ -154,6 +207,18 @@ def fit_polygon(
         shapes.append(_shape(hole, points, kind, begin, angles, jog_px))
     placed = np.rint((np.concatenate(shapes) + half) / _STEP_PX) * _STEP_PX + corner
     return turned_back(placed, way), np.array([len(shape) for shape in shapes]), False
+
+
+def _is_round(
+    ring: NDArray[np.float64], points: NDArray[np.float64], kind: NDArray[np.int64], total: float, cost: float
+) -> bool:
+    """Whether a ring (vertex, 2) is one arc, or better an ellipse, at the cost of a rectangle, than its pieces."""
+    if len(points) < _ROUND_POINTS:
+        return False
+    if len(kind) < 3 and (kind == ARC).any():
+        return True
+    error = ellipse_error(points, *area_moments(ring)[1:])
+    return error <= _ROUND_ERROR_PX2 * len(points) and error / _ROUNDER + 4 * cost < total
 
 
 def _shape(
@@ -164,11 +229,11 @@ def _shape(
     angles: NDArray[np.float64],
     jog_px: float,
 ) -> NDArray[np.float64]:
-    """The ring (n, 2) of the pieces of one (vertex, 2), or the rectangle of its area where it is too small for it."""
+    """The ring (n, 2) of the pieces of one (vertex, 2), or the rectangle of its area where that is too small."""
     points, kind, begin = closed(points, kind, begin)
     if len(kind) >= 3:
         shape = corners(points, kind, begin, angles, jog_px)
-        if len(shape) >= 4:
+        if len(shape) >= 3:
             return shape
     return _rectangle(xy, angles[0])
 

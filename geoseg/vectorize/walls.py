@@ -1,4 +1,4 @@
-"""An outline cut into walls, free lines and arcs: the cut with the least squares and the fewest pieces. Compiled."""
+"""An outline cut into walls, free lines and arcs: least squares with the fewest pieces. Compiled loops."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ LEAST_RADIUS_PX = 6.0
 
 
 @compiled
-def cut(
+def cut(  # noqa: C901, PLR0912  # one loop, whose body shares its sums
     sums: NDArray[np.float64],
     points: NDArray[np.float64],
     directions: NDArray[np.float64],
@@ -83,7 +83,7 @@ def cut(
                 least[here, d], source[here, d], source_kind[here, d] = total, there, first_kind[there]
             round_ = np.inf
             if arcs and straight > cost / 2 and w > 6:
-                round_ = _arc_error(sums, points, begin, stop)
+                round_ = _arc_error(sums, begin, stop)
                 total = first[there] + round_ + ARC_COSTS * cost
                 if total < least[here, d + 1]:
                     least[here, d + 1], source[here, d + 1] = total, there
@@ -96,14 +96,28 @@ def cut(
                 first[here], first_kind[here] = least[here, kind], kind
             elif least[here, kind] < second[here]:
                 second[here], second_kind[here] = least[here, kind], kind
-    count, place, kind = 0, places - 1, first_kind[places - 1]
-    backwards, begins = np.empty(places, np.int64), np.empty(places, np.int64)
+    kind_of, begin_of = _way_back(source, source_kind, first_kind[places - 1])
+    for piece in range(len(kind_of)):
+        begin_of[piece] *= stride
+        if kind_of[piece] >= d:
+            kind_of[piece] = FREE if kind_of[piece] == d else ARC
+    return kind_of, begin_of, first[places - 1]
+
+
+@compiled
+def _way_back(
+    source: NDArray[np.int64], source_kind: NDArray[np.int64], last: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Kinds and places (m,) of the pieces that led to the last place, from sources (n, m) and the last kind."""
+    places = len(source)
+    kinds, begins = np.empty(places, np.int64), np.empty(places, np.int64)
+    count, place, kind = places, places - 1, last
     while place > 0:
-        backwards[count] = kind if kind < d else (FREE if kind == d else ARC)
+        count -= 1
+        kinds[count] = kind
         place, kind = source[place, kind], source_kind[place, kind]
-        begins[count] = place * stride
-        count += 1
-    return backwards[:count][::-1].copy(), begins[:count][::-1].copy(), first[places - 1]
+        begins[count] = place
+    return kinds[count:].copy(), begins[count:].copy()
 
 
 @compiled
@@ -140,7 +154,7 @@ def circle(sums: NDArray[np.float64], begin: int, stop: int) -> tuple[float, flo
 
 
 @compiled
-def _arc_error(sums: NDArray[np.float64], points: NDArray[np.float64], begin: int, stop: int) -> float:
+def _arc_error(sums: NDArray[np.float64], begin: int, stop: int) -> float:
     """The squared distances of points from an arc, infinite where they are none."""
     _, _, radius, error = circle(sums, begin, stop)
     if radius < LEAST_RADIUS_PX:
