@@ -28,7 +28,7 @@ WriteRaster = Callable[..., Path]
 
 ROOT = Path(__file__).parents[1]
 
-TELL_OF_TIMES = {"run.json", "report.html"}
+TELL_OF_TIMES = {"run.json", "report.html", "report.json"}
 
 
 def python(code: str, *arguments: object, cwd: Path | None = None) -> str:

@@ -171,8 +171,8 @@ def test_the_keyboard_reaches_and_chooses_an_object(page: Browser) -> None:
     page.settle()
     before = page.run("return geoseg.map.getZoom()")
     stops = []
+    page.run("document.querySelector('.skip').focus()")
     for _ in range(40):
-        page.press("Tab")
         seen: dict[str, Any] = page.run(
             "const e = document.activeElement; const s = getComputedStyle(e);"
             "const ring = s.outlineStyle !== 'none' || s.boxShadow !== 'none';"
@@ -181,6 +181,7 @@ def test_the_keyboard_reaches_and_chooses_an_object(page: Browser) -> None:
         stops.append(seen)
         if seen["cls"] == "row":
             break
+        page.press("Tab")
     assert stops[-1]["cls"] == "row", stops
     assert all(stop["ring"] for stop in stops if stop["tag"] != "BODY"), stops
     assert {"INPUT", "SELECT", "CANVAS", "A"} <= {stop["tag"] for stop in stops}
