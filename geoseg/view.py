@@ -91,7 +91,7 @@ def _tiles(run: RunFolder, opened: Run, folder: Path) -> tuple[Path | None, str]
         if output.format == "pmtiles" and own.is_file():
             return own, f"the tiles of {own}"
     layers = page_parts(run).map["layers"]
-    if all(len(layer["features"]) == layer["count"] for layer in layers):
+    if all(layer["listed"] == layer["count"] for layer in layers):
         return None, "the page, which holds all objects"
     try:
         check_pmtiles()

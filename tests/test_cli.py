@@ -217,7 +217,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
 
 def test_help_lists_every_command() -> None:
     said = subprocess.run(command("--help"), check=True, capture_output=True, text=True).stdout
-    for name in ("doctor", "evaluate", "inspect", "map", "models", "train"):
+    for name in ("doctor", "evaluate", "inspect", "map", "models", "train", "view"):
         assert re.search(rf"^  {name} ", said, re.MULTILINE)
 
 

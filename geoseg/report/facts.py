@@ -125,7 +125,7 @@ class Facts:
         card = parts.card
         scenes = tuple((str(scene["name"]), scene["date"]) for scene in plan.get("scenes", ()))
         layers = tuple(
-            LayerFact(one["name"], one["class"], one["color"], one["count"], one["area_m2"], len(one["features"]))
+            LayerFact(one["name"], one["class"], one["color"], one["count"], one["area_m2"], one["listed"])
             for one in parts.map["layers"]
         )
         colors = {label.name: label.color for label in card.classes}

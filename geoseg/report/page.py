@@ -91,6 +91,7 @@ def report_page(run: RunFolder, record: RunRecord, tiles: Tiles | None = None) -
         scripts=[Markup(text) for text in scripts],  # noqa: S704
         styles=[Markup(text) for text in styles],  # noqa: S704
         data=embedded_json(data),
+        features=harmless(parts.features),
         licences=_licences(served=tiles is not None),
     )
     return Page(text, allowed)
@@ -126,7 +127,15 @@ def embedded_json(data: Any) -> Markup:  # noqa: ANN401  # whatever JSON can say
     Args:
         data: What JSON can say; no NaN.
     """
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return harmless(json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False))
+
+
+def harmless(text: str) -> Markup:
+    """JSON without what could end an element, which it says otherwise.
+
+    Args:
+        text: JSON.
+    """
     for char, escaped in _UNSAFE.items():
         text = text.replace(char, escaped)
     return Markup(text)  # noqa: S704  # escaped above

@@ -12,6 +12,7 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.models.card import Card
 
 MAP_FILE = "map.json"
+FEATURES_FILE = "features.json"
 CARD_FILE = "card.json"
 SCENE_FILE = "scene.webp"
 CLASSES_FILE = "classes.webp"
@@ -22,13 +23,15 @@ class PageParts:
     """The parts of a page.
 
     Attributes:
-        map: Corners of the pictures (longitude and latitude), layers with their features, shares of the classes.
+        map: Corners of the pictures (longitude and latitude), layers, shares of the classes.
+        features: JSON of the features of each layer that are shown; as objects they would take much memory.
         card: The model's.
         scene: The scene as a data URI; None where it could not be read.
         classes: The classes as a data URI.
     """
 
     map: dict[str, Any]
+    features: str
     card: Card
     scene: str | None
     classes: str
@@ -60,6 +63,7 @@ def page_parts(run: RunFolder) -> PageParts:
         )
     return PageParts(
         map=json.loads(files[MAP_FILE].read_text()),
+        features=files[FEATURES_FILE].read_text(encoding="utf-8"),
         card=Card.model_validate_json(files[CARD_FILE].read_bytes()),
         scene=_data_uri(files[SCENE_FILE]) if SCENE_FILE in files else None,
         classes=_data_uri(files[CLASSES_FILE]),

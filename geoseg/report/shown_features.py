@@ -114,11 +114,11 @@ def _packed(geometry: NDArray[np.object_], crs: str, middle_lon: float, digits: 
     xy = shapely.get_coordinates(lines)
     lon, lat = Transformer.from_crs(parse_crs(crs), "EPSG:4326", always_xy=True).transform(xy[:, 0], xy[:, 1])
     placed = np.rint(np.column_stack((unwrapped(lon, middle_lon), lat)) * 10.0**digits).astype(np.int64)
-    stops = np.cumsum(shapely.get_num_coordinates(lines))
+    sizes = shapely.get_num_coordinates(lines).astype(np.int64)
+    stops = np.cumsum(sizes)
+    starts = stops - sizes
     steps = np.diff(placed, axis=0, prepend=np.zeros((1, 2), np.int64))
-    starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)
-    if len(starts):
-        steps[starts] = placed[starts]
+    steps[starts] = placed[starts]
     numbers = steps.ravel().tolist()
     packed: list[dict[str, Any]] = [{"r": []} if kind == _POLYGON else {} for kind in kinds.tolist()]
     for owner, start, stop in zip(owners.tolist(), starts.tolist(), stops.tolist(), strict=True):

@@ -18,7 +18,7 @@ from geoseg.labels import LabelSet
 from geoseg.models.package import load_card
 from geoseg.report.map_frame import MapFrame
 from geoseg.report.map_pictures import class_picture, scene_picture
-from geoseg.report.page_parts import CARD_FILE, CLASSES_FILE, MAP_FILE, SCENE_FILE
+from geoseg.report.page_parts import CARD_FILE, CLASSES_FILE, FEATURES_FILE, MAP_FILE, SCENE_FILE
 from geoseg.report.picture import RegionPicture
 from geoseg.report.shown_features import choose, packed_features
 from geoseg.work.features import features_of
@@ -80,15 +80,17 @@ class WritePageParts:
         part = grid.part(window)
         frame = MapFrame.around(part)
         classes = class_picture(self.run.mosaic, self.labels, part, window, frame)
+        layers, features = self._layers(frame.middle_lon)
         said = {
             "corners": frame.corners_lonlat,
-            "layers": self._layers(frame.middle_lon),
+            "layers": layers,
             "shares": dict(zip(self.labels.names, classes.shares, strict=True)),
             "ground_m": part.ground_resolution_m(),
             "digits": self._digits,
         }
         parts = {
-            MAP_FILE: json.dumps(said, separators=(",", ":"), allow_nan=False).encode(),
+            MAP_FILE: json.dumps(said, allow_nan=False).encode(),
+            FEATURES_FILE: json.dumps(features, separators=(",", ":"), allow_nan=False).encode(),
             CLASSES_FILE: classes.webp,
             CARD_FILE: load_card(Path(self.model_path)).to_json().encode(),
         }
@@ -100,20 +102,23 @@ class WritePageParts:
         """Decimals of coordinates in degrees."""
         return math.ceil(math.log10(_FINER * _DEGREE_M / min(self.region.grid.ground_resolution_m())))
 
-    def _layers(self, middle_lon: float) -> list[dict[str, Any]]:
-        grid = self.region.grid
-        features = {layer: partial(features_of, self.run, self.shapes, class_id) for class_id, layer in self.layers}
-        chosen = choose(features)
-        return [
+    def _layers(self, middle_lon: float) -> tuple[list[dict[str, Any]], list[list[dict[str, Any]]]]:
+        """What is said of each layer, and its features that are shown."""
+        layers = {layer: partial(features_of, self.run, self.shapes, class_id) for class_id, layer in self.layers}
+        chosen = choose(layers)
+        features = [
+            packed_features(chosen[layer].kept, self.region.grid.crs, middle_lon, self._digits, self.source.scenes)
+            for layer in layers
+        ]
+        said = [
             {
                 "name": layer,
                 "class": self.labels.classes[class_id].name,
                 "color": self.labels.classes[class_id].color,
                 "count": chosen[layer].count,
                 "area_m2": round(chosen[layer].area_m2, 1),
-                "features": packed_features(
-                    chosen[layer].kept, grid.crs, middle_lon, self._digits, self.source.scenes
-                ),
+                "listed": len(chosen[layer].kept),
             }
             for class_id, layer in self.layers
         ]
+        return said, features

@@ -82,7 +82,7 @@ def handmade(tmp_path: Path) -> HANDMADE:
                 "color": color,
                 "count": 5 + unseen,
                 "area_m2": 1e3,
-                "features": rows,
+                "listed": 5,
             }
             for name, (class_name, color) in LAYERS.items()
         ]
@@ -93,6 +93,7 @@ def handmade(tmp_path: Path) -> HANDMADE:
         Image.new("RGBA", (4, 4), "#d7301f").save(picture, "WEBP")
         parts = {
             "map.json": json.dumps(said).encode(),
+            "features.json": json.dumps([rows, rows]).encode(),
             "card.json": json.dumps(json.loads(CARD.read_text()) | (card or {})).encode(),
             "scene.webp": picture.getvalue(),
             "classes.webp": picture.getvalue(),

@@ -118,3 +118,10 @@ def test_ids_are_text_and_what_is_not_known_is_not_said() -> None:
     assert one[1]["id"] == "9007199254740993"
     assert one[1]["part"] == "7"
     assert (many[0]["scene"], many[0]["date"]) == ("a", "2020-01-01")
+
+
+def test_a_layer_without_features_has_none() -> None:
+    chosen = choose({"roads": lambda: [squares([])], "water": list})
+    for layer in chosen.values():
+        assert (layer.count, layer.area_m2, len(layer.kept)) == (0, 0, 0)
+        assert packed_features(layer.kept, "EPSG:32640", 55, 6, [("a", None)]) == []

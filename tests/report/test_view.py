@@ -108,7 +108,7 @@ def test_objects_that_the_page_does_not_hold_come_as_tiles_that_are_made_for_it(
         assert "holds all objects" in view.drawn_from
     (parts,) = (run.path / "ledger" / "page").glob("*/map.json")
     said = json.loads(parts.read_text())
-    said["layers"][0]["features"].pop()
+    said["layers"][0]["listed"] -= 1
     parts.write_text(json.dumps(said))
     with pytest.raises(RunFolderError, match=r"map\.json is missing or damaged"), viewing(run.path):
         pytest.fail("it is served")

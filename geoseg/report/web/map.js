@@ -1,7 +1,8 @@
 "use strict";
 /* The map: scene, classes and layers, and the object that is chosen on it. Offers `globalThis.geoseg` to objects.js. */
 globalThis.geoseg = (() => {
-  const page = JSON.parse(document.getElementById("map-data").textContent);
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const page = read("map-data");
   const root = document.documentElement;
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -31,7 +32,9 @@ globalThis.geoseg = (() => {
     return { type: "Feature", properties: p, geometry };
   }
 
-  for (const layer of page.layers) layer.features = layer.features.map(unpacked);
+  read("features-data").forEach((packed, number) => {
+    page.layers[number].features = packed.map(unpacked);
+  });
   const corners = page.corners;
   const home = [corners[3], corners[1]];
   const names = page.layers.map((layer) => layer.name);
