@@ -105,8 +105,8 @@ def splitting(body: shapely.Polygon, walls: NDArray[np.object_], least_px2: floa
             return goes
         beside = shapely.dwithin(walls[:, None], np.array(large, object)[None], _TOUCH_PX).sum(axis=1)
         # Those between two pieces; where there are none, several together part them.
-        parting = next((some for some in (beside > 1, beside > 0) if (some & ~goes).any()), np.ones(len(walls), bool))
-        goes |= parting
+        choices = (beside > 1, beside > 0, np.ones(len(walls), bool))
+        goes |= next(some for some in choices if (some & ~goes).any())
     return goes
 
 

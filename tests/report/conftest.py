@@ -20,6 +20,16 @@ HANDMADE = Callable[..., RunFolder]
 
 CARD = Path(__file__).parents[2] / "geoseg" / "bundled" / "mbrsc" / "card.json"
 HEX = "0123456789abcdef" * 4
+LAYER_OPTIONS = {
+    "min_area_m2": {"building": 0, "road": 0},
+    "min_hole_m2": {"building": 0, "road": 0},
+    "simplify_m": 0,
+    "smooth": False,
+    "regularize": [],
+    "network": False,
+    "thresholds": {},
+    "classes": ["building", "road"],
+}
 LAYERS = {"buildings": ("building", "#d7301f"), "roads": ("road", "#636363")}
 
 
@@ -51,7 +61,7 @@ def handmade(tmp_path: Path) -> HANDMADE:
         folder.write_plan({"scenes": [{"name": scene, "date": None}]})
         folder.write_record(
             {
-                "version": 2,
+                "version": 3,
                 "status": "complete",
                 "plan_hash": HEX,
                 "argv": [],
@@ -64,7 +74,7 @@ def handmade(tmp_path: Path) -> HANDMADE:
                     "width": 200,
                 },
                 "classes": ["building", "road"],
-                "layers": {"min_area_m2": 0, "simplify_m": 0, "thresholds": {}, "classes": ["building", "road"]},
+                "layers": LAYER_OPTIONS,
                 "blocks": {"total": 1, "done": 1, "skipped": 0, "quarantined": []},
                 "stages": {"mosaic": {"seconds": 2.0}},
                 "outputs": list(outputs),

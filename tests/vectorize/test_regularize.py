@@ -13,9 +13,9 @@ from scipy import ndimage
 from shapely import affinity
 
 from geoseg.grid import Window
+from geoseg.io.layers import Outcome
 from geoseg.vectorize.orientation import main_orientation
 from geoseg.vectorize.polygons import trace
-from geoseg.io.layers import Outcome
 from geoseg.vectorize.regularize import Regularization, regularize
 
 KINDS = ("rectangle", "L", "T", "U", "Z", "plus", "courtyard")
