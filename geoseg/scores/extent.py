@@ -37,7 +37,7 @@ class Extent:
         """Keep the cells.
 
         Args:
-            cells: Disjoint polygons (k,) in a plane.
+            cells: Disjoint polygons (n,) in a plane.
         """
         self._cells = cells
         self._tree = shapely.STRtree(cells)

@@ -32,7 +32,7 @@ class RoadGraph:
 
     @classmethod
     def of(cls, lines: NDArray[np.object_]) -> Self:
-        """The graph of LineStrings (k,): every vertex is a node, and vertices at the same place are one.
+        """The graph of LineStrings (m,): every vertex is a node, and vertices at the same place are one.
 
         Lines that cross without a common vertex (bridges) are not connected there.
         """
@@ -65,7 +65,7 @@ class RoadGraph:
         return np.bincount(self.ends.ravel(), minlength=len(self.xy)).astype(np.int64)
 
     def chains(self) -> list[NDArray[np.int64]]:
-        """The roads between nodes of another degree than 2, as the nodes (k,) that each goes through.
+        """The roads between nodes of another degree than 2, as the nodes (m,) that each goes through.
 
         A ring without such a node begins and ends at its first one.
         """
@@ -94,10 +94,10 @@ class RoadGraph:
     def nearest(
         self, points: NDArray[np.float64], within_m: float
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The edge (k,) nearest to each point (k, 2), -1 for none within a distance; and how far along it, in m.
+        """The edge (m,) nearest to each point (m, 2), -1 for none within a distance; and how far along it, in m.
 
         Args:
-            points: float64 (k, 2).
+            points: float64 (m, 2).
             within_m: The distance.
         """
         edge = np.full(len(points), -1, np.int64)
@@ -114,11 +114,11 @@ class RoadGraph:
         return edge, along_m
 
     def with_nodes(self, edge: NDArray[np.int64], along_m: NDArray[np.float64]) -> tuple[Self, NDArray[np.int64]]:
-        """The graph cut at places along its edges, and the node (k,) at each.
+        """The graph cut at places along its edges, and the node (m,) at each.
 
         Args:
-            edge: int64 (k,); -1 for a place that is nowhere, which gets the node -1.
-            along_m: float64 (k,); from the first end of the edge.
+            edge: int64 (m,); -1 for a place that is nowhere, which gets the node -1.
+            along_m: float64 (m,); from the first end of the edge.
         """
         at_node = np.full(len(edge), -1, np.int64)
         there = np.flatnonzero(edge >= 0)
@@ -146,7 +146,7 @@ class RoadGraph:
         return type(self).from_edges(xy, np.concatenate(parts)), at_node
 
     def distances_m(self, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Lengths (k, k) of the shortest ways between nodes (k,), infinite where there is none; -1 is nowhere."""
+        """Lengths (m, m) of the shortest ways between nodes (m,), infinite where there is none; -1 is nowhere."""
         found = np.full((len(nodes), len(nodes)), np.inf)
         there = np.flatnonzero(nodes >= 0)
         size = len(self.xy)
