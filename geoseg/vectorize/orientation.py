@@ -11,8 +11,8 @@ from geoseg.vectorize.corners import fit, from_a_cut
 from geoseg.vectorize.rings import Rings
 from geoseg.vectorize.walls import cut
 
-WALL_COST = 9.0
-"""px^2; what a wall must save in squared distances, where details of 3 px count (`wall_cost`)."""
+DETAIL_PX = 2.7
+"""The least side of what counts in a building of few pixels."""
 
 _FEW_POINTS = 40
 _EQUAL = 1e-6  # px^2; what rounding makes of equal sums
@@ -50,7 +50,7 @@ def main_orientation(polygon: shapely.Polygon) -> float:
     # As regularize does it: a mirrored polygon has the mirrored orientation, to the last bits.
     way = usual_way(xy)
     exterior = turned(xy[: rings.size[0]] - xy.min(axis=0), way)
-    angles = orientations(in_order(exterior), WALL_COST)[0]
+    angles = orientations(in_order(exterior), wall_cost(DETAIL_PX))[0]
     cos, sin = math.cos(angles[0]), math.sin(angles[0])
     if way & 4:
         cos, sin = sin, cos

@@ -19,14 +19,15 @@ from geoseg.vectorize.contours import (
     usual_way,
 )
 from geoseg.vectorize.corners import closed, corners, from_a_cut
-from geoseg.vectorize.orientation import directions_of, orientations, stride_of, wall_cost
+from geoseg.vectorize.orientation import DETAIL_PX, directions_of, orientations, stride_of, wall_cost
 from geoseg.vectorize.rings import Rings
 from geoseg.vectorize.walls import ARC, cut, ellipse_error
 
 MOST_VERTICES = 2**16
 """Outlines with more are no buildings, and stay as they are."""
 
-_FINER = 0.6  # of the detail, where the coarser shape is refused
+_FINER = (1.0, 0.6, 0.35)  # of the detail: tried in turn while the shape is refused
+_DETAIL_OF_SIDE, _MOST_DETAIL = 0.12, 1.7  # larger buildings have larger details, and larger bumps
 _STEP_PX = 1 / 1024  # of coordinates: the same building elsewhere gets the same corners
 _ROUND_POINTS = 50  # smaller circles are hardly told from squares
 _ROUNDER = 0.6  # of the error of a rectangle: networks round corners
@@ -43,14 +44,14 @@ class Regularization:
     Attributes:
         min_iou: What it and its original have in common at least, of what they cover together.
         max_deviation_px: How far points of one outline are from the other at most (Hausdorff), pixels.
-        detail_px: The least side of a notch or wing that is kept, pixels.
+        detail_px: The least side of a notch or wing that is kept, pixels; up to 1.7 times that in larger buildings.
         jog_px: Walls shorter than this are left out where what they join leads on, pixels.
         min_hole_px2: Smaller holes are filled, square pixels; 0 keeps all.
     """
 
     min_iou: float = 0.7
     max_deviation_px: float = 4.0
-    detail_px: float = 3.0
+    detail_px: float = DETAIL_PX
     jog_px: float = 2.0
     min_hole_px2: float = 9.0
 
@@ -89,8 +90,8 @@ def regularize(
     options = options or Regularization()
     result, outcome = polygons.copy(), np.zeros(len(polygons), np.uint8)
     left = np.arange(len(polygons))
-    for detail_px in (options.detail_px, _FINER * options.detail_px):
-        shaped, outcome[left] = _shaped(polygons[left], detail_px, options)
+    for finer in _FINER:
+        shaped, outcome[left] = _shaped(polygons[left], finer * options.detail_px, options)
         kept = outcome[left] == Outcome.REGULARIZED
         result[left[kept]] = shaped[kept]
         left = left[np.isin(outcome[left], _REFUSED)]
@@ -107,21 +108,26 @@ def _shaped(
     start, stops = np.append(rings.start, len(xy)), np.cumsum(rings.count)
     shaped, outcome = polygons.copy(), np.full(len(polygons), Outcome.REGULARIZED, np.uint8)
     far_px = np.zeros(len(polygons))
+    larger = np.clip(_DETAIL_OF_SIDE * np.sqrt(shapely.area(filled)) / options.detail_px, 1, _MOST_DETAIL)
     for i, (stop, count) in enumerate(zip(stops.tolist(), rings.count.tolist(), strict=True)):
         own, size = xy[start[stop - count] : start[stop]], sizes[stop - count : stop]
         if len(own) > MOST_VERTICES:
             outcome[i] = Outcome.UNCHANGED_TOO_LONG
             continue
-        new_xy, new_size, is_round = fit_polygon(own, size, wall_cost(detail_px), options.jog_px)
+        new_xy, new_size, is_round = fit_polygon(own, size, wall_cost(larger[i] * detail_px), options.jog_px)
         if is_round:
             outcome[i] = Outcome.UNCHANGED_ROUND
             continue
-        shape = _mended(Rings(new_xy, new_size, np.array([count])).polygons()[0], detail_px**2)
-        if shape is None:
-            outcome[i] = Outcome.UNCHANGED_INVALID
-            continue
-        shaped[i], mended = shape, Rings.of(np.array([shape], object))
-        far_px[i] = max(deviation(own, size, mended.xy, mended.size), deviation(mended.xy, mended.size, own, size))
+        shape = Rings(new_xy, new_size, np.array([count])).polygons()[0]
+        if not shapely.is_valid(shape):
+            shape = _mended(shape, detail_px**2)
+            if shape is None:
+                outcome[i] = Outcome.UNCHANGED_INVALID
+                continue
+            mended = Rings.of(np.array([shape], object))
+            new_xy, new_size = mended.xy, mended.size
+        shaped[i] = shape
+        far_px[i] = max(deviation(own, size, new_xy, new_size), deviation(new_xy, new_size, own, size))
     outcome[far_px > options.max_deviation_px] = Outcome.UNCHANGED_DEVIATION
     open_ = np.flatnonzero(outcome == Outcome.REGULARIZED)
     share = _common_share(polygons[open_], filled[open_], shaped[open_], far_px[open_], options.min_iou)
@@ -141,8 +147,6 @@ def _filled(polygons: NDArray[np.object_], min_hole_px2: float) -> NDArray[np.ob
 
 def _mended(shape: shapely.Polygon, loops_px2: float) -> shapely.Polygon | None:
     """A shape without the small loops where walls cross near a corner; None where it is not one with its holes."""
-    if shapely.is_valid(shape):
-        return shape
     parts = shapely.get_parts(shapely.make_valid(shape, method="structure"))
     area = shapely.area(parts)
     largest = parts[np.argmax(area)]
