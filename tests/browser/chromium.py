@@ -26,7 +26,7 @@ _ALONE = (
     "--hide-scrollbars",
     "--force-device-scale-factor=1",
 )
-_PATIENCE_S = 60
+_PATIENCE_S = 240
 _PROGRAMS = ("chromium", "chromedriver")
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key by which WebDriver refers to an element."""

@@ -19,7 +19,7 @@ from PIL import Image
 import geoseg
 from geoseg.view import viewing
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 WIDE, NARROW = (1280, 800), (360, 740)
 
