@@ -19,7 +19,13 @@ RECORD: dict[str, Any] = {
     "model": {"name": "tiny", "path": "tiny", "identity": "2" * 64},
     "grid": {"crs": "EPSG:32640", "transform": [1.0, 0.0, 3.0, 0.0, -1.0, 4.0], "height": 5, "width": 6},
     "classes": ["building", "other"],
-    "layers": {"min_area_m2": 20.0, "simplify_m": 0.0, "thresholds": {"building": 0.6}, "classes": ["building"]},
+    "layers": {
+        "min_area_m2": 20.0,
+        "simplify_m": 0.0,
+        "thresholds": {"building": 0.6},
+        "classes": ["building"],
+        "network": False,
+    },
     "blocks": {
         "total": 2,
         "done": 1,
