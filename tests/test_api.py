@@ -161,7 +161,7 @@ def test_a_run_says_what_it_is(mapped: geoseg.Run, scene: Path) -> None:
     assert mapped.class_names == ("building", "road", "other")
     assert (mapped.grid.crs, mapped.grid.height, mapped.grid.width) == ("EPSG:32640", 40, 50)
     assert mapped.grid.transform == Affine(1, 0, 320000, 0, -1, 2770000)
-    assert list(mapped.layers) == ["buildings", "roads"]
+    assert list(mapped.layers) == ["buildings", "roads", "road_lines", "road_nodes"]
     assert mapped.record.inputs[0].path == str(scene)
     for path in (*mapped.layers.values(), mapped.geopackage, mapped.class_raster, mapped.preview):
         assert path.is_file()

@@ -1,7 +1,6 @@
 """Networks of masks by the pure functions, block by block, and masks of known networks."""
 
 from collections.abc import Sequence
-from random import Random
 
 import numpy as np
 import rasterio.features
@@ -42,8 +41,7 @@ def network(
         for j in range(0, width, cols_px)
     ]
     is_data_hw = np.ones_like(mask_hw) if is_data_hw is None else is_data_hw
-    order = list(range(len(windows)))
-    Random(seed).shuffle(order)
+    order = np.random.default_rng(seed).permutation(len(windows)).tolist()
 
     def around(window: Window, reach: int) -> Window:
         row, col = max(window.row - reach, 0), max(window.col - reach, 0)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-import networkx
+import networkx as nx
 import numpy as np
 import pytest
 import shapely
@@ -32,14 +32,12 @@ def tangle(seed: int, height: int = 120, width: int = 110) -> tuple[NDArray[np.b
 
 def same(one: tuple[Lines, Nodes], other: tuple[Lines, Nodes]) -> bool:
     """Whether two networks are bit for bit the same."""
+    (lines, nodes), (other_lines, other_nodes) = one, other
+    pairs = (lines, other_lines), (nodes, other_nodes)
     return all(
-        getattr(a, name).tolist() == getattr(b, name).tolist()
-        for a, b in zip(one, other, strict=True)
-        for name in a.columns
-        if name != "geometry"
-    ) and all(
         shapely.to_wkb(a.geometry).tolist() == shapely.to_wkb(b.geometry).tolist()
-        for a, b in zip(one, other, strict=True)
+        and all(getattr(a, name).tolist() == getattr(b, name).tolist() for name in a.columns if name != "geometry")
+        for a, b in pairs
     )
 
 
@@ -146,12 +144,12 @@ def test_a_graph_has_as_many_rings_and_parts_as_its_mask() -> None:
     paths = [[tuple(a), tuple(b)] for a, b in zip(places[::2], places[1::2], strict=True)]
     mask_hw = drawn([*paths, circle(120, 120, 60), circle(300, 310, 40)], 6, SIDE_PX)
     lines, nodes = network(mask_hw, RULES)
-    graph = networkx.MultiGraph()
+    graph = nx.MultiGraph()
     graph.add_nodes_from(nodes.id.tolist())
     graph.add_edges_from(zip(lines.start.tolist(), lines.end.tolist(), strict=True))
     parts, holes = ndimage.label(mask_hw, np.ones((3, 3)))[1], ndimage.label(~mask_hw)
     filled = np.bincount(holes[0].reshape(-1))[1:] <= RULES.hole_px
-    assert networkx.number_connected_components(graph) == parts
+    assert nx.number_connected_components(graph) == parts
     rings = graph.number_of_edges() - graph.number_of_nodes() + parts
     assert rings == holes[1] - filled.sum() - 1
 
@@ -172,7 +170,9 @@ def test_teeth_of_a_mask_are_no_roads_and_side_roads_are() -> None:
     assert len(lines) == 3
 
 
-@pytest.mark.parametrize(("gap", "turned", "joined"), [(9, 0, True), (13, 14, True), (14, 60, False), (60, 0, False)])
+@pytest.mark.parametrize(
+    ("gap", "turned", "joined"), [(9, 0, True), (13, 14, True), (14, 60, False), (60, 0, False)]
+)
 def test_ends_that_face_each_other_over_a_gap_are_joined(gap: float, turned: float, joined: bool) -> None:
     turn = np.radians(turned)
     other = [(200 + gap, 200.5), (200 + gap + 150 * np.cos(turn), 200.5 + 150 * np.sin(turn))]

@@ -1,7 +1,6 @@
 """The stages from objects to a network, block by block, and its layers in every format."""
 
 from pathlib import Path
-from random import Random
 from typing import get_args
 
 import geopandas
@@ -13,7 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.grid import Grid
-from geoseg.io.layers import LINES, NODES, Lines, Nodes, Source
+from geoseg.io.layers import LINES, NODES, Batches, Lines, Nodes, Source
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
 from geoseg.objects.thresholds import Thresholds
@@ -58,7 +57,7 @@ def network(
     for report in runner.run(LabelBlocks(run, GRID, (0, 1), sure, DEPENDS), units):
         assert report.error is None
     join_seams(run, list(plan))
-    Random(block_px).shuffle(units)
+    units = [units[k] for k in np.random.default_rng(block_px).permutation(len(units))]
     of = NetworkBlocks(run, GRID, plan, DEPENDS)
     stages = (
         ("roads", MaskBlocks(of, 1, (0, 1), sure, min_area_m2)),
@@ -114,12 +113,15 @@ def test_lines_and_nodes_come_back_from_every_format(
     tmp_path: Path, labels: LabelSet, found: tuple[Lines, Nodes], kind: LayerFormat
 ) -> None:
     lines, nodes = found
-    layers = {"road_lines": lambda: [lines], "road_nodes": lambda: [nodes]}
+    layers: dict[str, Batches] = {"road_lines": lambda: [lines], "road_nodes": lambda: [nodes]}
     files = write_layers(kind, tmp_path, LayerSet(layers, labels, GRID, SOURCE))
     assert sum(one.features or 0 for one in files) == len(lines) + len(nodes)
     if kind == "pmtiles":
         return
-    for name, rows, table, shape in (("road_lines", lines, LINES, "LineString"), ("road_nodes", nodes, NODES, "Point")):
+    for name, rows, table, shape in (
+        ("road_lines", lines, LINES, "LineString"),
+        ("road_nodes", nodes, NODES, "Point"),
+    ):
         path = next(one.path for one in files if one.path.stem in (name, "geoseg"))
         if kind == "parquet":
             read = geopandas.read_parquet(path)
