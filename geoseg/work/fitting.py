@@ -19,7 +19,7 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import nominal_pixel_m2
 from geoseg.vectorize.fitting import Walls, overlapping, splitting, stands_apart
 from geoseg.vectorize.outlines import Objects, Outlines
-from geoseg.vectorize.regularize import regularize
+from geoseg.vectorize.regularize import Regularization, regularize
 from geoseg.vectorize.rings import Rings
 from geoseg.work.stage_files import StageFiles
 from geoseg.work.whole import Gathering
@@ -61,7 +61,7 @@ class RegularizeObjects:
                 "holes_m2": found.filled.area_m2,
             }
             files.commit(key, written, more)
-            return {"objects": len(objects)}
+            return {}
 
         return make
 
@@ -90,7 +90,7 @@ class KeepApart:
             outcome = np.where(own.changed & ~apart, np.uint8(Outcome.UNCHANGED_OVERLAP), outcome)
             file = _file(files, key)
             files.commit(key, {file: write_arrays(file, {"outcome": outcome})}, {})
-            return {"walls": len(own)}
+            return {}
 
         return judge
 
@@ -125,7 +125,7 @@ class FindSplits:
             ids = np.unique(np.concatenate([np.empty(0, np.int64), *taken_back]))
             file = _file(files, key)
             files.commit(key, {file: write_arrays(file, {"id": ids})}, {})
-            return {"splits": len(ids)}
+            return {}
 
         return find
 
@@ -242,7 +242,8 @@ def _regularized(
         if not np.array_equal(walls.id, objects.id[walled]):
             raise ValueError(f"the outlines of block {key} are of other objects than those of its pixels")
         of_pixels = walls.polygons
-    after, outcome = regularize(of_pixels)
+    # Small holes are filled already, where they may be.
+    after, outcome = regularize(of_pixels, Regularization(min_hole_px2=0))
     changed = outcome == Outcome.REGULARIZED
     into_nodata = np.zeros(len(before), bool)
     into_nodata[changed] = gathering.pixels_of(key).covers_nodata(after[changed])
