@@ -55,12 +55,12 @@ def read_region(path: Path, where: Mapping[str, Any]) -> Region:
         ConfigError: The file cannot be read, is no GeoJSON of polygons, or no feature has those properties.
     """
     try:
-        documents = list(geojson_documents(path.read_text(encoding="utf-8-sig")))
+        documents = list(_documents(path.read_text(encoding="utf-8-sig")))
         systems = {str(one["crs"]["properties"]["name"]) if one.get("crs") else "OGC:CRS84" for one in documents}
         polygons = [
             shapely.geometry.shape(feature["geometry"])
             for document in documents
-            for feature in geojson_features(document)
+            for feature in _features(document)
             if feature["geometry"] is not None
             and all((feature["properties"] or {}).get(key) == value for key, value in where.items())
         ]
@@ -89,8 +89,7 @@ def read_region(path: Path, where: Mapping[str, Any]) -> Region:
     return Region(systems.pop(), shapely.union_all(shapely.make_valid(shapely.force_2d(polygons))))
 
 
-def geojson_documents(text: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON texts of a file, one or a sequence; a ValueError where one is damaged."""
+def _documents(text: str) -> Iterator[Mapping[str, Any]]:
     decoder = json.JSONDecoder()
     at = 0
     while found := _NEXT.search(text, at):
@@ -98,8 +97,7 @@ def geojson_documents(text: str) -> Iterator[Mapping[str, Any]]:
         yield document
 
 
-def geojson_features(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The features of a GeoJSON document; a geometry alone is one without properties."""
+def _features(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     match document["type"]:
         case "FeatureCollection":
             return list(document["features"])

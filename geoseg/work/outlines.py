@@ -11,19 +11,15 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
-from geoseg.labels import NODATA_CLASS
+from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
 from geoseg.objects.label import components, runs_of
-from geoseg.objects.measures import Measures
+from geoseg.objects.thresholds import Thresholds
 from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
-from geoseg.vectorize.outlines import PATCH_PX, Outlines, outline, patches
-from geoseg.vectorize.polygons import trace
-from geoseg.vectorize.rings import Rings
-from geoseg.vectorize.simplify import Generalization
+from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES, PATCH_PX, Outlines, outline, patches
 from geoseg.work.objects import whole_objects
 from geoseg.work.stage_files import StageFiles
-from geoseg.work.whole import Gathering, walls_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,47 +27,63 @@ class TraceBlocks:
     """Outline the objects of blocks that are large enough.
 
     Attributes:
-        gathering: Where they lie, which objects are kept, and how outlines are made simpler.
+        run: The RUN folder.
+        grid: The mosaic's grid.
         blocks: Lattice and blocks.
+        keep: Ids of the classes that have a layer.
+        thresholds: How probable they must be.
+        min_area_m2: Objects with less ground area, over all blocks, count as background.
+        simplify_m: Tolerance of the simplification on the ground; 0 leaves outlines untouched.
+        depends: Hash of all that the outlines depend on.
+        several_scenes: Whether the mosaic keeps which scene each pixel comes from.
+        parts_above_sides: Objects with a longer outline (`Measures.sides`) become features in parts.
+        patch_px: Side of the squares that are simplified by themselves, and of which parts are cut.
     """
 
-    gathering: Gathering
+    run: RunFolder
+    grid: Grid
     blocks: BlockPlan
+    keep: tuple[int, ...]
+    thresholds: Thresholds
+    min_area_m2: float
+    simplify_m: float
+    depends: str
+    several_scenes: bool = False
+    parts_above_sides: int = PARTS_ABOVE_SIDES
+    patch_px: int = PATCH_PX
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
-        gathering = self.gathering
-        run, grid, cleaning = gathering.run, gathering.grid, gathering.cleaning
-        mosaic, files = run.mosaic, StageFiles(run, "outlines", gathering.depends)
-        pixel_m2 = nominal_pixel_m2(grid)
-        how = Generalization(cleaning.simplify_m / math.sqrt(pixel_m2), cleaning.smooth, cleaning.regularize)
-        min_area_m2 = np.array(cleaning.min_area_m2)
+        mosaic, files = self.run.mosaic, StageFiles(self.run, "outlines", self.depends)
+        pixel_m2 = nominal_pixel_m2(self.grid)
+        tolerance_px = self.simplify_m / math.sqrt(pixel_m2)
 
-        def outline_block(block: Block) -> dict[str, Any]:
-            class_id, whole = whole_objects(run, block)
-            area_m2 = whole.ground * (pixel_m2 / GROUND_UNIT)
-            kept = area_m2 >= min_area_m2[class_id]
-            # An object counts where it begins.
-            row, col = np.divmod(whole.first_pixel, grid.width)
-            window = block.window
-            begins = (row >= window.row) & (row < window.row_stop) & (col >= window.col) & (col < window.col_stop)
-            removed = ~kept & begins
-            figures = {"removed": int(removed.sum()), "removed_m2": float(area_m2[removed].sum())}
+        def trace(block: Block) -> dict[str, Any]:
+            class_id, whole = whole_objects(self.run, block)
+            kept = whole.ground * (pixel_m2 / GROUND_UNIT) >= self.min_area_m2
             if not kept.any():
-                files.commit(block.key, {}, {"objects": 0, "vertices": 0, **figures})
+                files.commit(block.key, {}, {"objects": 0})
                 return {"parts": 0}
-            around = _around(block.window, grid)
-            classes_hw = gathering.thresholds.read(mosaic, around)
-            labels_hw = components(classes_hw[block.window.slices_in(around)], gathering.keep)
+            around = _around(block.window, self.grid)
+            classes_hw = self.thresholds.read(mosaic, around)
+            labels_hw = components(classes_hw[block.window.slices_in(around)], self.keep)
             # What is too small is background, so that its neighbours are simplified without it.
             labels_hw *= np.concatenate(([False], kept))[labels_hw]
-            in_parts = np.concatenate(([False], kept & (whole.sides > gathering.parts_above_sides)))
-            label, first, rings, vertices = outline(labels_hw, classes_hw, block.window, around, how, in_parts)
+            in_parts = np.concatenate(([False], kept & (whole.sides > self.parts_above_sides)))
+            label, first, rings = outline(
+                labels_hw, classes_hw, block.window, around, tolerance_px, in_parts, self.patch_px
+            )
             row, col = np.divmod(first, block.window.width)
-            part = 1 + (row + block.window.row) * grid.width + col + block.window.col
-            outlines = self._outlines(class_id, whole, label, np.where(first >= 0, part, 0), rings)
+            part = 1 + (row + block.window.row) * self.grid.width + col + block.window.col
+            outlines = Outlines(
+                id=whole.first_pixel[label - 1] + 1,
+                part=np.where(first >= 0, part, 0),
+                class_id=class_id[label - 1],
+                confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
+                rings=rings,
+            )
             votes = None
-            if gathering.several_scenes:
+            if self.several_scenes:
                 scene_hw = mosaic.read_scene(block.window)
                 votes = Votes.count(
                     *self._voters(labels_hw, whole.first_pixel + 1, in_parts, block.window), scene_hw
@@ -81,37 +93,10 @@ class TraceBlocks:
                 file = files.folder / owner / f"{block.key}.npz"
                 of_scenes = {} if votes is None else votes.take(mine.feature).to_arrays()
                 written[file] = write_arrays(file, mine.to_arrays() | of_scenes)
-            # What is regularized is so by its pixels, whatever its neighbours share with it.
-            is_wall = np.concatenate(([False], kept & np.isin(class_id, cleaning.regularize))) & ~in_parts
-            if not how.is_none and is_wall.any():
-                here_hw = np.where(is_wall[labels_hw], classes_hw[window.slices_in(around)], np.uint8(NODATA_CLASS))
-                rings, place = trace(here_hw, window)
-                label = labels_hw.reshape(-1)[place].astype(np.int64)
-                walls = self._outlines(class_id, whole, label, np.zeros(len(label), np.int64), rings)
-                for owner, mine in self._owners(walls):
-                    file = walls_folder(files, owner) / f"{block.key}.npz"
-                    written[file] = write_arrays(file, mine.to_arrays())
-            files.commit(block.key, written, {"objects": len(outlines), "vertices": vertices, **figures})
+            files.commit(block.key, written, {"objects": len(outlines)})
             return {"parts": len(outlines)}
 
-        return outline_block
-
-    def _outlines(
-        self,
-        class_id: NDArray[np.uint8],
-        whole: Measures,
-        label: NDArray[Any],
-        part: NDArray[np.int64],
-        rings: Rings,
-    ) -> Outlines:
-        """Outlines (n,) of the objects with some labels (n,), from 1."""
-        return Outlines(
-            id=whole.first_pixel[label - 1] + 1,
-            part=part,
-            class_id=class_id[label - 1],
-            confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
-            rings=rings,
-        )
+        return trace
 
     def _voters(
         self, labels_hw: NDArray[np.int32], ids: NDArray[np.int64], in_parts: NDArray[np.bool_], window: Window
@@ -120,7 +105,7 @@ class TraceBlocks:
         if not in_parts.any():
             return labels_hw, ids
         voters_hw, features = np.where(in_parts[labels_hw], 0, labels_hw), [ids]
-        for patch in patches(window, PATCH_PX):
+        for patch in patches(window, self.patch_px):
             at = patch.slices_in(window)
             is_part_hw = in_parts[labels_hw[at]]
             # Two parts of two objects may lie side by side.
@@ -130,12 +115,12 @@ class TraceBlocks:
                 parts_hw = parts.paint()
                 voters_hw[at] += np.where(parts_hw > 0, parts_hw + count, 0)
                 row, col = np.divmod(parts.first_places(), patch.width)
-                features.append(1 + (row + patch.row) * self.gathering.grid.width + col + patch.col)
+                features.append(1 + (row + patch.row) * self.grid.width + col + patch.col)
         return voters_hw, np.concatenate(features)
 
     def _owners(self, outlines: Outlines) -> list[tuple[str, Outlines]]:
         """Outlines by the key of the block in which their object begins; parts by that in which they lie."""
-        row, col = np.divmod(outlines.feature - 1, self.gathering.grid.width)
+        row, col = np.divmod(outlines.feature - 1, self.grid.width)
         _, block_columns = self.blocks.shape
         height_px, width_px = self.blocks.block_px
         owner = row // height_px * block_columns + col // width_px

@@ -26,7 +26,6 @@ STAGES = (
     "layers",
     "preview",
     "project",
-    "page",
     "stac",
 )
 

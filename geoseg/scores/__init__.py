@@ -1,1 +1,0 @@
-"""Scores of a run against a reference: areas, objects and road networks. No Ray, no model."""
