@@ -47,7 +47,7 @@ def map_scenes(
     tile_overlap: int | None = None,
     block_size: int | None = None,
     probability: bool = False,
-    min_area: float | Mapping[str, float] = 20,
+    min_area: float | Mapping[str, float] | None = None,
     simplify: float = 1,
     min_hole: float | Mapping[str, float] | None = None,
     smooth: bool | None = None,
@@ -92,7 +92,8 @@ def map_scenes(
         tile_overlap: What neighbouring tiles share, in pixels; by default the model's.
         block_size: Side of a block of work in pixels, a multiple of 512.
         probability: Keep the probability of every class.
-        min_area: Leave out objects below this many square metres; 0 keeps all. By class: {"road": 50}, others 20.
+        min_area: Leave out objects below this many square metres, by default 20; 0 keeps all. By class:
+            {"road": 50}.
         simplify: Tolerance of outlines in metres; 0 leaves them untouched.
         min_hole: Fill holes below this many square metres, where no layer has anything in them; by class likewise.
             By default as `min_area`.

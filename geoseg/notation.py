@@ -88,7 +88,7 @@ def parse_thresholds(given: Mapping[str, float] | Sequence[str]) -> tuple[tuple[
 
 
 def layer_options(
-    min_area: float | Mapping[str, float] | Sequence[str],
+    min_area: float | Mapping[str, float] | Sequence[str] | None,
     simplify: float,
     classes: Sequence[str] | None,
     formats: Sequence[str],
@@ -104,7 +104,7 @@ def layer_options(
     Raises:
         GeosegError: Something cannot be read.
     """
-    min_area_m2, min_area_of = parse_areas("--min-area", min_area, _MIN_AREA_M2)
+    min_area_m2, min_area_of = parse_areas("--min-area", () if min_area is None else min_area, _MIN_AREA_M2)
     min_hole_m2, min_hole_of = (None, ()) if min_hole is None else parse_areas("--min-hole", min_hole, None)
     return LayerOptions(
         _MIN_AREA_M2 if min_area_m2 is None else min_area_m2,

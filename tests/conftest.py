@@ -30,6 +30,11 @@ settings.register_profile("steady", deadline=None, derandomize=True, max_example
 settings.register_profile("explore", deadline=None, max_examples=500)
 settings.load_profile("steady")
 
+# Commands that run in this process tell GDAL which drivers to leave out, which it heeds when it registers them, and
+# that is once: whichever test opens the first raster must not decide what all others can open.
+with rasterio.Env():
+    pass
+
 
 @pytest.fixture(scope="session")
 def heavy_libraries() -> frozenset[str]:

@@ -86,6 +86,11 @@ class _Names(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(name.strip() for name in str(value).split(",") if name.strip()))
 
 
+def _given(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What was given, or None."""
+    return words or None
+
+
 @click.command("map")
 @click.argument("scenes", metavar="SCENE...", nargs=-1)
 @click.option("-o", "--output", "run_path", required=True, type=click.Path(path_type=Path), help="RUN folder.")
@@ -120,12 +125,14 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option(
     "--min-area",
     multiple=True,
+    callback=_given,
     metavar="M2|CLASS=M2",
     help="Leave out smaller objects, of all classes or of one; 0 keeps all.  [default: 20]",
 )
 @click.option(
     "--min-hole",
     multiple=True,
+    callback=_given,
     metavar="M2|CLASS=M2",
     help="Fill smaller holes, where no layer has anything in them; 0 fills none. [as --min-area]",
 )
@@ -198,8 +205,8 @@ def map_command(
     tile_overlap: int | None,
     block_size: int | None,
     probability: bool,
-    min_area: tuple[str, ...],
-    min_hole: tuple[str, ...],
+    min_area: tuple[str, ...] | None,
+    min_hole: tuple[str, ...] | None,
     simplify: float,
     smooth: bool | None,
     regularize: bool | None,
@@ -254,7 +261,7 @@ def map_command(
             classes,
             formats,
             thresholds,
-            min_hole=min_hole or None,
+            min_hole=min_hole,
             smooth=smooth,
             regularize=regularize,
             network=network,

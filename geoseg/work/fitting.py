@@ -207,13 +207,16 @@ def write_boxes(run: RunFolder, depends: str) -> tuple[list[str], list[str]]:
         if record["others"]:
             with_others.append(key)
     box = np.array(boxes, np.float64).reshape(-1, 4)
-    write_arrays(boxes_file(run, depends), {"key": np.array(with_walls, "U"), "box": box})
+    file = boxes_file(run, depends)
+    StageFiles(run, "boxes", depends).commit(
+        "all", {file: write_arrays(file, {"key": np.array(with_walls, "U"), "box": box})}, {}
+    )
     return with_walls, with_others
 
 
 def boxes_file(run: RunFolder, depends: str) -> Path:
     """Where `write_boxes` writes."""
-    return StageFiles(run, "whole", depends).folder / "boxes.npz"
+    return StageFiles(run, "boxes", depends).folder / "all.npz"
 
 
 def splits_of(run: RunFolder, depends: str) -> NDArray[np.int64]:

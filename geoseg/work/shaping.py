@@ -30,7 +30,7 @@ def shaping(
         Name of a stage, the kind of work, and its units.
     """
     run, depends = gathering.run, gathering.depends
-    done = {stage: StageFiles(run, stage, depends).remove_others() for stage in SHAPING}
+    done = {stage: StageFiles(run, stage, depends).remove_others() for stage in (*SHAPING, "boxes")}
 
     def left(stage: str, job: Job[Any], keys: Sequence[str]) -> tuple[str, Job[Any], list[Unit[Any]]]:
         return stage, job, [Unit(key, key) for key in keys if key not in done[stage]]
