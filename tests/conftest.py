@@ -82,7 +82,8 @@ def write_raster(tmp_path_factory: pytest.TempPathFactory) -> WriteRaster:
         sidecar: bool = False,
         **options: Any,  # noqa: ANN401  # rasterio's own
     ) -> Path:
-        path = folder / str(next(numbers)) / name
+        # As wide as any number, so that what is written first is also first by name.
+        path = folder / f"{next(numbers):06}" / name
         path.parent.mkdir()
         count, height, width = image_chw.shape
         profile = {"driver": "GTiff", "dtype": image_chw.dtype, "crs": crs, **options}

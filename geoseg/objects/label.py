@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
+from geoseg.io.mosaic import CHUNK_PX
 from geoseg.labels import NODATA_CLASS
 from geoseg.objects.ground import GROUND_UNIT
 from geoseg.objects.measures import Measures
@@ -95,7 +96,7 @@ def label_block(
     grid_width: int,
     keep: Collection[int],
     ground_hw: NDArray[np.int32] | None = None,
-    chunk_px: int = 512,
+    chunk_px: int = CHUNK_PX,
 ) -> BlockObjects:
     """Label and measure the 4-connected components of each kept class in a block.
 
@@ -135,13 +136,24 @@ def label_block(
     )
     # Sums of integers below 2^53 are exact in bincount's floats.
     sides = np.bincount(runs.number, weights=runs.sides, minlength=runs.count + 1)[1:].astype(np.int64)
-    row, col = np.divmod(runs.first_places(), window.width)
-    first_pixel = (window.row + row) * grid_width + window.col + col
-    class_id = classes_hw[row, col]
-    return BlockObjects(window, runs, class_id, Measures(first_pixel, pixels, confidence_sum, ground, sides))
+    first = runs.first_places()
+    measures = Measures(grid_places(first, window, grid_width), pixels, confidence_sum, ground, sides)
+    return BlockObjects(window, runs, classes_hw[np.divmod(first, window.width)], measures)
 
 
-def runs_of(classes_hw: NDArray[np.uint8], keep: Collection[int], chunk_px: int = 512) -> Runs:
+def grid_places(place: NDArray[np.int64], window: Window, grid_width: int) -> NDArray[np.int64]:
+    """Where pixels of a window lie on the grid, row x grid width + column, int64 (n,).
+
+    Args:
+        place: int64 (n,); row x columns + column in the window.
+        window: On the grid.
+        grid_width: Columns of the whole grid.
+    """
+    row, col = np.divmod(place, window.width)
+    return (row + window.row) * grid_width + col + window.col
+
+
+def runs_of(classes_hw: NDArray[np.uint8], keep: Collection[int], chunk_px: int = CHUNK_PX) -> Runs:
     """Number the 4-connected components of each kept class.
 
     Args:

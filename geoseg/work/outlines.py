@@ -13,7 +13,7 @@ from geoseg.io.arrays import write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
-from geoseg.objects.label import components, runs_of
+from geoseg.objects.label import components, grid_places, runs_of
 from geoseg.objects.thresholds import Thresholds
 from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
@@ -37,7 +37,6 @@ class TraceBlocks:
         depends: Hash of all that the outlines depend on.
         several_scenes: Whether the mosaic keeps which scene each pixel comes from.
         parts_above_sides: Objects with a longer outline (`Measures.sides`) become features in parts.
-        patch_px: Side of the squares that are simplified by themselves, and of which parts are cut.
     """
 
     run: RunFolder
@@ -50,7 +49,6 @@ class TraceBlocks:
     depends: str
     several_scenes: bool = False
     parts_above_sides: int = PARTS_ABOVE_SIDES
-    patch_px: int = PATCH_PX
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
@@ -70,11 +68,8 @@ class TraceBlocks:
             # What is too small is background, so that its neighbours are simplified without it.
             labels_hw *= np.concatenate(([False], kept))[labels_hw]
             in_parts = np.concatenate(([False], kept & (whole.sides > self.parts_above_sides)))
-            label, first, rings = outline(
-                labels_hw, classes_hw, block.window, around, tolerance_px, in_parts, self.patch_px
-            )
-            row, col = np.divmod(first, block.window.width)
-            part = 1 + (row + block.window.row) * self.grid.width + col + block.window.col
+            label, first, rings = outline(labels_hw, classes_hw, block.window, around, tolerance_px, in_parts)
+            part = 1 + grid_places(first, block.window, self.grid.width)
             outlines = Outlines(
                 id=whole.first_pixel[label - 1] + 1,
                 part=np.where(first >= 0, part, 0),
@@ -105,7 +100,7 @@ class TraceBlocks:
         if not in_parts.any():
             return labels_hw, ids
         voters_hw, features = np.where(in_parts[labels_hw], 0, labels_hw), [ids]
-        for patch in patches(window, self.patch_px):
+        for patch in patches(window, PATCH_PX):
             at = patch.slices_in(window)
             is_part_hw = in_parts[labels_hw[at]]
             # Two parts of two objects may lie side by side.
@@ -114,8 +109,7 @@ class TraceBlocks:
                 count = sum(map(len, features))
                 parts_hw = parts.paint()
                 voters_hw[at] += np.where(parts_hw > 0, parts_hw + count, 0)
-                row, col = np.divmod(parts.first_places(), patch.width)
-                features.append(1 + (row + patch.row) * self.grid.width + col + patch.col)
+                features.append(1 + grid_places(parts.first_places(), patch, self.grid.width))
         return voters_hw, np.concatenate(features)
 
     def _owners(self, outlines: Outlines) -> list[tuple[str, Outlines]]:
