@@ -16,7 +16,7 @@ export DATA
 demo: $(VENV)/.runtime
 	$(BIN)/geoseg map geoseg/bundled/demo/dubai.tif -o demo-run
 	@echo
-	@echo "Open demo-run/map.qgs in QGIS, or look at demo-run/preview.png."
+	@echo "Open demo-run/report.html in a browser, or demo-run/map.qgs in QGIS."
 	@echo "The scene's place on earth is approximate (about 1 km)."
 
 test: lint

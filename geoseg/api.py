@@ -17,9 +17,8 @@ from geoseg.io.scene import Resolution, SceneOptions
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, carry_out, plan_run
 from geoseg.models.package import LoadedModel, load_package
-from geoseg.notation import parse_export_format, parse_formats, parse_resolution, parse_stretch, parse_thresholds
+from geoseg.notation import layer_options, parse_export_format, parse_resolution, parse_stretch
 from geoseg.pipeline import nothing_to_do
-from geoseg.plan import LayerOptions
 from geoseg.predict import Precision
 from geoseg.run import Run, open_run
 from geoseg.training import train_package
@@ -48,10 +47,14 @@ def map_scenes(
     tile_overlap: int | None = None,
     block_size: int | None = None,
     probability: bool = False,
-    min_area: float = 20,
+    min_area: float | Mapping[str, float] | None = None,
     simplify: float = 1,
+    min_hole: float | Mapping[str, float] | None = None,
+    smooth: bool | None = None,
+    regularize: bool | None = None,
     thresholds: Mapping[str, float] | Sequence[str] = (),
     classes: Sequence[str] | None = None,
+    network: bool | None = None,
     formats: Sequence[str] = ("geojson", "gpkg"),
     device: str | None = None,
     precision: Precision | None = None,
@@ -89,10 +92,16 @@ def map_scenes(
         tile_overlap: What neighbouring tiles share, in pixels; by default the model's.
         block_size: Side of a block of work in pixels, a multiple of 512.
         probability: Keep the probability of every class.
-        min_area: Leave out objects below this many square metres; 0 keeps all.
+        min_area: Leave out objects below this many square metres, by default 20; 0 keeps all. By class:
+            {"road": 50}.
         simplify: Tolerance of outlines in metres; 0 leaves them untouched.
+        min_hole: Fill holes below this many square metres, where no layer has anything in them; by class likewise.
+            By default as `min_area`.
+        smooth: Smooth the staircase of pixels; by default where outlines are simplified.
+        regularize: Give countable objects straight walls and right angles; by default likewise.
         thresholds: Least probability of classes, {"road": 0.6} or ["road=0.6"]: pixels below are of no object.
         classes: Names of the classes whose layers are written; by default all that have one.
+        network: Write roads as a network of lines and nodes, too; by default where the model has a class for them.
         formats: What layers are written as: "geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles".
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
         precision: "fp32", "bf16" or "fp16"; by default what the device multiplies best.
@@ -142,12 +151,16 @@ def map_scenes(
             trust_vrt=trust_vrt,
         ),
         TileOptions(_whole(tile_size), _whole(tile_overlap), block_px),
-        LayerOptions(
-            float(min_area),
-            float(simplify),
-            None if classes is None else tuple(classes),
-            parse_formats(tuple(formats)),
-            parse_thresholds(thresholds),
+        layer_options(
+            min_area,
+            simplify,
+            classes,
+            formats,
+            thresholds,
+            min_hole=min_hole,
+            smooth=smooth,
+            regularize=regularize,
+            network=network,
         ),
         resources,
         probability=probability,

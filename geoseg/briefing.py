@@ -33,10 +33,12 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
     for kind in plan.layers.formats:
         match kind:
             case "geojson":
-                outputs += [f"{run}/layers/{layer}.geojson" for _, layer in plan.layer_classes]
+                names = [layer for _, layer in plan.layer_classes]
+                names += () if plan.network is None else plan.network.layers
+                outputs += [f"{run}/layers/{layer}.geojson" for layer in names]
             case "gpkg":
                 outputs.append(f"{run}/layers/geoseg.gpkg")
-    outputs += [f"{run}/{name}" for name in ("preview.png", "map.qgs", "stac/item.json", "run.json")]
+    outputs += [f"{run}/{name}" for name in ("preview.png", "map.qgs", "stac/item.json", "run.json", "report.html")]
     return [
         *(_scene_lines(plan) if len(plan.rows) < 2 else _table(plan.rows)),
         f"model    {plan.model_name} ({plan.model_path})",
@@ -59,7 +61,7 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
             f"runs on  {plan.workers} worker(s) on {numerics.device} in {numerics.precision}, "
             f"{numerics.threads} thread(s) each, {plan.worker_bytes / 2**20:.0f} MiB each at most"
         ),
-        f"layers   objects from {plan.layers.min_area_m2:g} m2, simplified by {plan.layers.simplify_m:g} m"
+        f"layers   {', '.join(plan.cleaning_in_words)}"
         + "".join(f", {name} from a probability of {share:g}" for name, share in plan.layers.thresholds),
         f"writes   {', '.join(outputs)} (mosaic {plan.mosaic_bytes / 2**20:.0f} MiB before compression)",
     ]

@@ -20,13 +20,14 @@ from geoseg.io.gdal_environment import gdal_environment
 
 _COMMANDS = {
     "doctor": ("geoseg.commands.doctor", "doctor", "Check this installation and machine, with a small run."),
-    "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model with the labels of whole regions."),
+    "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model, or a run, with labels."),
     "export": ("geoseg.commands.export", "export", "Write the layers of a finished run in another format."),
     "inspect": ("geoseg.commands.inspect", "inspect", "Say what a scene, a model or a run is."),
     "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
     "models": ("geoseg.commands.models", "models", "List the models that have a name."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
+    "view": ("geoseg.commands.view", "view", "Show a run on a map in the browser."),
 }
 """By name: module, command, and what it does (said here so that --help loads no library)."""
 
@@ -81,7 +82,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave with the exit code of what happened.
 
-    0 done; 1 finished but incomplete; 2 refused before work; 3 a gate failed (verify); 4 stopped by its
+    0 done; 1 finished but incomplete; 2 refused before work; 3 a gate failed (verify, evaluate); 4 stopped by its
     surroundings; 70 a bug; 130 interrupted. Errors are one line, with a traceback only under --debug.
     """
     signal.signal(signal.SIGTERM, _interrupt)

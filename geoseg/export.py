@@ -2,14 +2,14 @@
 
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.errors import GeosegError, RunFolderError
-from geoseg.io.layers import Source
+from geoseg.io.layers import Batches, Source
 from geoseg.io.ledger import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.vector_file import replacing
@@ -19,6 +19,7 @@ from geoseg.plan import LayerFormat
 from geoseg.run import Run, open_run
 from geoseg.work.features import features_of, owner_keys, shapes_hash
 from geoseg.work.layer_files import ALL_IN_ONE, ENDINGS, LayerSet, WrittenFile, names_of, style_file, write_file
+from geoseg.work.network import lines_of, nodes_of, pieces_keys
 from geoseg.work.stage_files import StageFiles
 
 ExportFormat = LayerFormat | Literal["cog"]
@@ -86,7 +87,7 @@ def export(
             if layers:
                 raise GeosegError("a class raster has no layers: leave out --layer, or name a vector format")
             return Exported(_copy_rasters(opened, output, force=force), incomplete)
-        every = _layers_of(run, opened)
+        every = layers_of(run, opened)
         asked = _asked(opened, every, layers)
         places = _places(output, kind, asked)
         _check_free([*places, *_new_styles(kind, places)], force=force)
@@ -116,8 +117,12 @@ def _finished(run: Run, *, strict: bool) -> str | None:
     return f"INCOMPLETE: {lacks}, and what they hold is missing in what was exported"
 
 
-def _layers_of(run: RunFolder, opened: Run) -> LayerSet:
-    """All layers that a run has features for, read from its folder.
+def layers_of(run: RunFolder, opened: Run) -> LayerSet:
+    """All layers that a run has features for, read from its folder, whose files are hashed again.
+
+    Args:
+        run: The folder.
+        opened: The same run.
 
     Raises:
         RunFolderError: plan.json is of another version, or features are missing or damaged.
@@ -127,39 +132,50 @@ def _layers_of(run: RunFolder, opened: Run) -> LayerSet:
         labels = LabelSet(tuple(LabelClass(**label) for label in plan["labels"]))
         scenes = tuple((str(scene["name"]), scene["date"]) for scene in plan["scenes"])
         shapes: dict[str, Any] = plan["shapes"]
+        of_network: dict[str, Any] = plan["network"]
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(
             f"{run.plan_file} does not say what an export must know ({error}): remove {run.run_file}, then repeat "
             "the run's geoseg map command, which finds the rest done"
         ) from error
-    depends = shapes_hash(MosaicState.of(run.ledger("mosaic")).content_hash, shapes)
-    _check_features(run, depends)
-    features = {layer: partial(features_of, run, depends, class_id) for class_id, layer in labels.layers}
+    mosaic = MosaicState.of(run.ledger("mosaic")).content_hash
+    depends = shapes_hash(mosaic, shapes)
+    _check_features(run, depends, "features", owner_keys)
+    features: dict[str, Batches] = {
+        layer: partial(features_of, run, depends, class_id) for class_id, layer in labels.layers
+    }
+    if opened.record.layers.network and labels.network is not None:
+        depends = shapes_hash(mosaic, of_network)
+        _check_features(run, depends, "network", pieces_keys)
+        features[labels.network.lines] = partial(lines_of, run, depends)
+        features[labels.network.nodes] = partial(nodes_of, run, depends)
     source = Source(opened.record.plan_hash, scenes, len(opened.failed_blocks))
     return LayerSet(features, labels, opened.grid, source)
 
 
-def _check_features(run: RunFolder, depends: str) -> None:
+def _check_features(
+    run: RunFolder, depends: str, stage: str, keys: Callable[[RunFolder, str], Iterable[str]]
+) -> None:
     """Refuse features that are not what their markers say: what is missing would be missing without a word.
 
     Raises:
         RunFolderError: They are not.
     """
     wrong = f"of {run.path} are missing or damaged: {_mend(run.path)}"
-    if not StageFiles(run, "features", depends).folder.is_dir():
-        raise RunFolderError(f"the features {wrong}")
+    if not StageFiles(run, stage, depends).folder.is_dir():
+        raise RunFolderError(f"the {stage} {wrong}")
     there = set()
-    for key, marker in run.ledger("features").records():
+    for key, marker in run.ledger(stage).records():
         if marker["depends"] != depends:
             continue
         there.add(key)
         for name, sha256 in marker["files"].items():
             file = run.path / name
             if not file.is_file() or file_sha256(file) != sha256:
-                raise RunFolderError(f"the features {name} {wrong}")
-    missing = set(owner_keys(run, depends)) - there
+                raise RunFolderError(f"the {stage} {name} {wrong}")
+    missing = set(keys(run, depends)) - there
     if missing:
-        raise RunFolderError(f"the features of block {min(missing)} {wrong}")
+        raise RunFolderError(f"the {stage} of block {min(missing)} {wrong}")
 
 
 def _asked(run: Run, every: LayerSet, layers: tuple[str, ...]) -> LayerSet:
@@ -169,7 +185,9 @@ def _asked(run: Run, every: LayerSet, layers: tuple[str, ...]) -> LayerSet:
         GeosegError: One is not there.
     """
     of_class = {label.name: label.layer for label in every.labels.classes}
-    names = layers or tuple(str(of_class[name]) for name in run.record.layers.classes)
+    network = every.labels.network if run.record.layers.network else None
+    written = [str(of_class[name]) for name in run.record.layers.classes]
+    names = layers or (*written, *(() if network is None else network.layers))
     unknown = [name for name in names if name not in every.features]
     if unknown or not names:
         raise GeosegError(f"expected layers of {', '.join(every.features)}, got {', '.join(unknown) or 'none'}")

@@ -49,6 +49,30 @@ class LabelClass:
         return red, green, blue
 
 
+_ROADS = ("road", "roads")
+"""What a class is called whose objects are a network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The layers of a network, besides the objects of its class.
+
+    Attributes:
+        class_id: The class.
+        lines: The layer of centre-lines ("road_lines").
+        nodes: The layer of junctions and dead ends ("road_nodes").
+    """
+
+    class_id: int
+    lines: str
+    nodes: str
+
+    @property
+    def layers(self) -> tuple[str, str]:
+        """Their names."""
+        return self.lines, self.nodes
+
+
 @dataclass(frozen=True, slots=True)
 class LabelSet:
     """The classes of a model; a class's id is its position, from 0."""
@@ -76,3 +100,17 @@ class LabelSet:
     def layers(self) -> tuple[tuple[int, str], ...]:
         """(class id, layer name) of every class that has a layer."""
         return tuple((i, label.layer) for i, label in enumerate(self.classes) if label.layer is not None)
+
+    @property
+    def network(self) -> Network | None:
+        """The layers of the network of the class called road or roads, by the name of its layer ("roads").
+
+        None where no class is called so or has a layer, or where others have layers of these names.
+        """
+        taken = {layer for _, layer in self.layers}
+        for class_id, layer in self.layers:
+            stem = layer.removesuffix("s")
+            found = Network(class_id, f"{stem}_lines", f"{stem}_nodes")
+            if self.names[class_id] in _ROADS and taken.isdisjoint(found.layers):
+                return found
+        return None

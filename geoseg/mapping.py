@@ -227,7 +227,7 @@ def make_plan(
         grid_rule=found.grid_rule,
     )
     # Classes that the model does not have are refused here, before anything is written.
-    _ = plan.layer_classes, plan.thresholds
+    _ = plan.layer_classes, plan.thresholds, plan.cleaning, plan.network
     return plan
 
 
@@ -301,6 +301,7 @@ def _check(inputs: InputOptions, tiles: TileOptions, layers: LayerOptions, resou
         ("number of threads", resources.threads, 1, math.inf),
         ("memory", resources.memory, 1, math.inf),
         ("minimum area", layers.min_area_m2, 0, math.inf),
+        ("minimum area of holes", layers.min_hole_m2, 0, math.inf),
         ("simplification", layers.simplify_m, 0, math.inf),
     )
     for name, value, least, most in limits:

@@ -8,7 +8,10 @@ from typing import get_args
 from geoseg.errors import GeosegError
 from geoseg.export import ExportFormat
 from geoseg.io.scene import PercentStretch, Resolution
-from geoseg.plan import LayerFormat
+from geoseg.plan import LayerFormat, LayerOptions
+
+_MIN_AREA_M2 = 20.0
+"""Smaller objects are left out unless the user says otherwise."""
 
 
 def parse_resolution(value: object) -> Resolution:
@@ -82,6 +85,70 @@ def parse_thresholds(given: Mapping[str, float] | Sequence[str]) -> tuple[tuple[
         if twice:
             raise GeosegError(f"expected one --threshold a class, got several for {name.strip()}")
     return tuple(least.items())
+
+
+def layer_options(
+    min_area: float | Mapping[str, float] | Sequence[str] | None,
+    simplify: float,
+    classes: Sequence[str] | None,
+    formats: Sequence[str],
+    thresholds: Mapping[str, float] | Sequence[str],
+    *,
+    min_hole: float | Mapping[str, float] | Sequence[str] | None,
+    smooth: bool | None,
+    regularize: bool | None,
+    network: bool | None,
+) -> LayerOptions:
+    """How objects become features, as a user wrote it.
+
+    Raises:
+        GeosegError: Something cannot be read.
+    """
+    min_area_m2, min_area_of = parse_areas("--min-area", () if min_area is None else min_area, _MIN_AREA_M2)
+    min_hole_m2, min_hole_of = (None, ()) if min_hole is None else parse_areas("--min-hole", min_hole, None)
+    return LayerOptions(
+        _MIN_AREA_M2 if min_area_m2 is None else min_area_m2,
+        float(simplify),
+        None if classes is None else tuple(classes),
+        parse_formats(tuple(formats)),
+        parse_thresholds(thresholds),
+        min_area_of,
+        min_hole_m2,
+        min_hole_of,
+        smooth,
+        regularize,
+        network,
+    )
+
+
+def parse_areas(
+    option: str, given: float | Mapping[str, float] | Sequence[str], usual_m2: float | None
+) -> tuple[float | None, tuple[tuple[str, float], ...]]:
+    """An area for all classes, and those of some by name; or from M2 and CLASS=M2.
+
+    Args:
+        option: What it is for, as the user writes it.
+        given: A number, areas by class name, or words.
+        usual_m2: The area for all classes where none is given.
+
+    Raises:
+        GeosegError: One is not of this form, or comes twice.
+    """
+    if isinstance(given, Mapping):
+        return usual_m2, tuple((name, float(area)) for name, area in given.items())
+    if not isinstance(given, Sequence):
+        return float(given), ()
+    areas: dict[str, float] = {}
+    for text in given:
+        name, _, area = text.rpartition("=")
+        try:
+            twice = name.strip() in areas
+            areas[name.strip()] = float(area)
+        except ValueError:
+            raise GeosegError(f"expected {option} M2 or CLASS=M2 such as building=20, got {text}") from None
+        if twice:
+            raise GeosegError(f"expected one {option} for {name.strip() or 'all classes'}, got several")
+    return areas.pop("", usual_m2), tuple(areas.items())
 
 
 def parse_formats(names: Sequence[str]) -> tuple[LayerFormat, ...]:

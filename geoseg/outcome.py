@@ -26,12 +26,14 @@ class Outcome:
         stages: Seconds by stage, of this process; of the stages that workers do, units and sums of what their
             reports count (tiles, read_s, infer_s, write_s, ...) too.
         outputs: What was written: path, format, features, sha256.
+        clean_up: What cleaning changed, once there are features.
     """
 
     status: str = "running"
     quarantined: dict[str, str] = field(default_factory=dict)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     outputs: list[dict[str, Any]] = field(default_factory=list)
+    clean_up: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def record_of(plan: RunPlan, state: MosaicState, outcome: Outcome, argv: Sequenc
             "grid": plan.region.grid.to_json(),
             "classes": list(plan.labels.names),
             "layers": plan.layers_content,
+            "clean_up": outcome.clean_up,
             "blocks": {
                 "total": len(plan.work),
                 "done": len(state.done),

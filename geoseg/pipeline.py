@@ -1,4 +1,4 @@
-"""The whole story of a run: mosaic, overviews, COG, objects, outlines, features, layers, picture, project, STAC.
+"""The whole story of a run: mosaic, overviews, COG, objects, outlines, features, layers, pictures, STAC, page.
 
 Every stage leaves markers in the ledger, each with the hash of what it depends on. Running the same plan again does
 what has no marker; other options for the layers redo the stages that depend on them, and nothing before.
@@ -7,6 +7,7 @@ what has no marker; other options for the layers redo the stages that depend on 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,12 +17,15 @@ from geoseg.groups import Group, groups_apart
 from geoseg.io.layers import Source
 from geoseg.io.ledger import canonical_hash
 from geoseg.io.qgis_scene import scene_source
+from geoseg.io.record import RunRecord
 from geoseg.io.run_folder import RunFolder
+from geoseg.models.package import load_card
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.progress import stage_progress
+from geoseg.report.page import report_page
 from geoseg.resume import keep_plan, mend
-from geoseg.runner import Runner, Unit, is_disk_full
+from geoseg.runner import Job, Runner, Unit, is_disk_full
 from geoseg.stac.writing import write_stac
 from geoseg.stages import Stages
 from geoseg.tiling import Block
@@ -33,13 +37,15 @@ from geoseg.work.class_rasters import (
     group_raster,
     keep_rasters,
 )
-from geoseg.work.features import PlaceFeatures, owner_keys, shapes_hash
+from geoseg.work.features import shapes_hash
+from geoseg.work.network import CutBlocks, JoinBlocks, MaskBlocks, NetworkBlocks, ThinBlocks
 from geoseg.work.objects import LabelBlocks, join_seams
-from geoseg.work.outlines import TraceBlocks
 from geoseg.work.outputs import OutputKind, WriteOutputs
 from geoseg.work.overviews import ReduceBlocks, level_key, level_windows
+from geoseg.work.page import WritePageParts
 from geoseg.work.predict import PredictBlocks
-from geoseg.work.stage_files import StageFiles
+from geoseg.work.shaping import clean_up, shaping
+from geoseg.work.whole import Gathering
 
 _WHOLE = "all"
 """Key of the marker of a stage that is one unit."""
@@ -55,7 +61,7 @@ def nothing_to_do(plan: RunPlan, run: RunFolder) -> bool:
     written = [run.path / output["path"] for output in record["outputs"]]
     return (
         record.get("layers") == plan.layers_content
-        and formats.issuperset((*plan.layers.formats, "stac"))
+        and formats.issuperset((*plan.layers.formats, "stac", "html"))
         and all(path.exists() for path in written)
         # Scenes may lie elsewhere by now, and the project names where.
         and _WHOLE in project.done()
@@ -94,10 +100,18 @@ def map_scene(
         run.sweep()
         mend(run)
         keep_plan(plan, run, mixed_numerics=mixed_numerics)
+        run.forget_report()
         _write_record(plan, run, outcome, argv)
         try:
             _Story(plan, run, Stages(run, runner, outcome)).tell()
-            outcome.status = "incomplete" if outcome.quarantined else "complete"
+            status = "incomplete" if outcome.quarantined else "complete"
+            # Like run.json it tells of times, and the ledger vouches for it: no sha256 here, as of run.json.
+            outcome.outputs.append(
+                {"path": run.report_file.name, "format": "html", "features": None, "sha256": None}
+            )
+            record = _record(plan, run, replace(outcome, status=status), argv)
+            run.write_report(report_page(run, RunRecord.model_validate(record)).text)
+            outcome.status = status
         finally:
             if outcome.status == "running":
                 outcome.status = "stopped"
@@ -117,7 +131,11 @@ def _full_disk_named(path: Path) -> Iterator[None]:
 
 
 def _write_record(plan: RunPlan, run: RunFolder, outcome: Outcome, argv: Sequence[str]) -> None:
-    run.write_record(record_of(plan, MosaicState.of(run.ledger("mosaic")), outcome, argv))
+    run.write_record(_record(plan, run, outcome, argv))
+
+
+def _record(plan: RunPlan, run: RunFolder, outcome: Outcome, argv: Sequence[str]) -> dict[str, Any]:
+    return record_of(plan, MosaicState.of(run.ledger("mosaic")), outcome, argv)
 
 
 class _Story:
@@ -147,7 +165,9 @@ class _Story:
         self._write_rasters(state.content_hash, covered, groups)
         self._label(state.content_hash, blocks)
         shapes = shapes_hash(state.content_hash, self.plan.shapes_content)
-        self._outline(blocks, shapes)
+        self._shape(blocks, shapes)
+        network = shapes_hash(state.content_hash, self.plan.network_content)
+        self._draw_network(blocks, network)
         layers = {
             "mosaic": state.content_hash,
             # Each feature names its scene and date.
@@ -156,14 +176,37 @@ class _Story:
         }
         formats = tuple(self._formats(layers))
         for kind in formats:
-            self._once(kind, layers, covered, shapes)
+            self._once(kind, layers, covered, shapes, network)
         self._once("preview", layers, covered, shapes, groups=groups or ())
         project = {**layers, "formats": list(formats), "sources": _sources(self.plan, self.run)}
         self._once("project", project, covered, groups=groups or (), formats=formats)
+        self._write_page(layers, covered, shapes)
         # The last of all, since it names all others.
         with self.stages.timed("stac"):
             failed = len(self.outcome.quarantined)
             self.outcome.outputs += write_stac(self.plan, self.run, state, self.outcome.outputs, failed)
+
+    def _write_page(self, layers: dict[str, Any], covered: tuple[Window, ...], shapes: str) -> None:
+        """Have a worker make what the page shows: pictures and features; the page itself comes last."""
+        # A card's words may change without its identity.
+        card = load_card(Path(self.plan.model_path)).to_json()
+        depends = {**layers, "card": canonical_hash({"card": card})}
+        job = WritePageParts(
+            run=self.run,
+            region=self.plan.region,
+            labels=self.plan.labels,
+            source=self._source(),
+            layers=self.plan.layer_classes,
+            shapes=shapes,
+            covered=covered,
+            model_path=self.plan.model_path,
+            depends=depends,
+        )
+        self.stages.once("page", _WHOLE, depends, job, _WHOLE)
+
+    def _source(self) -> Source:
+        """What layers say of the run."""
+        return Source(self.plan.plan_hash, self.scenes, len(self.outcome.quarantined))
 
     def _predict(self) -> None:
         done = self.run.ledger("mosaic").done()
@@ -208,29 +251,40 @@ class _Story:
                 files = join_seams(self.run, blocks, advance)
             seams.commit(_WHOLE, {"depends": joined, "files": files})
 
-    def _outline(self, blocks: list[Block], shapes: str) -> None:
+    def _shape(self, blocks: list[Block], shapes: str) -> None:
         """Outline the objects that are large enough, block by block, and make features of them."""
-        layers = self.plan.layers
-        done = StageFiles(self.run, "outlines", shapes).remove_others()
-        tracing = TraceBlocks(
+        gathering = Gathering(
             run=self.run,
             grid=self.grid,
-            blocks=self.plan.blocks,
+            block_px=self.plan.blocks.block_px,
             keep=self.class_ids,
             thresholds=self.plan.thresholds,
-            min_area_m2=layers.min_area_m2,
-            simplify_m=layers.simplify_m,
+            cleaning=self.plan.cleaning,
             depends=shapes,
             several_scenes=bool(self.plan.several),
         )
-        units = [Unit(block.key, block) for block in blocks if block.key not in done]
-        _all_done("outlines", self.stages.units("outlines", tracing, units, _block_px))
-        done = StageFiles(self.run, "features", shapes).remove_others()
-        exact_block_px = self.plan.blocks.block_px if layers.simplify_m == 0 else None
-        placing = PlaceFeatures(self.run, self.grid, exact_block_px, shapes, bool(self.plan.several))
-        owners = [Unit(key, key) for key in owner_keys(self.run, shapes) if key not in done]
         block_px = math.prod(self.plan.blocks.block_px)
-        _all_done("features", self.stages.units("features", placing, owners, lambda _: block_px))
+        for stage, job, units in shaping(gathering, self.plan.blocks, blocks):
+            _all_done(stage, self.stages.units(stage, job, units, lambda _: block_px))
+        self.outcome.clean_up = clean_up(self.run, shapes)
+
+    def _draw_network(self, blocks: list[Block], depends: str) -> None:
+        """Make a network of roads: each stage needs all blocks of the one before, as far as it reaches."""
+        network = self.plan.network
+        if network is None:
+            return
+        of = NetworkBlocks(self.run, self.grid, self.plan.blocks, depends)
+        min_area_m2 = self.plan.cleaning.min_area_m2[network.class_id]
+        stages: tuple[tuple[str, Job[Block]], ...] = (
+            ("roads", MaskBlocks(of, network.class_id, self.class_ids, self.plan.thresholds, min_area_m2)),
+            ("skeleton", ThinBlocks(of)),
+            ("pieces", CutBlocks(of)),
+            ("network", JoinBlocks(of, network.class_id)),
+        )
+        for stage, job in stages:
+            done = of.files(stage).remove_others()
+            units = [Unit(block.key, block) for block in blocks if block.key not in done]
+            _all_done(stage, self.stages.units(stage, job, units, _block_px))
 
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""
@@ -270,6 +324,7 @@ class _Story:
         depends: dict[str, Any],
         covered: tuple[Window, ...],
         shapes: str = "",
+        network: str = "",
         groups: tuple[Group, ...] = (),
         formats: tuple[LayerFormat, ...] = (),
     ) -> None:
@@ -279,9 +334,10 @@ class _Story:
             run=self.run,
             region=self.plan.region,
             labels=self.plan.labels,
-            source=Source(self.plan.plan_hash, self.scenes, len(self.outcome.quarantined)),
+            source=self._source(),
             layers=self.plan.layer_classes,
             shapes=shapes,
+            network=None if self.plan.network is None else (self.plan.network, network),
             covered=covered,
             groups=groups,
             formats=formats,

@@ -108,6 +108,11 @@ class Run:
         return self.path / "preview.png"
 
     @property
+    def report(self) -> Path:
+        """A page of all this for any browser, which needs no network."""
+        return self.path / "report.html"
+
+    @property
     def qgis_project(self) -> Path:
         """A project that opens scenes, classes and layers in QGIS."""
         return self.path / "map.qgs"

@@ -217,7 +217,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
 
 def test_help_lists_every_command() -> None:
     said = subprocess.run(command("--help"), check=True, capture_output=True, text=True).stdout
-    for name in ("doctor", "evaluate", "inspect", "map", "models", "train"):
+    for name in ("doctor", "evaluate", "inspect", "map", "models", "train", "view"):
         assert re.search(rf"^  {name} ", said, re.MULTILINE)
 
 
@@ -249,7 +249,7 @@ def test_the_version_is_that_of_the_package() -> None:
         ("mpa", "did you mean map?"),
         ("modles", "did you mean models?"),
         ("inspct", "did you mean inspect?"),
-        ("zzz", "commands: doctor, evaluate, export, inspect, map, models, train, verify (see geoseg --help)"),
+        ("zzz", "commands: doctor, evaluate, export, inspect, map, models, train, verify, view (see"),
     ],
 )
 def test_misspelt_commands_get_the_nearest_one(

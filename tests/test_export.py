@@ -74,7 +74,7 @@ def test_a_folder_gets_the_files_of_the_run(finished: Path, tmp_path: Path, kind
     assert files.items() <= content(finished / "layers").items()
     names = {"gpkg": ["geoseg.gpkg"], "pmtiles": ["geoseg.pmtiles"]}
     assert {Path(name).stem for name in files} == {
-        Path(name).stem for name in names.get(kind, ["buildings", "roads"])
+        Path(name).stem for name in names.get(kind, ["buildings", "roads", "road_lines", "road_nodes"])
     }
     for name in files:
         assert f"wrote    {tmp_path / name}" in result.output
@@ -141,10 +141,20 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(finished: Path, tmp_pat
 @pytest.mark.parametrize(
     ("kind", "output", "options", "words"),
     [
-        ("fgb", "a.fgb", (), "a fgb file holds one layer, the run has buildings, roads: choose one with --layer"),
+        (
+            "fgb",
+            "a.fgb",
+            (),
+            "a fgb file holds one layer, the run has buildings, roads, road_lines, road_nodes: choose one with",
+        ),
         ("fgb", "a.gpkg", ("--layer", "roads"), "expected a fgb file that ends in .fgb"),
         ("cog", "a.png", (), "expected a cog file that ends in .tif or .tiff"),
-        ("gpkg", "a.gpkg", ("--layer", "rivers"), "expected layers of buildings, roads, got rivers"),
+        (
+            "gpkg",
+            "a.gpkg",
+            ("--layer", "rivers"),
+            "expected layers of buildings, roads, road_lines, road_nodes, got rivers",
+        ),
         ("cog", "a.tif", ("--layer", "roads"), "a class raster has no layers"),
         ("gpkg", "no/a.gpkg", (), "expected -o in a folder that exists"),
         ("gpkg", "run/a.gpkg", (), "lies in the RUN folder"),

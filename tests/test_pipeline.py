@@ -28,6 +28,7 @@ from geoseg.plan import LayerOptions, RunPlan, check_same_run
 from geoseg.predict import Numerics
 from geoseg.run import open_run
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
+from geoseg.verify import verify_run
 from geoseg.work.predict import PredictBlocks
 
 
@@ -297,20 +298,32 @@ def test_each_stage_is_redone_for_what_it_depends_on_alone(
         changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
         return changed, after.keys() - before.keys(), before.keys() - after.keys()
 
-    buildings, roads = ({f"layers/{name}.geojson", f"layers/{name}.qml"} for name in ("buildings", "roads"))
+    buildings, roads, lines, nodes = (
+        {f"layers/{name}.geojson", f"layers/{name}.qml"}
+        for name in ("buildings", "roads", "road_lines", "road_nodes")
+    )
+    network = lines | nodes
     assert redone(LayerOptions(0, 0)) == (set(), set(), set())
     assert redone(LayerOptions(0, 0, formats=("gpkg",))) == (set(), set(), set())
     assert redone(LayerOptions(0, 0, classes=("road",))) == (
-        {*roads, "layers/geoseg.gpkg"},
+        {*roads, *network, "layers/geoseg.gpkg"},
         set(),
         buildings,
     )
+    without = LayerOptions(0, 0, classes=("road",), network=False)
+    assert redone(without) == ({*roads, "layers/geoseg.gpkg"}, set(), network)
+    assert read_dataframe(run.layers / "geoseg.gpkg", layer="roads").shape[0]
+    assert nothing_to_do(planned(patchwork_scene, tiny_model, layers=without), run)
+    assert verify_run(run.path).differences == ()
+    assert redone(LayerOptions(0, 0, classes=("road",))) == ({*roads, "layers/geoseg.gpkg"}, network, set())
+    assert not nothing_to_do(planned(patchwork_scene, tiny_model, layers=without), run)
+    assert verify_run(run.path).differences == ()
     assert redone(LayerOptions(5, 0, formats=("gpkg",))) == (
         {"layers/geoseg.gpkg"},
         set(),
-        roads,
+        roads | network,
     )
-    assert redone(LayerOptions(0, 0)) == ({"layers/geoseg.gpkg"}, buildings | roads, set())
+    assert redone(LayerOptions(0, 0)) == ({"layers/geoseg.gpkg"}, buildings | roads | network, set())
     assert contents(run.path) == contents(finished)
 
 

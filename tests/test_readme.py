@@ -42,6 +42,6 @@ def test_flags_exist(flag: str) -> None:
         option
         for name in cli.list_commands(click.Context(cli))
         for parameter in getattr(cli.get_command(click.Context(cli), name), "params", [])
-        for option in parameter.opts
+        for option in (*parameter.opts, *parameter.secondary_opts)
     }
     assert flag in known

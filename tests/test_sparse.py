@@ -40,6 +40,7 @@ from geoseg.predict import Numerics
 from geoseg.report.preview import most_covered, write_preview
 from geoseg.runner import ItemT, Job, LocalRunner, Unit
 from geoseg.tiling import Block, BlockPlan, Lattice
+from geoseg.vectorize.cleaning import Cleaning
 from geoseg.verify import verify_run
 from geoseg.work.class_rasters import (
     RASTER_INDEX,
@@ -49,11 +50,11 @@ from geoseg.work.class_rasters import (
     indexed_groups,
     keep_rasters,
 )
-from geoseg.work.features import PlaceFeatures, features_of, owner_keys
+from geoseg.work.features import features_of
 from geoseg.work.objects import LabelBlocks, join_seams
-from geoseg.work.outlines import TraceBlocks
 from geoseg.work.overviews import ReduceBlocks, level_key, level_windows
-from geoseg.work.stage_files import StageFiles
+from geoseg.work.shaping import shaping
+from geoseg.work.whole import Gathering
 
 SIDE_PX = 960_000
 GRID = Grid("EPSG:32640", Affine(0.5, 0, 200_000, 0, -0.5, 2_900_000), SIDE_PX, SIDE_PX)
@@ -114,11 +115,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, blocks: list[Block], labels: L
     units = [Unit(block.key, block) for block in blocks]
     do(LabelBlocks(run, GRID, (0, 1), Thresholds(), DEPENDS), units)
     join_seams(run, blocks)
-    StageFiles(run, "outlines", DEPENDS).remove_others()
     plan = BlockPlan(SIDE_PX, SIDE_PX, LATTICE, CHUNK_PX, (CHUNK_PX, CHUNK_PX))
-    do(TraceBlocks(run, GRID, plan, (0, 1), Thresholds(), 0, 0, DEPENDS), units)
-    StageFiles(run, "features", DEPENDS).remove_others()
-    do(PlaceFeatures(run, GRID, plan.block_px, DEPENDS), [Unit(key, key) for key in owner_keys(run, DEPENDS)])
+    exact = Cleaning((0,) * len(labels), (0,) * len(labels), 0)
+    gathering = Gathering(run, GRID, plan.block_px, (0, 1), Thresholds(), exact, DEPENDS)
+    for _, job, left in shaping(gathering, plan, blocks):
+        do(job, left)
     return run
 
 

@@ -42,7 +42,9 @@ def files_of(run: Path) -> list[Path]:
 
 def content(run: Path) -> dict[str, bytes]:
     """All that a user keeps, and that the next stages need; not what tells of times."""
-    timeless = [file for file in files_of(run) if file.name not in {"run.json", "plan.json", "record.json"}]
+    timeless = [
+        file for file in files_of(run) if file.name not in {"run.json", "report.html", "plan.json", "record.json"}
+    ]
     return {file.relative_to(run).as_posix(): file.read_bytes() for file in timeless if "folder" not in file.parts}
 
 
@@ -122,6 +124,7 @@ DAMAGED = {
     "the picture": "preview.png",
     "the project": "map.qgs",
     "the record": "run.json",
+    "the page": "report.html",
 }
 
 
@@ -165,7 +168,7 @@ def test_a_run_that_goes_on_does_again_what_was_damaged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A power cut, say, leaves markers whose files never reached the disk."""
-    for stage in ("overviews", "cog", "seams", "outlines", "features", "layers", "preview", "project"):
+    for stage in ("overviews", "cog", "seams", "outlines", "features", "layers", "preview", "project", "page"):
         shutil.rmtree(run / "ledger" / stage)
     how(run / DAMAGED[what])
     assert mapped(patchwork_scene, tiny_model, run, min_area=60).status == "complete"

@@ -1,55 +1,199 @@
-"""`geoseg evaluate`: a model package against the labels of a split."""
+"""`geoseg evaluate`: a model package against the labels of a split, or a run against a reference."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from geoseg.catalog import model_folder
 from geoseg.commands.labelled_data import data_root_option, figures_line
+from geoseg.commands.score_table import echo_scores
+from geoseg.errors import GeosegError
 from geoseg.labelled_data import evaluate_package
+from geoseg.scores.gates import missed_gates, parse_gates
+from geoseg.scores.marked import write_marked
+from geoseg.scores.reference import Labels
+from geoseg.scoring import ScoreOptions, score_run
+
+_OF_MODELS = frozenset({"split", "data_root", "device", "threads"})
+_OF_RUNS = frozenset({"class_attribute", "values", "aoi", "boundary_m", "buffer_m", "least", "marked", "force"})
+_GATE_FAILED = 3
 
 
 @click.command("evaluate")
-@click.argument("model")
+@click.argument("subject", metavar="MODEL|RUN")
 @click.option(
     "--data",
     "config_file",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Configuration that lists the scenes, labels and regions.",
+    help="Of a MODEL: configuration that lists the scenes, labels and regions.",
 )
 @click.option(
     "--split",
     type=click.Choice(["train", "val", "test"]),
     default="test",
     show_default=True,
-    help="Which regions.",
+    help="Of a MODEL: which regions.",
 )
 @data_root_option
-@click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of the model. [all cores]")
+@click.option("--device", help="Of a MODEL: cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
+@click.option("--threads", type=click.IntRange(1), help="Of a MODEL: its CPU threads. [all cores]")
+@click.option(
+    "--labels",
+    multiple=True,
+    metavar="[CLASS=]FILE",
+    help="Of a RUN: the reference, a vector file or a class raster in any CRS; a file for each class, repeated.",
+)
+@click.option(
+    "--class-attribute", default="class", show_default=True, help="Attribute of the labels that names the class."
+)
+@click.option(
+    "--value",
+    "values",
+    multiple=True,
+    metavar="VALUE=CLASS",
+    help="What a value of the raster or attribute means, nothing if CLASS is left out; repeated for each. "
+    "[rasters: class ids from 0, from 1 where 0 is nodata]",
+)
+@click.option("--aoi", help="Only what lies within the polygons of this vector file counts.")
+@click.option(
+    "--boundary",
+    "boundary_m",
+    multiple=True,
+    type=float,
+    default=(2.0, 5.0),
+    show_default=True,
+    metavar="METRES",
+    help="Distance at which boundaries are compared; may be repeated.",
+)
+@click.option(
+    "--buffer", "buffer_m", type=float, default=4.0, show_default=True, metavar="METRES", help="Around roads."
+)
+@click.option(
+    "--fail-under",
+    "least",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Exit with 3 if a figure, such as building.objects.f1, is less; may be repeated.",
+)
+@click.option(
+    "--marked",
+    type=click.Path(path_type=Path),
+    help="A GeoPackage to write: true, false and missed objects and roads.",
+)
+@click.option("--force", is_flag=True, help="Replace the file of --marked if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.pass_context
 def evaluate(
+    context: click.Context,
+    subject: str,
+    config_file: Path | None,
+    split: str,
+    data_root: Path | None,
+    device: str | None,
+    threads: int | None,
+    labels: tuple[str, ...],
+    class_attribute: str,
+    values: tuple[str, ...],
+    aoi: str | None,
+    boundary_m: tuple[float, ...],
+    buffer_m: float,
+    least: tuple[str, ...],
+    marked: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Compare a MODEL with the labels of whole regions (--data), or a finished RUN with a reference (--labels).
+
+    Of a MODEL (a name or folder): IoU per class, mIoU and accuracy, pooled over the split's regions and for each.
+
+    Of a RUN: areas by IoU, precision, recall, F1 and boundary F1; objects by precision, recall and F1 at an IoU of
+    0.5, AP, PoLiS distance, rotation and vertices; roads, where the labels are lines, by APLS, completeness,
+    correctness and quality. What counts are pixels with data in the run, of which the reference says anything,
+    within --aoi; objects with less than half of their area there count neither for nor against.
+    """
+    if (config_file is None) == (not labels):
+        raise GeosegError(
+            "expected either --data (a configuration, for a MODEL) or --labels (a reference, for a RUN), got "
+            f"{'neither' if config_file is None else 'both'}"
+        )
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    misplaced = sorted(given & (_OF_RUNS if config_file is not None else _OF_MODELS))
+    if misplaced:
+        options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+        words = "--data, of a MODEL" if config_file is not None else "--labels, of a RUN"
+        raise GeosegError(f"{options[misplaced[0]]} has no meaning with {words}: leave it out")
+    if config_file is not None:
+        _evaluate_model(subject, config_file, split, data_root, device, threads, as_json=as_json)
+        return
+    gates = parse_gates(least)
+    if marked is not None:
+        _check_marked(marked, force=force)
+    scores = score_run(
+        Path(subject),
+        Labels(_files(labels), class_attribute, _pairs(values)),
+        ScoreOptions(aoi, boundary_m, buffer_m),
+    )
+    if marked is not None:
+        write_marked(marked, scores.objects, scores.lines, scores.crs)
+    if as_json:
+        click.echo(json.dumps(scores.document, indent=2))
+    else:
+        echo_scores(scores.document)
+    failed = missed_gates(scores.document, gates)
+    for words in failed:
+        click.echo(f"failed   {words}", err=True)
+    if failed:
+        raise SystemExit(_GATE_FAILED)
+
+
+def _evaluate_model(
     model: str,
     config_file: Path,
     split: str,
     data_root: Path | None,
     device: str | None,
     threads: int | None,
+    *,
     as_json: bool,
 ) -> None:
-    """Compare MODEL (a name or folder) with the labels of whole regions: IoU per class, mIoU and accuracy.
-
-    Classes are those that `geoseg map` gives these pixels. Figures are pooled over the split's regions, and
-    given for each region.
-    """
     folder = model_folder(model)
-    evaluation = evaluate_package(folder, config_file, split, data_root, device, threads)
-    figures = evaluation.to_json()
+    figures = evaluate_package(folder, config_file, split, data_root, device, threads).to_json()
     if as_json:
         click.echo(json.dumps({"model": str(folder), **figures}, indent=2))
         return
     for region in figures["regions"]:
         click.echo(figures_line(region["name"], region))
     click.echo(figures_line(f"all of {split}", figures))
+
+
+def _files(given: Sequence[str]) -> tuple[tuple[str | None, Path], ...]:
+    """Files with the class that each is of; a file may have an = in its name."""
+    files: list[tuple[str | None, Path]] = []
+    for text in given:
+        named = re.fullmatch(r"([a-z][a-z0-9_]*)=(.+)", text)
+        if named is None or Path(text).exists():
+            files.append((None, Path(text)))
+        else:
+            files.append((named[1], Path(named[2])))
+    return tuple(files)
+
+
+def _pairs(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [text.rpartition("=") for text in given]
+    for text, (value, sign, _) in zip(given, pairs, strict=True):
+        if not (value and sign):
+            raise GeosegError(f"expected --value VALUE=CLASS such as 3=road, or 0= for nothing, got {text}")
+    return tuple((value.strip(), name.strip()) for value, _, name in pairs)
+
+
+def _check_marked(path: Path, *, force: bool) -> None:
+    if path.suffix.lower() != ".gpkg" or path.is_dir():
+        raise GeosegError(f"expected --marked FILE.gpkg, got {path}")
+    if not path.parent.is_dir():
+        raise GeosegError(f"expected --marked in a folder that exists, there is no {path.parent}: make it first")
+    if path.exists() and not force:
+        raise GeosegError(f"{path} is there already: name another file, or replace it with --force")

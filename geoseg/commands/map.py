@@ -18,10 +18,10 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, carry_out, plan_run
-from geoseg.notation import parse_band_files, parse_formats, parse_resolution, parse_stretch, parse_thresholds
+from geoseg.notation import layer_options, parse_band_files, parse_resolution, parse_stretch
 from geoseg.outcome import Outcome
 from geoseg.pipeline import nothing_to_do
-from geoseg.plan import LayerFormat, LayerOptions, RunPlan
+from geoseg.plan import LayerFormat, RunPlan
 from geoseg.predict import Precision
 from geoseg.probe import probe
 from geoseg.progress import bounded_by
@@ -86,6 +86,11 @@ class _Names(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(name.strip() for name in str(value).split(",") if name.strip()))
 
 
+def _given(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...] | None:
+    """What was given, or None."""
+    return words or None
+
+
 @click.command("map")
 @click.argument("scenes", metavar="SCENE...", nargs=-1)
 @click.option("-o", "--output", "run_path", required=True, type=click.Path(path_type=Path), help="RUN folder.")
@@ -119,11 +124,17 @@ class _Names(click.ParamType[tuple[str, ...]]):
 @click.option("--probability", is_flag=True, help="Keep the probability of every class.")
 @click.option(
     "--min-area",
-    type=click.FloatRange(0),
-    default=20,
-    show_default=True,
-    metavar="M2",
-    help="Leave out smaller objects; 0 keeps all.",
+    multiple=True,
+    callback=_given,
+    metavar="M2|CLASS=M2",
+    help="Leave out smaller objects, of all classes or of one; 0 keeps all.  [default: 20]",
+)
+@click.option(
+    "--min-hole",
+    multiple=True,
+    callback=_given,
+    metavar="M2|CLASS=M2",
+    help="Fill smaller holes, where no layer has anything in them; 0 fills none. [as --min-area]",
 )
 @click.option(
     "--simplify",
@@ -134,6 +145,14 @@ class _Names(click.ParamType[tuple[str, ...]]):
     help="Simplify outlines by this much; 0 leaves them untouched.",
 )
 @click.option(
+    "--smooth/--no-smooth", default=None, help="Smooth the staircase of pixels. [if outlines are simplified]"
+)
+@click.option(
+    "--regularize/--no-regularize",
+    default=None,
+    help="Straight walls and right angles for buildings and other things. [if simplified]",
+)
+@click.option(
     "--threshold",
     "thresholds",
     multiple=True,
@@ -141,6 +160,11 @@ class _Names(click.ParamType[tuple[str, ...]]):
     help="Leave pixels of a class out of objects whose probability is below P; once for each class.",
 )
 @click.option("--classes", type=_Names(), metavar="A,B", help="Classes to write layers of. [all that have one]")
+@click.option(
+    "--network/--no-network",
+    default=None,
+    help="Roads as a network of lines and nodes, too. [where the model has a class road or roads]",
+)
 @click.option(
     "--format",
     "formats",
@@ -181,10 +205,14 @@ def map_command(
     tile_overlap: int | None,
     block_size: int | None,
     probability: bool,
-    min_area: float,
+    min_area: tuple[str, ...] | None,
+    min_hole: tuple[str, ...] | None,
     simplify: float,
+    smooth: bool | None,
+    regularize: bool | None,
     thresholds: tuple[str, ...],
     classes: tuple[str, ...] | None,
+    network: bool | None,
     formats: tuple[str, ...],
     device: str | None,
     precision: Precision | None,
@@ -205,7 +233,8 @@ def map_command(
     or a text file that lists them; several go on one grid.
 
     The same command again goes on where it stopped, or says that nothing is left to do. With other --min-area,
-    --simplify, --threshold, --classes or --format it keeps the mosaic and does only what follows from them.
+    --min-hole, --simplify, --smooth, --regularize, --threshold, --classes, --network or --format it keeps the
+    mosaic and does only what follows from them. --min-area 0 --simplify 0 gives the exact outlines of the pixels.
     """
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
@@ -226,7 +255,17 @@ def map_command(
             trust_vrt=trust_vrt,
         ),
         TileOptions(tile_size, tile_overlap, None if block_size is None else (block_size, block_size)),
-        LayerOptions(min_area, simplify, classes, parse_formats(formats), parse_thresholds(thresholds)),
+        layer_options(
+            min_area,
+            simplify,
+            classes,
+            formats,
+            thresholds,
+            min_hole=min_hole,
+            smooth=smooth,
+            regularize=regularize,
+            network=network,
+        ),
         resources,
         probability=probability,
         fresh=fresh,
@@ -282,4 +321,4 @@ def _tell(outcome: Outcome, run: Path, blocks: int) -> None:
             err=True,
         )
     else:
-        click.echo(f"complete: open {run / 'map.qgs'} in QGIS, or look at {run / 'preview.png'}", err=True)
+        click.echo(f"complete: open {run / 'report.html'} in a browser, or {run / 'map.qgs'} in QGIS", err=True)

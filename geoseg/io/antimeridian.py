@@ -35,16 +35,19 @@ def cut(polygons: NDArray[np.object_], crs: str) -> NDArray[np.object_]:
     A polygon with a pole inside is only transformed: cutting does not make it one in longitude and latitude.
 
     Args:
-        polygons: Polygons (n,) in x and y of the CRS.
+        polygons: Polygons, lines or points (n,) in x and y of the CRS.
         crs: Authority code or WKT.
 
     Returns:
-        Polygons and MultiPolygons (n,), valid, with exteriors counter-clockwise, rounded to seven decimals.
+        Polygons and MultiPolygons (n,), valid, with exteriors counter-clockwise, rounded to seven decimals;
+        likewise lines and MultiLineStrings, and points.
     """
     to_lonlat = Transformer.from_crs(parse_crs(crs), _WGS84, always_xy=True)
     lonlat = shapely.transform(polygons, to_lonlat.transform, interleaved=False)
     for i, polygon in enumerate(lonlat):
-        if any(_jumps(ring) for ring in (polygon.exterior, *polygon.interiors)):
+        if polygon.geom_type != "Polygon":
+            lonlat[i] = _line_parts(polygon)
+        elif any(_jumps(ring) for ring in (polygon.exterior, *polygon.interiors)):
             lonlat[i] = _parts(polygon)
         else:
             lonlat[i] = shapely.set_precision(_valid(shapely.transform(polygon, _on_meridian)), _PRECISION_DEG)
@@ -76,6 +79,20 @@ def _parts(polygon: shapely.Polygon) -> shapely.Geometry:
         rounded = shapely.set_precision(_valid(moved), _PRECISION_DEG)
         parts += [piece for piece in shapely.get_parts(rounded) if piece.geom_type == "Polygon"]
     return shapely.MultiPolygon(parts) if len(parts) > 1 else parts[0]
+
+
+def _line_parts(line: shapely.Geometry) -> shapely.Geometry:
+    """A line, cut where it crosses the meridian, or a point."""
+    if line.geom_type == "Point" or not _jumps(line):
+        return shapely.set_precision(shapely.transform(line, _on_meridian), _PRECISION_DEG)
+    whole = shapely.LineString(_continuous(line))
+    parts = []
+    for turn in (-360, 0, 360):
+        part = shapely.intersection(whole, shapely.box(turn - 180, -90, turn + 180, 90))
+        moved = shapely.transform(part, lambda xy, turn=turn: _on_meridian(xy - [turn, 0]))
+        rounded = shapely.set_precision(moved, _PRECISION_DEG)
+        parts += [piece for piece in shapely.get_parts(rounded) if piece.geom_type == "LineString"]
+    return shapely.MultiLineString(parts) if len(parts) > 1 else parts[0]
 
 
 def _on_meridian(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:

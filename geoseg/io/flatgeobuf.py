@@ -7,12 +7,14 @@ import pyogrio.raw
 from pyogrio.errors import FeatureError
 
 from geoseg.io.layer_stream import write_layer
-from geoseg.io.layers import Batches, Source
+from geoseg.io.layers import OBJECTS, Batches, Source, Table
 from geoseg.io.vector_file import not_written, replacing
 from geoseg.labels import LabelSet
 
 
-def write_flatgeobuf(path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source) -> int:
+def write_flatgeobuf(
+    path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source, table: Table = OBJECTS
+) -> int:
     """Write features as FlatGeobuf, in the order of its spatial index.
 
     An empty layer has no index, since the format has none for nothing.
@@ -23,6 +25,7 @@ def write_flatgeobuf(path: Path, batches: Batches, labels: LabelSet, crs: str, s
         labels: What names the classes.
         crs: Authority code or WKT.
         source: The run, which becomes the file's metadata and, in words, its description.
+        table: What the features are.
 
     Returns:
         How many features were written.
@@ -40,6 +43,7 @@ def write_flatgeobuf(path: Path, batches: Batches, labels: LabelSet, crs: str, s
             crs,
             source,
             driver="FlatGeobuf",
+            table=table,
             layer_options={"SPATIAL_INDEX": "YES", "TITLE": path.stem, "DESCRIPTION": source.in_words},
             metadata={f"geoseg_{key}": str(value) for key, value in source.to_json().items()},
         )

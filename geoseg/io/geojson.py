@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from geoseg.errors import GeosegError
 from geoseg.io.antimeridian import crosses, cut
 from geoseg.io.layer_stream import bounds_of, write_layer
-from geoseg.io.layers import Batches, Features, Source
+from geoseg.io.layers import OBJECTS, Batches, Rows, Source, Table
 from geoseg.io.vector_file import not_written, replacing
 from geoseg.labels import LabelSet
 
@@ -27,7 +26,9 @@ _WGS84 = "EPSG:4326"
 _ID = {"ID_FIELD": "feature_id", "ID_TYPE": "Integer"}
 
 
-def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source) -> int:
+def write_geojson(
+    path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source, table: Table = OBJECTS
+) -> int:
     """Write features as a GeoJSON FeatureCollection in the sense of RFC 7946.
 
     Coordinates are WGS 84 longitude and latitude with 7 decimals (about 1 cm), polygons across the
@@ -40,6 +41,7 @@ def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, sour
         labels: What names the classes.
         crs: Authority code or WKT.
         source: The run, which becomes the foreign member `geoseg` (RFC 7946, section 6.1).
+        table: What the features are.
 
     Returns:
         How many features were written.
@@ -58,7 +60,8 @@ def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, sour
             labels,
             None if cut_here else crs,
             source,
-            geometry_type="Unknown" if cut_here else "Polygon",
+            table=table,
+            geometry_type="Unknown" if cut_here else None,
             id_column=_ID["ID_FIELD"],
             driver="GeoJSON",
             layer_options={
@@ -80,7 +83,9 @@ def write_geojson(path: Path, batches: Batches, labels: LabelSet, crs: str, sour
     return count
 
 
-def write_geojsonseq(path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source) -> int:
+def write_geojsonseq(
+    path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source, table: Table = OBJECTS
+) -> int:
     r"""Write features as GeoJSON Features, one a line, which can be read and added to as a stream.
 
     Lines end with a line feed and begin with no record separator (newline-delimited GeoJSON): QGIS opens that,
@@ -94,6 +99,7 @@ def write_geojsonseq(path: Path, batches: Batches, labels: LabelSet, crs: str, s
         labels: What names the classes.
         crs: Authority code or WKT.
         source: The run.
+        table: What the features are.
 
     Returns:
         How many features were written.
@@ -112,7 +118,8 @@ def write_geojsonseq(path: Path, batches: Batches, labels: LabelSet, crs: str, s
             labels,
             _WGS84 if cut_here else crs,
             source,
-            geometry_type="Unknown" if cut_here else "Polygon",
+            table=table,
+            geometry_type="Unknown" if cut_here else None,
             id_column=_ID["ID_FIELD"],
             driver="GeoJSONSeq",
             layer_options={"RS": "NO", "COORDINATE_PRECISION": "7", **_ID},
@@ -129,13 +136,13 @@ def _placed(path: Path, batches: Batches, crs: str) -> tuple[bool, Batches]:
     """Whether features are to be cut at the antimeridian, and the features, then in longitude and latitude."""
     cut_here = crosses(bounds_of(batches), crs)
 
-    def placed() -> Iterator[Features]:
+    def placed() -> Iterator[Rows]:
         for features in batches():
             if len(features) and features.id.max() > _MOST_ID:
                 raise GeosegError(
                     f"{path}: expected ids up to 2^53, which all readers of JSON keep, got {features.id.max()}: "
                     "write gpkg, fgb or parquet"
                 )
-            yield replace(features, geometry=cut(features.geometry, crs)) if cut_here else features
+            yield features.with_geometry(cut(features.geometry, crs)) if cut_here else features
 
     return cut_here, placed

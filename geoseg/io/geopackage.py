@@ -4,11 +4,12 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 
 import pyogrio
 
 from geoseg.io.layer_stream import write_layer
-from geoseg.io.layers import Batches, Source
+from geoseg.io.layers import OBJECTS, Batches, Source, Table
 from geoseg.io.qgis_styles import layer_style
 from geoseg.io.vector_file import GEOPACKAGE_OPTIONS, gdal_options, not_written, replacing
 from geoseg.labels import LabelSet
@@ -36,7 +37,13 @@ CREATE TABLE layer_styles (
 
 
 def write_geopackage(
-    path: Path, layers: Mapping[str, Batches], labels: LabelSet, crs: str, source: Source
+    path: Path,
+    layers: Mapping[str, Batches],
+    labels: LabelSet,
+    crs: str,
+    source: Source,
+    tables: Mapping[str, Table] = MappingProxyType({}),
+    styles: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, int]:
     """Write layers into one GeoPackage, version 1.3, with a spatial index and a default style each.
 
@@ -48,6 +55,8 @@ def write_geopackage(
         labels: What names and colours the classes.
         crs: Authority code or WKT.
         source: The run, which becomes each layer's metadata (gpkg_metadata) and, in words, its description.
+        tables: What the features of layers are that are no objects, by layer name.
+        styles: The styles (QML) of layers that are no objects, by layer name.
 
     Returns:
         How many features each layer has.
@@ -70,6 +79,7 @@ def write_geopackage(
                 crs,
                 source,
                 driver="GPKG",
+                table=tables.get(name, OBJECTS),
                 dataset_options={"VERSION": "1.3"},
                 layer_options={
                     "SPATIAL_INDEX": "YES",
@@ -85,16 +95,25 @@ def write_geopackage(
             if info["features"] != count or not info["capabilities"]["fast_spatial_filter"]:
                 raise not_written(path, f"layer {name} is not whole")
         try:
-            _add_styles(written, list(layers), labels)
+            of_layer = {label.layer: layer_style(label) for label in labels.classes if label.layer is not None}
+            of_layer |= styles
+            add_styles(written, {name: of_layer[name] for name in layers if name in of_layer}, _GEOMETRY)
         except sqlite3.OperationalError as error:
             raise not_written(path, str(error)) from error
     return counts
 
 
-def _add_styles(path: Path, layers: list[str], labels: LabelSet) -> None:
-    """Write the styles of layers that have a class, and register their table as one without geometries."""
-    of_layer = {label.layer: label for label in labels.classes}
-    styles = [(name, layer_style(of_layer[name])) for name in layers if name in of_layer]
+def add_styles(path: Path, styles: Mapping[str, str], geometry: str) -> None:
+    """Write default styles into a GeoPackage that has none, and register their table as one without geometries.
+
+    Args:
+        path: The file.
+        styles: QML by the name of a layer.
+        geometry: Name of the layers' geometry columns.
+
+    Raises:
+        sqlite3.OperationalError: They could not be written.
+    """
     now = GEOPACKAGE_OPTIONS["OGR_CURRENT_DATE"]
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(_STYLES)
@@ -102,7 +121,7 @@ def _add_styles(path: Path, layers: list[str], labels: LabelSet) -> None:
             "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,"
             " styleQML, styleSLD, useAsDefault, description, owner, ui, update_time)"
             " VALUES ('', '', ?, ?, 'geoseg', ?, '', 1, '', '', NULL, ?)",
-            [(name, _GEOMETRY, qml, now) for name, qml in styles],
+            [(name, geometry, qml, now) for name, qml in styles.items()],
         )
         database.execute(
             "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change, srs_id)"

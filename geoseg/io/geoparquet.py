@@ -1,4 +1,4 @@
-"""Polygons from GeoParquet: the primary column, as WKB (https://geoparquet.org/releases/v1.1.0)."""
+"""Geometries from GeoParquet: the primary column, as WKB (https://geoparquet.org/releases/v1.1.0)."""
 
 import struct
 from collections.abc import Iterator
@@ -18,7 +18,9 @@ _MOST_BYTES = 2**28
 _ROWS_AT_ONCE = 16
 """A geometry that many rows share is stored once, and takes its length again for each row when it is read."""
 
-_POLYGON, _MULTIPOLYGON = 3, 6
+_POINT, _LINE, _POLYGON = 1, 2, 3
+_POLYGONS = frozenset({_POLYGON})
+_SIMPLE = frozenset({_POINT, _LINE, _POLYGON})
 _KINDS = (
     "Geometry",
     "Point",
@@ -62,11 +64,35 @@ def geoparquet_polygons(path: Path) -> tuple[str, list[bytes]]:
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             name, column = _primary(path, file.schema_arrow)
             crs = _crs(path, column)
-            return crs, list(_checked(path, file, name))
+            return crs, [wkb for wkb, _ in _checked(path, file, name, _POLYGONS)]
     except (pa.ArrowException, OSError) as error:
-        raise GeosegError(
-            f"{path} cannot be read as GeoParquet ({_first_line(error)}): copy or export it again"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def geoparquet_features(path: Path, attribute: str) -> tuple[str, list[bytes], list[Any] | None]:
+    """The geometries of a GeoParquet file with an attribute of each, and their CRS.
+
+    Args:
+        path: The file.
+        attribute: Name of a column.
+
+    Returns:
+        The CRS as `geoparquet_polygons` gives it, the WKB of every feature that has a geometry, and the attribute
+        of each, or None where the file has no such column.
+
+    Raises:
+        GeosegError: As `geoparquet_polygons`, but points, lines and several of them are geometries too.
+    """
+    try:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            name, column = _primary(path, file.schema_arrow)
+            crs = _crs(path, column)
+            if attribute not in file.schema_arrow.names:
+                return crs, [wkb for wkb, _ in _checked(path, file, name, _SIMPLE)], None
+            rows = list(_checked(path, file, name, _SIMPLE, attribute))
+            return crs, [wkb for wkb, _ in rows], [value for _, value in rows]
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _primary(path: Path, schema: pa.Schema) -> tuple[str, _Column]:
@@ -111,49 +137,62 @@ def _crs(path: Path, column: _Column) -> str:
         raise GeosegError(f"{path}: expected a CRS as PROJJSON, got {str(column.crs)[:80]}") from error
 
 
-def _checked(path: Path, file: pyarrow.parquet.ParquetFile, name: str) -> Iterator[bytes]:
+def _checked(
+    path: Path, file: pyarrow.parquet.ParquetFile, name: str, kinds: frozenset[int], attribute: str | None = None
+) -> Iterator[tuple[bytes, Any]]:
+    """The WKB of each geometry, of some kinds or of several such, and its attribute."""
     total = 0
-    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[name]):
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[name, *([] if attribute is None else [attribute])]):
         total += batch.nbytes
         if total > _MOST_BYTES:
             raise GeosegError(
-                f"{path}: expected at most {_MOST_BYTES >> 20} MiB of polygons, got more: simplify them"
+                f"{path}: expected at most {_MOST_BYTES >> 20} MiB of geometries, got more: simplify them"
             )
-        for wkb in batch.column(0).to_pylist():
+        values = [None] * batch.num_rows if attribute is None else batch.column(attribute).to_pylist()
+        for wkb, value in zip(batch.column(name).to_pylist(), values, strict=True):
             if wkb is None:
                 continue
             try:
-                other = _other_kind(wkb)
+                other = _other_kind(wkb, kinds)
             except (struct.error, IndexError) as error:
                 raise GeosegError(
                     f"{path}: expected geometries as WKB, one is damaged or something else: export it again"
                 ) from error
             if other:
-                raise GeosegError(f"{path}: expected polygons, got {other}: export the polygons alone")
-            yield wkb
+                expected = "polygons" if kinds == _POLYGONS else "polygons or lines"
+                raise GeosegError(f"{path}: expected {expected}, got {other}: export the {expected} alone")
+            yield wkb, value
 
 
-def _other_kind(wkb: bytes) -> str:
-    """What in a WKB is neither a polygon nor a multipolygon of those, or nothing.
+def _other_kind(wkb: bytes, kinds: frozenset[int]) -> str:
+    """What in a WKB is neither of some kinds nor several of one, or nothing.
 
     GEOS goes down into collections within collections until the process dies, so they are told before.
     """
-    at, parts, within = 0, 1, ""
+    at, parts, within, wanted = 0, 1, "", kinds
     while parts:
         order = "<" if wkb[at] else ">"
         code, count = struct.unpack_from(f"{order}II", wkb, at + 1)
         thousands, kind = divmod(code & ~(_Z | _M), 1000)
         dimensions = 2 + (thousands in {1, 3}) + (thousands in {2, 3}) + bool(code & _Z) + bool(code & _M)
         at, parts = at + 9, parts - 1
-        if kind == _MULTIPOLYGON and not within:
-            parts, within = count, " within MultiPolygon"
+        if kind - 3 in wanted and not within:
+            parts, within, wanted = count, f" within {_KINDS[kind]}", frozenset({kind - 3})
+        elif kind not in wanted:
+            return (_KINDS[kind] if kind < len(_KINDS) else "another geometry") + within
         elif kind == _POLYGON:
             for _ in range(count):
                 (places,) = struct.unpack_from(f"{order}I", wkb, at)
                 at += 4 + 8 * dimensions * places
-        else:
-            return (_KINDS[kind] if kind < len(_KINDS) else "another geometry") + within
+        elif kind == _LINE:
+            at += 8 * dimensions * count
+        else:  # of a point that is no count, but the beginning of its coordinates
+            at += 8 * dimensions - 4
     return ""
+
+
+def _unreadable(path: Path, error: BaseException) -> GeosegError:
+    return GeosegError(f"{path} cannot be read as GeoParquet ({_first_line(error)}): copy or export it again")
 
 
 def _first_line(error: BaseException) -> str:

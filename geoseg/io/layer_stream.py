@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError
 from geoseg.grid import parse_crs
-from geoseg.io.layers import SCHEMA, Batches, Features, Source
+from geoseg.io.layers import OBJECTS, Batches, Rows, Source, Table
 from geoseg.labels import LabelSet
 
 BATCH = 4096
@@ -20,44 +21,37 @@ BATCH = 4096
 
 _GEOMETRY = "geom"
 
+RowsT = TypeVar("RowsT", bound=Rows)
 
-def stream_schema(geometry: str, *more: pa.Field) -> pa.Schema:
+
+def stream_schema(table: Table, geometry: str, *more: pa.Field) -> pa.Schema:
     """The columns of a layer with its geometry, as WKB, at the end.
 
     Args:
+        table: What its features are.
         geometry: Name of the geometry's column.
         more: Columns before all others.
     """
     wkb = pa.field(geometry, pa.binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
-    return pa.schema([*more, *SCHEMA, wkb])
+    return pa.schema([*more, *table.schema, wkb])
 
 
 def record_batches(
-    batches: Iterable[Features], labels: LabelSet, source: Source, geometry: str = _GEOMETRY
-) -> Iterator[tuple[Features, pa.RecordBatch]]:
+    batches: Iterable[RowsT], labels: LabelSet, source: Source, table: Table = OBJECTS, geometry: str = _GEOMETRY
+) -> Iterator[tuple[RowsT, pa.RecordBatch]]:
     """Features and the same as they are written, in batches of `BATCH`, however they come.
 
     Args:
         batches: Features, in order.
         labels: What names the classes.
         source: What names the scenes and the run.
+        table: What the features are.
         geometry: Name of the geometry's column.
     """
-    names = np.array(labels.names, object)
-    scenes = np.array([name for name, _ in source.scenes], object)
-    dates = np.array([date for _, date in source.scenes], object)
-    schema = stream_schema(geometry)
+    schema = stream_schema(table, geometry)
     for features in _of_one_size(batches):
         columns = [
-            pa.array(features.id),
-            pa.array(features.part, mask=features.part == 0),
-            pa.array(names[features.class_id], pa.string()),
-            pa.array(np.round(features.confidence, 4)),
-            pa.array(np.round(features.area_m2, 2)),
-            pa.array(np.round(features.perimeter_m, 2)),
-            pa.array(scenes[features.scene], pa.string()),
-            pa.array(dates[features.scene], pa.string()),
-            pa.array([source.run] * len(features), pa.string()),
+            *features.values(labels, source),
             pa.array(shapely.to_wkb(features.geometry, byte_order=1), pa.binary()),
         ]
         yield features, pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -73,10 +67,11 @@ def write_layer(
     *,
     driver: str,
     layer_options: Mapping[str, str],
+    table: Table = OBJECTS,
     id_column: str | None = None,
     dataset_options: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
-    geometry_type: str = "Polygon",
+    geometry_type: str | None = None,
 ) -> int:
     """Have GDAL write one layer.
 
@@ -89,10 +84,11 @@ def write_layer(
         source: The run.
         driver: GDAL's name of the format.
         layer_options: Of the driver.
+        table: What the features are.
         id_column: A copy of the column `id` by this name, for drivers that take it away.
         dataset_options: Of the driver.
         metadata: What the layer says of itself, where the driver has room for it.
-        geometry_type: What the layer declares to hold.
+        geometry_type: What the layer declares to hold; by default what its table says.
 
     Returns:
         How many features were written.
@@ -106,7 +102,7 @@ def write_layer(
             f"expected a GDAL that writes {driver}, pyogrio {pyogrio.__version__} has one that does not: install "
             "pyogrio from PyPI, or write another format"
         )
-    schema = stream_schema(_GEOMETRY, *([] if id_column is None else [pa.field(id_column, pa.int64())]))
+    schema = stream_schema(table, _GEOMETRY, *([] if id_column is None else [pa.field(id_column, pa.int64())]))
     count = 0
     broken: list[BaseException] = []
 
@@ -114,7 +110,7 @@ def write_layer(
         nonlocal count
         # Of what goes wrong in here GDAL says only that there is no further batch.
         try:
-            for features, batch in record_batches(batches(), labels, source):
+            for features, batch in record_batches(batches(), labels, source, table):
                 count += len(features)
                 columns = batch.columns if id_column is None else [batch.column("id"), *batch.columns]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -131,7 +127,7 @@ def write_layer(
                 layer=layer,
                 driver=driver,
                 geometry_name=_GEOMETRY,
-                geometry_type=geometry_type,
+                geometry_type=table.geometry_type if geometry_type is None else geometry_type,
                 crs=None if crs is None else parse_crs(crs).to_wkt(),
                 dataset_options=dict(dataset_options or {}),
                 layer_options=dict(layer_options),
@@ -153,11 +149,11 @@ def bounds_of(batches: Batches) -> NDArray[np.float64]:
     return np.concatenate((every[:, :2].min(axis=0), every[:, 2:].max(axis=0)))
 
 
-def _of_one_size(batches: Iterable[Features]) -> Iterator[Features]:
+def _of_one_size(batches: Iterable[RowsT]) -> Iterator[RowsT]:
     """The same features in batches of a fixed size, upon which the bytes of some formats depend."""
-    left: Features | None = None
+    left: RowsT | None = None
     for features in batches:
-        every = features if left is None else Features.concatenate((left, features))
+        every = features if left is None else type(features).concatenate((left, features))
         whole = len(every) // BATCH * BATCH
         yield from (every.at(np.arange(start, start + BATCH)) for start in range(0, whole, BATCH))
         left = every.at(np.arange(whole, len(every)))

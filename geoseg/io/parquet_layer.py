@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geoseg.grid import parse_crs
 from geoseg.io.hilbert import HilbertSort, hilbert_keys
 from geoseg.io.layer_stream import bounds_of, record_batches, stream_schema
-from geoseg.io.layers import Batches, Source
+from geoseg.io.layers import OBJECTS, Batches, Source, Table
 from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet
 
@@ -26,7 +26,9 @@ _GROUP_ROWS = 50_000
 """Rows of a row group, of which a reader takes all or none."""
 
 
-def write_geoparquet(path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source) -> int:
+def write_geoparquet(
+    path: Path, batches: Batches, labels: LabelSet, crs: str, source: Source, table: Table = OBJECTS
+) -> int:
     """Write features as GeoParquet 1.1: in the order of a Hilbert curve, zstd, row groups with the boxes of rows.
 
     What is sorted lies on disk beside the file meanwhile, about once its size before compression.
@@ -37,6 +39,7 @@ def write_geoparquet(path: Path, batches: Batches, labels: LabelSet, crs: str, s
         labels: What names the classes.
         crs: Authority code or WKT.
         source: The run, which the file's metadata holds under the key `geoseg`.
+        table: What the features are.
 
     Returns:
         How many features were written.
@@ -45,23 +48,23 @@ def write_geoparquet(path: Path, batches: Batches, labels: LabelSet, crs: str, s
         OSError: The folder is missing or read-only, or its disk is full.
     """
     bounds = bounds_of(batches)
-    schema = stream_schema(_GEOMETRY)
+    schema = stream_schema(table, _GEOMETRY)
     schema = schema.append(pa.field(_BBOX, pa.struct([pa.field(side, pa.float64()) for side in _SIDES])))
     count = 0
     with replacing(path) as written, TemporaryDirectory(dir=written.parent) as spill:
         rows = HilbertSort(Path(spill), schema)
-        for features, batch in record_batches(batches(), labels, source, _GEOMETRY):
+        for features, batch in record_batches(batches(), labels, source, table, _GEOMETRY):
             count += len(features)
             boxes = shapely.bounds(features.geometry)
             columns = [*batch.columns, _struct(boxes)]
             middles = (boxes[:, :2] + boxes[:, 2:]) / 2
             rows.add(hilbert_keys(middles, bounds), pa.RecordBatch.from_arrays(columns, schema=schema))
-        metadata = {"geo": json.dumps(_geo(crs, bounds)), "geoseg": json.dumps(source.to_json())}
+        metadata = {"geo": json.dumps(_geo(crs, bounds, table)), "geoseg": json.dumps(source.to_json())}
         plain = pa.schema([pa.field(field.name, field.type) for field in schema]).with_metadata(metadata)
         with pyarrow.parquet.ParquetWriter(written, plain, compression="zstd") as writer:
             waiting: list[pa.Table] = []
-            for table in rows.sorted():
-                waiting.append(table.cast(plain))
+            for part in rows.sorted():
+                waiting.append(part.cast(plain))
                 if sum(map(len, waiting)) >= _GROUP_ROWS:
                     together = pa.concat_tables(waiting)
                     whole = len(together) // _GROUP_ROWS * _GROUP_ROWS
@@ -77,14 +80,14 @@ def _struct(boxes: NDArray[np.float64]) -> pa.StructArray:
     return pa.StructArray.from_arrays([pa.array(side) for side in boxes.T], list(_SIDES))
 
 
-def _geo(crs: str, bounds: NDArray[np.float64]) -> dict[str, Any]:
+def _geo(crs: str, bounds: NDArray[np.float64], table: Table) -> dict[str, Any]:
     """What makes it GeoParquet (https://geoparquet.org/releases/v1.1.0)."""
     column: dict[str, Any] = {
         "encoding": "WKB",
-        "geometry_types": ["Polygon"],
+        "geometry_types": [table.geometry_type],
         "crs": parse_crs(crs).to_json_dict(),
         "edges": "planar",
-        "orientation": "counterclockwise",
+        **({"orientation": "counterclockwise"} if table.geometry_type == "Polygon" else {}),
         "covering": {"bbox": {side: [_BBOX, side] for side in _SIDES}},
     }
     if not np.isnan(bounds).any():

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from pyproj import Transformer
 
 from geoseg.errors import GeosegError
 from geoseg.grid import Grid, parse_crs
 from geoseg.io.geojson import write_geojsonseq
-from geoseg.io.layers import SCHEMA, Batches, Source
+from geoseg.io.layers import OBJECTS, Batches, Source, Table
 from geoseg.io.vector_file import not_written, replacing
 from geoseg.labels import LabelSet
 
@@ -66,7 +67,12 @@ def zooms_of(grid: Grid) -> tuple[int, int]:
 
 
 def write_pmtiles(
-    path: Path, layers: Mapping[str, Batches], labels: LabelSet, grid: Grid, source: Source
+    path: Path,
+    layers: Mapping[str, Batches],
+    labels: LabelSet,
+    grid: Grid,
+    source: Source,
+    tables: Mapping[str, Table] = MappingProxyType({}),
 ) -> dict[str, int]:
     """Write layers as one archive of vector tiles in Web Mercator.
 
@@ -79,6 +85,7 @@ def write_pmtiles(
         labels: What names the classes.
         grid: Whose resolution and extent the zoom levels follow from.
         source: The run, which is the archive's description.
+        tables: What the features of layers are that are no objects, by layer name.
 
     Returns:
         How many features each layer has; at low zoom levels tiles may hold fewer.
@@ -97,11 +104,11 @@ def write_pmtiles(
         counts = {}
         for name, batches in layers.items():
             file = written.with_name(f"{name}.geojsonl")
-            counts[name] = write_geojsonseq(file, batches, labels, grid.crs, source)
+            counts[name] = write_geojsonseq(file, batches, labels, grid.crs, source, tables.get(name, OBJECTS))
         empty = [name for name, count in counts.items() if not count]
         description = source.in_words + (f"; without features: {', '.join(empty)}" if empty else "")
         if len(empty) == len(layers):
-            written.write_bytes(_empty_archive(path.stem, description, empty, grid))
+            written.write_bytes(_empty_archive(path.stem, description, empty, grid, tables))
             return counts
         inputs = [
             json.dumps({"layer": name, "file": f"{name}.geojsonl", "description": source.in_words})
@@ -166,15 +173,23 @@ def _tippecanoe() -> str:
     )
 
 
-def _empty_archive(name: str, description: str, layers: list[str], grid: Grid) -> bytes:
+def _empty_archive(
+    name: str, description: str, layers: list[str], grid: Grid, tables: Mapping[str, Table]
+) -> bytes:
     """An archive of one tile, 0/0/0, that holds layers without features (PMTiles 3, MVT 2.1)."""
     tile = b"".join(_empty_layer(layer.encode()) for layer in layers)
     numbers = {"int64", "double"}
-    fields = {field.name: "Number" if str(field.type) in numbers else "String" for field in SCHEMA}
+    fields = {
+        layer: {
+            field.name: "Number" if str(field.type) in numbers else "String"
+            for field in tables.get(layer, OBJECTS).schema
+        }
+        for layer in layers
+    }
     metadata = {
         "name": name,
         "description": description,
-        "vector_layers": [{"id": layer, "minzoom": 0, "maxzoom": 0, "fields": fields} for layer in layers],
+        "vector_layers": [{"id": layer, "minzoom": 0, "maxzoom": 0, "fields": fields[layer]} for layer in layers],
     }
     packed = gzip.compress(tile, mtime=0)
     # How many entries, and of the one: tile id, run length, length, and offset + 1.

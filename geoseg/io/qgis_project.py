@@ -14,7 +14,7 @@ import numpy as np
 from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.layers import Source
 from geoseg.io.qgis_scene import scene_crs, scene_pipe, scene_source
-from geoseg.io.qgis_styles import QGIS_VERSION, as_text, class_palette, outlined_fill
+from geoseg.io.qgis_styles import QGIS_VERSION, as_text, class_palette, network_line, network_nodes, outlined_fill
 from geoseg.io.raster import SceneRef
 from geoseg.io.region import Region, Scene
 from geoseg.labels import LabelSet
@@ -69,14 +69,26 @@ class Project:
         """The project as QGIS reads it from a file in the RUN folder.
 
         The scenes lie below all, as they were handed in. The class raster above them is shown only where there are
-        no layers, since it would hide them. Layers of countable objects lie on top.
+        no layers, since it would hide them. Layers of countable objects lie on top, but for the lines and
+        nodes of a network.
 
         Args:
             run: The RUN folder.
         """
         document = _Document(self)
         kinds = {label.layer: label for label in self.labels.classes}
-        for name in sorted(self.layers, key=lambda name: kinds[name].kind != "thing"):
+        network = self.labels.network
+        if network is not None and network.lines in self.layers:
+            label = self.labels.classes[network.class_id]
+            of_network = (
+                (network.nodes, "Point", network_nodes(label)),
+                (network.lines, "Line", network_line(label)),
+            )
+            for name, geometry, renderer in of_network:
+                place = self.layers[name]
+                document.add_layer(name, f"./{place.source}", place.crs, renderer, geometry)
+        objects = [name for name in self.layers if name in kinds]
+        for name in sorted(objects, key=lambda name: kinds[name].kind != "thing"):
             place = self.layers[name]
             document.add_layer(name, f"./{place.source}", place.crs, outlined_fill(kinds[name]))
         document.add_classes(self.rasters, checked=not self.layers)
@@ -105,9 +117,9 @@ class _Document:
         self._layers = ET.SubElement(self.root, "projectlayers")
         _add_properties(self.root, grid.crs)
 
-    def add_layer(self, name: str, source: str, crs: str, renderer: ET.Element) -> None:
+    def add_layer(self, name: str, source: str, crs: str, renderer: ET.Element, geometry: str = "Polygon") -> None:
         """A layer of features."""
-        layer = self._add(self._tree, f"layer_{name}", name, source, crs, checked=True, vector=True)
+        layer = self._add(self._tree, f"layer_{name}", name, source, crs, checked=True, geometry=geometry)
         layer.append(renderer)
 
     def add_classes(self, rasters: Sequence[str], *, checked: bool) -> None:
@@ -159,19 +171,19 @@ class _Document:
         crs: str,
         *,
         checked: bool,
-        vector: bool = False,
+        geometry: str | None = None,
     ) -> ET.Element:
-        layer_id, provider = f"{key}{self._suffix}", "ogr" if vector else "gdal"
+        layer_id, provider = f"{key}{self._suffix}", "gdal" if geometry is None else "ogr"
         place = {"id": layer_id, "name": name, "source": source, "providerKey": provider}
         shown = {"checked": _check(checked), "expanded": "0"}
         ET.SubElement(parent, "layer-tree-layer", place | shown)
-        kind = {"type": "vector", "geometry": "Polygon"} if vector else {"type": "raster"}
+        kind = {"type": "raster"} if geometry is None else {"type": "vector", "geometry": geometry}
         layer = ET.SubElement(self._layers, "maplayer", kind)
         ET.SubElement(layer, "id").text = layer_id
         ET.SubElement(layer, "datasource").text = source
         ET.SubElement(layer, "layername").text = name
         _add_crs(layer, "srs", crs)
-        ET.SubElement(layer, "provider", {"encoding": "UTF-8"} if vector else {}).text = provider
+        ET.SubElement(layer, "provider", {} if geometry is None else {"encoding": "UTF-8"}).text = provider
         return layer
 
 

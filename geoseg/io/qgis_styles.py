@@ -20,6 +20,9 @@ _OUTLINE_MM = "0.2"
 """Thin, so that thousands of small objects do not merge into one."""
 
 
+_LINE_MM = "0.5"
+
+
 def layer_style(label: LabelClass) -> str:
     """The style of a layer: objects filled with the class's colour, half transparent, in a thin darker outline.
 
@@ -70,6 +73,99 @@ def outlined_fill(label: LabelClass) -> ET.Element:
     ET.SubElement(renderer, "rotation")
     ET.SubElement(renderer, "sizescale")
     return renderer
+
+
+def line_style(label: LabelClass) -> str:
+    """The style of the lines of a network: in the class's colour, darker, so that it is told from its objects.
+
+    Args:
+        label: The class.
+
+    Returns:
+        QML, as of `layer_style`.
+    """
+    return _document(network_line(label))
+
+
+def node_style(label: LabelClass) -> str:
+    """The style of the nodes of a network: junctions are filled, dead ends and points on a ring small and white.
+
+    Args:
+        label: The class.
+
+    Returns:
+        QML, as of `layer_style`.
+    """
+    return _document(network_nodes(label))
+
+
+def network_line(label: LabelClass) -> ET.Element:
+    """The renderer of a network's lines, as style and project hold it."""
+    renderer = ET.Element(
+        "renderer-v2",
+        {"type": "singleSymbol", "enableorderby": "0", "forceraster": "0", "symbollevels": "0"},
+    )
+    _add_symbol(
+        ET.SubElement(renderer, "symbols"),
+        "0",
+        "line",
+        "SimpleLine",
+        {
+            "capstyle": "round",
+            "joinstyle": "round",
+            "line_color": _rgba(_dark(label), 255),
+            "line_style": "solid",
+            "line_width": _LINE_MM,
+            "line_width_unit": "MM",
+        },
+    )
+    ET.SubElement(renderer, "rotation")
+    ET.SubElement(renderer, "sizescale")
+    return renderer
+
+
+def network_nodes(label: LabelClass) -> ET.Element:
+    """The renderer of a network's nodes, as style and project hold it."""
+    renderer = ET.Element(
+        "renderer-v2", {"type": "RuleRenderer", "enableorderby": "0", "forceraster": "0", "symbollevels": "0"}
+    )
+    rules = ET.SubElement(renderer, "rules", {"key": "nodes"})
+    symbols = ET.SubElement(renderer, "symbols")
+    dark = _rgba(_dark(label), 255)
+    kinds = (
+        ("junction", '"degree" > 2', dark, "2.2"),
+        ("dead end", '"degree" = 1', "255,255,255,255", "1.4"),
+        ("ring", '"degree" = 2', "255,255,255,255", "1.4"),
+    )
+    for number, (name, condition, color, size) in enumerate(kinds):
+        rule = {"key": name.replace(" ", "_"), "symbol": str(number), "label": name, "filter": condition}
+        ET.SubElement(rules, "rule", rule)
+        properties = {
+            "color": color,
+            "name": "circle",
+            "outline_color": dark,
+            "outline_style": "solid",
+            "outline_width": _OUTLINE_MM,
+            "outline_width_unit": "MM",
+            "size": size,
+            "size_unit": "MM",
+        }
+        _add_symbol(symbols, str(number), "marker", "SimpleMarker", properties)
+    return renderer
+
+
+def _add_symbol(parent: ET.Element, name: str, kind: str, layer: str, properties: dict[str, str]) -> None:
+    symbol = ET.SubElement(
+        parent, "symbol", {"type": kind, "name": name, "alpha": "1", "clip_to_extent": "1", "force_rhr": "0"}
+    )
+    drawn = ET.SubElement(symbol, "layer", {"class": layer, "enabled": "1", "locked": "0", "pass": "0"})
+    options = ET.SubElement(drawn, "Option", {"type": "Map"})
+    for key, value in properties.items():
+        ET.SubElement(options, "Option", {"name": key, "type": "QString", "value": value})
+
+
+def _dark(label: LabelClass) -> tuple[int, ...]:
+    return tuple(round(_DARKER * value) for value in label.rgb)
 
 
 def class_palette(labels: LabelSet) -> ET.Element:

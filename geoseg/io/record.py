@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-RECORD_VERSION: Literal[2] = 2
+RECORD_VERSION: Literal[3] = 3
 """The version of run.json that is written and read."""
 
 Status = Literal["running", "complete", "incomplete", "stopped"]
@@ -83,17 +83,66 @@ class GridRecord(_Part):
 class LayersRecord(_Part):
     """How objects became features."""
 
-    min_area_m2: Length
-    """Smaller objects were left out."""
+    min_area_m2: dict[str, Length]
+    """By class: smaller objects were left out."""
+
+    min_hole_m2: dict[str, Length]
+    """By class: smaller holes were filled where no layer has anything in them."""
 
     simplify_m: Length
     """Tolerance of the outlines."""
+
+    smooth: bool
+    """Whether the staircase of pixels was smoothed, but for regularized classes."""
+
+    regularize: tuple[str, ...]
+    """Classes whose objects got straight walls."""
 
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]]
     """Of classes by name: pixels of a lesser probability were left out."""
 
     classes: tuple[str, ...]
     """Those whose layers were written."""
+
+    network: bool
+    """Whether roads became a network of lines and nodes, too."""
+
+
+class CleanUpRecord(_Part):
+    """What was changed on the way from the objects of pixels to features."""
+
+    objects_removed: Count
+    """Those below the minimum area of their class."""
+
+    objects_removed_m2: Length
+    """Their ground area."""
+
+    holes_filled: Count
+    """Those below the minimum area, with nothing in them that a layer has."""
+
+    holes_filled_m2: Length
+    """Their ground area."""
+
+    vertices_of_pixels: Count
+    """Vertices of the outlines before they were smoothed and simplified."""
+
+    vertices: Count
+    """Vertices of the features."""
+
+    outlines: dict[str, Count]
+    """What became of the outlines of regularized classes: how many were regularized, or why not."""
+
+    cut_back_m2: Length
+    """Ground area of other objects where regularized ones lie now."""
+
+    parts_removed: Count
+    """Pieces below the minimum area that were cut off so."""
+
+    parts_removed_m2: Length
+    """Their ground area."""
+
+    gaps_m2: Length
+    """Ground area that no feature covers since: those pieces, and what regularized outlines left."""
 
 
 class FailedBlock(_Part):
@@ -178,7 +227,7 @@ class OutputRecord(_Part):
     """Within the RUN folder."""
 
     format: str
-    """zarr, cog, qml (how QGIS draws one), gpkg-index (where several COGs lie), png, qgs, stac or, of layers,
+    """zarr, cog, qml (how QGIS draws one), gpkg-index (where several COGs lie), png, qgs, html, stac or, of layers,
     geojson, geojsonseq, gpkg, fgb, parquet or pmtiles."""
 
     features: Count | None
@@ -229,7 +278,7 @@ class MachineRecord(_Part):
 class RunRecord(_Part):
     """What became of a run; the content of run.json."""
 
-    version: Literal[2]
+    version: Literal[3]
     """Of this format."""
 
     status: Status
@@ -259,6 +308,9 @@ class RunRecord(_Part):
     layers: LayersRecord
     """How objects became features."""
 
+    clean_up: CleanUpRecord | None = None
+    """What was changed on the way from the objects of pixels to features, once there are features."""
+
     blocks: BlocksRecord
     """What is done."""
 
@@ -286,7 +338,7 @@ def record_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of run.json, from the model above."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:geoseg:run:2",
+        "$id": "urn:geoseg:run:3",
         **RunRecord.model_json_schema(),
         "title": "run.json of geoseg",
     }

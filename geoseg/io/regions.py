@@ -55,12 +55,12 @@ def read_region(path: Path, where: Mapping[str, Any]) -> Region:
         ConfigError: The file cannot be read, is no GeoJSON of polygons, or no feature has those properties.
     """
     try:
-        documents = list(_documents(path.read_text(encoding="utf-8-sig")))
+        documents = list(geojson_documents(path.read_text(encoding="utf-8-sig")))
         systems = {str(one["crs"]["properties"]["name"]) if one.get("crs") else "OGC:CRS84" for one in documents}
         polygons = [
             shapely.geometry.shape(feature["geometry"])
             for document in documents
-            for feature in _features(document)
+            for feature in geojson_features(document)
             if feature["geometry"] is not None
             and all((feature["properties"] or {}).get(key) == value for key, value in where.items())
         ]
@@ -89,7 +89,8 @@ def read_region(path: Path, where: Mapping[str, Any]) -> Region:
     return Region(systems.pop(), shapely.union_all(shapely.make_valid(shapely.force_2d(polygons))))
 
 
-def _documents(text: str) -> Iterator[Mapping[str, Any]]:
+def geojson_documents(text: str) -> Iterator[Mapping[str, Any]]:
+    """The JSON texts of a file, one or a sequence; a ValueError where one is damaged."""
     decoder = json.JSONDecoder()
     at = 0
     while found := _NEXT.search(text, at):
@@ -97,7 +98,8 @@ def _documents(text: str) -> Iterator[Mapping[str, Any]]:
         yield document
 
 
-def _features(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def geojson_features(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The features of a GeoJSON document; a geometry alone is one without properties."""
     match document["type"]:
         case "FeatureCollection":
             return list(document["features"])

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from geoseg.errors import RunFolderError
 from geoseg.io.ledger import Ledger, file_sha256, write_json
@@ -16,10 +17,12 @@ from geoseg.io.mosaic import Mosaic
 _LOCK = ".lock"
 
 OF_FOLDER = "folder"
-"""The stage in the ledger of what belongs to the folder itself: plan.json, run.json, the mosaic's metadata."""
+"""The stage in the ledger of what belongs to the folder itself: plan.json, run.json, report.html, the mosaic's
+metadata."""
 
 _RESULTS = (
     "run.json",
+    "report.html",
     "stac",
     "map.qgs",
     "preview.png",
@@ -53,6 +56,11 @@ class RunFolder:
     def run_file(self) -> Path:
         """What became of it."""
         return self.path / "run.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The same as a page to look at."""
+        return self.path / "report.html"
 
     @property
     def mosaic(self) -> Mosaic:
@@ -105,6 +113,20 @@ class RunFolder:
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write run.json, and a marker that vouches for it."""
         self._write_vouched(self.run_file, record)
+
+    def write_report(self, page: str) -> None:
+        """Write report.html, and a marker that vouches for it."""
+        self.forget_report()
+        temporary = self.path / f".{self.report_file.name}.{uuid4().hex}.partial"
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(self.report_file)
+        marker = {"files": {self.report_file.name: file_sha256(self.report_file)}}
+        self.ledger(OF_FOLDER).commit(self.report_file.stem, marker)
+
+    def forget_report(self) -> None:
+        """Remove report.html: what it says is not true any more."""
+        self.ledger(OF_FOLDER).forget(self.report_file.stem)
+        self.report_file.unlink(missing_ok=True)
 
     def forget_record(self) -> None:
         """Remove run.json: what it says is not true any more."""

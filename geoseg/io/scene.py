@@ -235,7 +235,7 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
     if dataset.transform.is_identity:
         raise SceneError(f"{path} has no geotransform: expected a georeferenced raster; georeference it first")
     if dataset.crs is not None:
-        crs = _crs_name(dataset.crs)
+        crs = crs_name(dataset.crs)
     elif assume_crs is not None:
         crs = assume_crs
     else:
@@ -261,13 +261,13 @@ def _gcp_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> Grid
             f"{path} has ground control points without a CRS: expected a georeferenced raster; name their CRS with "
             "--assume-crs EPSG:N"
         )
-    name = str(assume_crs) if crs is None else _crs_name(crs)
+    name = str(assume_crs) if crs is None else crs_name(crs)
     parse_crs(name)
     places = [(point.row, point.col, point.x, point.y) for point in points]
     return gcp_grid(path, places, name, dataset.height, dataset.width)
 
 
-def _crs_name(crs: RasterioCRS) -> str:
+def crs_name(crs: RasterioCRS) -> str:
     """An authority code where there is one that means just this, else WKT."""
     epsg = crs.to_epsg(confidence_threshold=100)
     return f"EPSG:{epsg}" if epsg is not None else str(crs.to_wkt())

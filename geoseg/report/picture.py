@@ -1,5 +1,6 @@
 """What a region looks like: a window of it, small."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,30 @@ _PART_PX = 2048
 
 _WIDER = 2
 """Scenes of so many times a window's pixels are not shrunk whole to show it."""
+
+_PAPER = (255, 255, 255)
+
+Picture = Callable[[Window, int], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+"""Gives a window of the grid, at most so many pixels long: image_chw, and valid_hw, True where there is data.
+
+Raises SceneError where nothing of it can be read.
+"""
+
+
+def displayed(image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A scene as (row, column, red-green-blue): its first three bands, or its first in grey; white without data.
+
+    Args:
+        image_chw: Its bands.
+        valid_hw: Where it holds data.
+    """
+    shown_chw = image_chw[:3] if len(image_chw) >= 3 else np.repeat(image_chw[:1], 3, axis=0)
+    # Where there is no data at all, paper is all that is seen.
+    low, high = np.percentile(shown_chw[:, valid_hw], [1, 99]) if valid_hw.any() else (0, 1)
+    share_chw = np.clip((shown_chw - low) / max(high - low, 1e-6), 0, 1)
+    shown_hwc: NDArray[np.uint8] = np.rint(share_chw * 255).astype(np.uint8).transpose(1, 2, 0)
+    shown_hwc[~valid_hw] = _PAPER
+    return shown_hwc
 
 
 @dataclass(frozen=True, slots=True)

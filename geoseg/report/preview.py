@@ -4,7 +4,7 @@ Where the data lies far apart, the groups that hold most of it have a row each.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from geoseg.groups import Group
 from geoseg.io.layers import Batches
 from geoseg.io.mosaic import Mosaic
 from geoseg.labels import NODATA_CLASS, LabelSet
+from geoseg.report.picture import Picture, displayed
 
 _PANEL_PX = 900
 """Longest side of a panel's raster."""
@@ -35,15 +36,6 @@ _MOST_LINES = 10_000
 
 _MOST_ROWS = 4
 """Groups that are shown."""
-
-_PAPER = (255, 255, 255)
-
-
-Picture = Callable[[Window, int], tuple[NDArray[np.float32], NDArray[np.bool_]]]
-"""Gives a window of the grid, at most so many pixels long: image_chw, and valid_hw, True where there is data.
-
-Raises SceneError where nothing of it can be read.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +112,7 @@ def _draw_row(
 ) -> None:
     place = grid.part(shown.window)
     try:
-        image_hwc, image_title = _image(*picture(shown.window, _PANEL_PX)), "image"
+        image_hwc, image_title = displayed(*picture(shown.window, _PANEL_PX)), "image"
     except SceneError:
         # A damaged scene still has a result where it could be read, and the run says which blocks failed.
         image_hwc, image_title = np.full((1, 1, 3), 255, np.uint8), "image (cannot be read as a whole)"
@@ -141,17 +133,6 @@ def _draw_row(
     panels[2].set_xlim(0, place.width)
     panels[2].set_ylim(place.height, 0)
     _scale_bar(panels[0], place)
-
-
-def _image(image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A scene as (row, column, red-green-blue): its first three bands, or its first in grey."""
-    shown_chw = image_chw[:3] if len(image_chw) >= 3 else np.repeat(image_chw[:1], 3, axis=0)
-    # Where there is no data at all, paper is all that is seen.
-    low, high = np.percentile(shown_chw[:, valid_hw], [1, 99]) if valid_hw.any() else (0, 1)
-    share_chw = np.clip((shown_chw - low) / max(high - low, 1e-6), 0, 1)
-    shown_hwc: NDArray[np.uint8] = np.rint(share_chw * 255).astype(np.uint8).transpose(1, 2, 0)
-    shown_hwc[~valid_hw] = _PAPER
-    return shown_hwc
 
 
 def _class_picture(mosaic: Mosaic, labels: LabelSet, window: Window) -> NDArray[np.uint8]:

@@ -20,9 +20,10 @@ _RESOLUTION_DIGITS = 6
 def assets_of(
     plan: RunPlan, outputs: Sequence[Mapping[str, Any]], windows: Mapping[str, Window], sizes: Mapping[str, int]
 ) -> dict[str, dict[str, Any]]:
-    """Assets by key, with addresses as seen from `stac/`; not the project for QGIS.
+    """Assets by key, with addresses as seen from `stac/`; not the project for QGIS, nor the page.
 
     That one names where the scenes lie as seen from RUN, so that its bytes are not those of the same run elsewhere.
+    The page is written later, and tells of times.
 
     Args:
         plan: The run.
@@ -30,7 +31,9 @@ def assets_of(
         windows: Of class rasters that hold a part of the grid, by path: which.
         sizes: Bytes of each file, by path.
     """
-    return dict(_asset(plan, output, windows, sizes) for output in outputs if output["format"] != "qgs")
+    return dict(
+        _asset(plan, output, windows, sizes) for output in outputs if output["format"] not in ("qgs", "html")
+    )
 
 
 def _asset(

@@ -56,12 +56,7 @@ def run_item(
         "geoseg:missing_blocks": failed_blocks,
         "geoseg:scenes": [_scene(scene) for scene in scenes],
         "geoseg:scenes_without_date": undated,
-        "geoseg:layers": {
-            **plan.layers_content,
-            # 60 and 60.0 are the same area, and not the same JSON.
-            "min_area_m2": float(plan.layers.min_area_m2),
-            "simplify_m": float(plan.layers.simplify_m),
-        },
+        "geoseg:layers": plan.layers_content,
     }
     return {
         "type": "Feature",
@@ -110,13 +105,13 @@ def _lineage(plan: RunPlan, failed_blocks: int) -> str:
     several = f", merged by the rule {plan.region.merge}" if len(scenes) > 1 else ""
     area = "" if plan.aoi is None else f", within the polygons of {plan.aoi.name}"
     sure = "".join(f", {name} from a probability of {share:g}" for name, share in options.thresholds)
-    kept = f", those below {options.min_area_m2:g} m2 left out" if options.min_area_m2 else ""
-    outlines = f"simplified by {options.simplify_m:g} m" if options.simplify_m else "along the edges of pixels"
+    # As the briefing says it.
+    outlines = ", ".join(plan.cleaning_in_words)
     return (
         f"{_missing(plan, failed_blocks)}{len(scenes)} scene(s) ({_named(scenes)}){several} on a grid of "
         f"{grid.height} x {grid.width} pixels{area}; classes and confidence by the model {plan.model_name} "
         f"(identity sha256 {plan.model_identity}) in tiles of {lattice.tile_px} pixels that overlap by "
-        f"{lattice.overlap_px} and are blended; objects joined across blocks{sure}{kept}, outlines {outlines}."
+        f"{lattice.overlap_px} and are blended; objects joined across blocks{sure}, {outlines}."
     )
 
 

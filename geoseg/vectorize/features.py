@@ -10,11 +10,11 @@ from pyproj import CRS, Geod, Transformer
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
-from geoseg.io.layers import Features
+from geoseg.io.layers import NO_OUTCOME, Features
 from geoseg.vectorize.outlines import Objects
 from geoseg.vectorize.rings import Rings
 
-_COLUMNS = ("id", "part", "class_id", "confidence", "area_m2", "perimeter_m", "scene")
+_COLUMNS = ("id", "part", "class_id", "confidence", "area_m2", "perimeter_m", "scene", "outcome")
 
 
 def place(objects: Objects, grid: Grid, scene: NDArray[np.int64] | None = None) -> Features:
@@ -33,7 +33,7 @@ def place(objects: Objects, grid: Grid, scene: NDArray[np.int64] | None = None) 
     Raises:
         SceneError: The CRS cannot place an object on earth.
     """
-    geometry = _place(objects.polygons, grid)
+    geometry = on_grid(objects.polygons, grid)
     area_m2, perimeter_m = geodesic_measures(geometry, grid.crs)
     scene = np.zeros(len(objects), np.int64) if scene is None else scene
     return Features(
@@ -45,6 +45,7 @@ def place(objects: Objects, grid: Grid, scene: NDArray[np.int64] | None = None) 
         perimeter_m=perimeter_m,
         geometry=geometry,
         scene=scene,
+        outcome=np.full(len(objects), NO_OUTCOME, np.uint8),
     )
 
 
@@ -109,8 +110,8 @@ def geodesic_measures(polygons: NDArray[np.object_], crs: str) -> tuple[NDArray[
     return area_m2, perimeter_m
 
 
-def _place(polygons: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
-    """Pixel coordinates to the x and y of the grid's CRS, exteriors counter-clockwise there."""
+def on_grid(polygons: NDArray[np.object_], grid: Grid) -> NDArray[np.object_]:
+    """Polygons (n,) from pixel coordinates to the x and y of the grid's CRS, exteriors counter-clockwise there."""
     rings = Rings.of(polygons)
     t = grid.transform
     col, row = rings.xy[:, 0], rings.xy[:, 1]

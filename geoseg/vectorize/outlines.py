@@ -1,6 +1,5 @@
 """Outlines of the objects of a block, exact or simplified; parts of one object in different blocks fit together."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,7 +13,7 @@ from geoseg.io.layers import feature_of
 from geoseg.labels import NO_OBJECT_CLASS, NODATA_CLASS
 from geoseg.vectorize.polygons import dissolve, trace
 from geoseg.vectorize.rings import Rings
-from geoseg.vectorize.simplify import simplify
+from geoseg.vectorize.simplify import Generalization, simplify
 
 PATCH_PX = 512
 """Side of the squares, anchored at the grid's origin, that are simplified by themselves."""
@@ -36,7 +35,8 @@ class Outlines:
             its own, 1 + row x grid width + column of its first pixel.
         class_id: uint8 (n,).
         confidence: float64 (n,); mean probability of the whole object's class over its pixels, 0 to 1.
-        rings: The polygon of each in pixel coordinates, int32 (x = column, y = row, at pixel corners).
+        rings: The polygon of each in pixel coordinates, int32 (x = column, y = row, at pixel corners); float64 in
+            halves of a pixel where they are smoothed.
     """
 
     id: NDArray[np.int64]
@@ -136,13 +136,13 @@ def outline(
     classes_hw: NDArray[np.uint8],
     window: Window,
     around: Window,
-    tolerance_px: float,
+    how: Generalization,
     in_parts: NDArray[np.bool_],
     patch_px: int = PATCH_PX,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Rings]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Rings, int]:
     """The outlines of the labelled objects of a block.
 
-    At a tolerance of 0 they are those of the pixels. Else squares of `patch_px` are simplified one by one, each
+    Without generalization they are those of the pixels. Else squares of `patch_px` are generalized one by one, each
     with all that is in it, and their edges stay as they are. Outlines thus depend neither on the blocks nor on
     what lies further away; lines that cross the edge of a square keep the vertex there. Towards pixels without
     data outlines stay those of the pixels. Objects in parts are cut along the edges of the squares, too.
@@ -154,59 +154,61 @@ def outline(
             class if their labels are equal, and only then.
         window: The block, starting at multiples of `patch_px`.
         around: The block and the pixels beside it, as far as the grid goes.
-        tolerance_px: Square root of the largest triangle that is removed, in pixels.
+        how: How outlines are made simpler.
         in_parts: Whether the object of each label is cut into parts, boolean (label,), from 0.
         patch_px: Side of the squares, anchored at the grid's origin.
 
     Returns:
         The label of each outline, int64 (n,); of a part the place of its first pixel in the block, row x width +
-        column, int64 (n,), else -1; and polygons in the grid's pixel coordinates, int32.
-
-    Raises:
-        ValueError: The tolerance is negative or not finite.
+        column, int64 (n,), else -1; polygons in the grid's pixel coordinates, as `Outlines` has them; and how
+        many vertices they had before they were generalized.
     """
-    if not 0 <= tolerance_px < math.inf:
-        raise ValueError(f"expected a tolerance of 0 pixels or more, got {tolerance_px}")
     here_hw = classes_hw[window.slices_in(around)]
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], Rings]] = []
-    if tolerance_px == 0:
+    vertices = 0
+    if how.is_none:
         is_whole_hw = (labels_hw > 0) & ~in_parts[labels_hw]
         rings, place = trace(np.where(is_whole_hw, here_hw, np.uint8(NODATA_CLASS)), window)
         found.append((labels_hw.reshape(-1)[place].astype(np.int64), np.full(len(place), -1), rings))
+        vertices += len(rings.xy)
     pieces: list[tuple[NDArray[np.object_], NDArray[np.int64]]] = []
-    for patch in patches(window, patch_px) if tolerance_px > 0 or in_parts.any() else ():
+    for patch in patches(window, patch_px) if not how.is_none or in_parts.any() else ():
         at = patch.slices_in(window)
-        if tolerance_px == 0:
+        if how.is_none:
             values_hw = np.where(in_parts[labels_hw[at]], here_hw[at], np.uint8(NODATA_CLASS))
         else:
             is_other_hw = (labels_hw[at] == 0) & (here_hw[at] != NODATA_CLASS)
             values_hw = np.where(is_other_hw, np.uint8(NO_OBJECT_CLASS), here_hw[at])
             if not labels_hw[at].any():
                 continue
-        rings, place = trace(values_hw, patch)
-        row, col = np.divmod(place, patch.width)
+        rings, first = trace(values_hw, patch)
+        row, col = np.divmod(first, patch.width)
         place = (row + patch.row - window.row) * window.width + col + patch.col - window.col
         label = labels_hw.reshape(-1)[place].astype(np.int64)
         is_part = in_parts[label]
-        if tolerance_px == 0:
+        vertices += int(rings.at(label > 0).size.sum())
+        if how.is_none:
             found.append((label, place, rings))
             continue
-        simplified = simplify(rings.polygons(), tolerance_px, _nodes(classes_hw, patch, around))
-        found.append((label[is_part], place[is_part], _in_pixels(simplified[is_part])))
+        keep_corners = np.isin(values_hw.reshape(-1)[first], how.angular) if how.smooth else None
+        simplified = simplify(rings.polygons(), how.tolerance_px, _nodes(classes_hw, patch, around), keep_corners)
+        found.append((label[is_part], place[is_part], _stored(simplified[is_part], how)))
         is_piece = (label > 0) & ~is_part
         pieces.append((simplified[is_piece], label[is_piece]))
     if pieces:
         label, polygons = dissolve(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
-        found.append((label, np.full(len(label), -1), _in_pixels(polygons)))
+        found.append((label, np.full(len(label), -1), _stored(polygons, how)))
     if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64), _in_pixels(np.empty(0, object))
+        return np.empty(0, np.int64), np.empty(0, np.int64), _stored(np.empty(0, object), how), 0
     labels, places, several = zip(*found, strict=True)
-    return np.concatenate(labels), np.concatenate(places), Rings.concatenate(several)
+    return np.concatenate(labels), np.concatenate(places), Rings.concatenate(several), vertices
 
 
-def _in_pixels(polygons: NDArray[np.object_]) -> Rings:
-    """Polygons (n,) whose vertices are corners of pixels, on grids of at most 2^31 pixels a side."""
+def _stored(polygons: NDArray[np.object_], how: Generalization) -> Rings:
+    """Polygons (n,), as int32 where vertices are corners of pixels, on grids of at most 2^31 pixels a side."""
     rings = Rings.of(polygons)
+    if how.smooth:
+        return rings
     return Rings(rings.xy.astype(np.int32), rings.size, rings.count)
 
 

@@ -1,13 +1,46 @@
 """Simplification that keeps the topology: neighbours that share an edge still share it afterwards."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from geoseg.vectorize.rings import Rings
+from geoseg.vectorize.smooth import smooth
 
 
-def simplify(polygons: NDArray[np.object_], tolerance_px: float, nodes: NDArray[np.int64]) -> NDArray[np.object_]:
+@dataclass(frozen=True, slots=True)
+class Generalization:
+    """How outlines are made simpler than those of pixels.
+
+    Attributes:
+        tolerance_px: Square root of the largest triangle that simplification removes; 0 removes none.
+        smooth: Whether the staircase of pixels is smoothed before.
+        angular: Ids of the classes whose corners are not smoothed.
+    """
+
+    tolerance_px: float = 0.0
+    smooth: bool = False
+    angular: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance_px < math.inf:
+            raise ValueError(f"expected a tolerance of 0 pixels or more, got {self.tolerance_px}")
+
+    @property
+    def is_none(self) -> bool:
+        """Whether outlines are left as those of the pixels."""
+        return self.tolerance_px == 0 and not self.smooth
+
+
+def simplify(
+    polygons: NDArray[np.object_],
+    tolerance_px: float,
+    nodes: NDArray[np.int64],
+    keep_corners: NDArray[np.bool_] | None = None,
+) -> NDArray[np.object_]:
     """Simplify the polygons of a partition together, as a coverage; its outer edges stay as they are.
 
     Visvalingam and Whyatt's algorithm (1993, Line generalisation by repeated elimination of points) on the
@@ -19,15 +52,22 @@ def simplify(polygons: NDArray[np.object_], tolerance_px: float, nodes: NDArray[
     Args:
         polygons: Polygons (n,) in pixel coordinates, with edges along rows and columns, whose interiors are
             disjoint. They may leave gaps, whose edges stay as well, and may touch at corners.
-        tolerance_px: Square root of the largest triangle that is removed.
+        tolerance_px: Square root of the largest triangle that is removed; 0 removes none.
         nodes: int64 (p, 2), x and y of points that become vertices of the outer edges that they lie on.
+        keep_corners: bool (n,), the polygons whose corners stay when those of the others are cut before
+            (`smooth`); None to cut none.
 
     Returns:
-        The simplified polygons (n,), valid and none of them empty; all coordinates are among those given.
+        The simplified polygons (n,), valid and none of them empty; all coordinates are among those given, or are
+        those of corners that were cut, in halves of a pixel.
     """
     if len(polygons) == 0:
         return polygons
     noded = renode(polygons, nodes)
+    if keep_corners is not None:
+        noded = smooth(Rings.of(noded), keep_corners).polygons()
+    if tolerance_px == 0:
+        return noded
     simplified: NDArray[np.object_] = shapely.coverage_simplify(noded, tolerance_px, simplify_boundary=False)
     return simplified
 

@@ -1,21 +1,25 @@
-"""Features: the parts of each object brought together, placed and measured, by the block in which it begins."""
+"""Features: whole objects, cut back from regularized ones, placed and measured, by the block where they begin."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
+import shapely
+from numpy.typing import NDArray
 
-from geoseg.grid import Grid
 from geoseg.io.arrays import read_arrays, write_arrays
-from geoseg.io.layers import Features
+from geoseg.io.layers import NO_OUTCOME, Features, Outcome
 from geoseg.io.ledger import canonical_hash
 from geoseg.io.run_folder import RunFolder
-from geoseg.objects.votes import Votes
+from geoseg.objects.ground import nominal_pixel_m2
 from geoseg.vectorize.features import from_arrays, place, to_arrays
-from geoseg.vectorize.outlines import Outlines, assemble
+from geoseg.vectorize.fitting import cut_back, overlapping
+from geoseg.vectorize.outlines import Objects
+from geoseg.work.fitting import WallsAround, read_whole, splits_of
 from geoseg.work.stage_files import StageFiles
+from geoseg.work.whole import Gathering
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,43 +27,76 @@ class PlaceFeatures:
     """Make the features of the objects that begin in a block.
 
     Attributes:
-        run: The RUN folder.
-        grid: The mosaic's grid.
-        exact_block_px: (height, width) of the blocks where outlines are those of pixels; None where they are
-            simplified.
-        depends: Hash of all that outlines and features depend on.
-        several_scenes: Whether the mosaic keeps which scene each pixel comes from.
+        gathering: How objects are brought together.
     """
 
-    run: RunFolder
-    grid: Grid
-    exact_block_px: tuple[int, int] | None
-    depends: str
-    several_scenes: bool = False
+    gathering: Gathering
 
     def open(self) -> Callable[[str], dict[str, Any]]:
-        """Nothing to prepare."""
-        outlines = StageFiles(self.run, "outlines", self.depends)
-        files = StageFiles(self.run, "features", self.depends)
+        """Learn where walls lie, where outlines are regularized."""
+        gathering = self.gathering
+        run, depends, grid = gathering.run, gathering.depends, gathering.grid
+        files = StageFiles(run, "features", depends)
+        around = None
+        if gathering.cleaning.regularize:
+            around = WallsAround(run, depends, judged=True, taken_back=splits_of(run, depends))
 
         def make(key: str) -> dict[str, Any]:
-            of_blocks = sorted((outlines.folder / key).glob("*.npz"))
-            arrays = [read_arrays(file) for file in of_blocks]
-            outlines_here = Outlines.concatenate([Outlines.from_arrays(part) for part in arrays])
-            whole = assemble(outlines_here, self.exact_block_px)
-            scene = None
-            if self.several_scenes:
-                scene = Votes.together([Votes.from_arrays(part) for part in arrays]).winners(whole.feature)
-            features = place(whole, self.grid, scene)
+            if around is None:
+                found = gathering.gather(key)
+                objects, scene = found.objects, found.scene
+                outcome = np.full(len(objects), NO_OUTCOME, np.uint8)
+                more: dict[str, Any] = {"holes": found.filled.count, "holes_m2": found.filled.area_m2}
+            else:
+                objects, scene, outcome, more = _fitted(gathering, around, key)
+            features = replace(place(objects, grid, scene), outcome=outcome)
+            more["vertices"] = int(shapely.get_num_coordinates(features.geometry).sum())
             file = files.folder / f"{key}.npz"
-            files.commit(key, {file: write_arrays(file, to_arrays(features))}, {"features": len(features)})
+            files.commit(key, {file: write_arrays(file, to_arrays(features))}, {"features": len(features), **more})
             return {"features": len(features)}
 
         return make
 
 
+def _fitted(
+    gathering: Gathering, around: WallsAround, key: str
+) -> tuple[Objects, NDArray[np.int64] | None, NDArray[np.uint8], dict[str, Any]]:
+    """The objects that begin in a block among regularized ones; the scene and outcome of each (n,); figures."""
+    objects, scene = read_whole(gathering, key)
+    polygons, outcome = objects.polygons, np.full(len(objects), NO_OUTCOME, np.uint8)
+    is_wall = np.isin(objects.class_id, gathering.cleaning.regularize) & (objects.part == 0)
+    gaps_px2 = cut_px2 = 0.0
+    figures: dict[str, Any] = {}
+    if is_wall.any():
+        own, became = around.of_block(key)
+        polygons[is_wall], outcome[is_wall] = own.after, became
+        bared = shapely.difference(own.before[own.changed], own.after[own.changed])
+        gaps_px2 += float(shapely.area(bared).sum())
+        figures["outcomes"] = {
+            Outcome(code).name.lower(): int((became == code).sum()) for code in np.unique(became)
+        }
+    bodies = np.flatnonzero(~is_wall)
+    walls = around.changed_near(polygons[bodies])
+    parts: list[float] = []
+    for body, index in zip(bodies, overlapping(polygons[bodies], walls.after), strict=True):
+        if len(index):
+            left, cut_off = cut_back(polygons[body], walls.after[index])
+            parts += shapely.area(cut_off).tolist()
+            cut_px2 += shapely.area(polygons[body]) - shapely.area(left) - shapely.area(cut_off).sum()
+            polygons[body] = shapely.normalize(left)
+    pixel_m2 = nominal_pixel_m2(gathering.grid)
+    figures |= {
+        "cut_back_m2": float(cut_px2) * pixel_m2,
+        "parts": len(parts),
+        "parts_m2": sum(parts) * pixel_m2,
+        "gaps_m2": (gaps_px2 + sum(parts)) * pixel_m2,
+    }
+    columns = (objects.id, objects.part, objects.class_id, objects.confidence)
+    return Objects(*columns, polygons=polygons), scene, outcome, figures
+
+
 def shapes_hash(mosaic: str, shapes: Mapping[str, Any]) -> str:
-    """Hash of all that outlines and features depend on.
+    """Hash of all that outlines and features, or a network, depend on.
 
     Args:
         mosaic: Hash of the mosaic's content.

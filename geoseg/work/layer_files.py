@@ -9,10 +9,10 @@ from geoseg.grid import Grid
 from geoseg.io.flatgeobuf import write_flatgeobuf
 from geoseg.io.geojson import write_geojson, write_geojsonseq
 from geoseg.io.geopackage import write_geopackage
-from geoseg.io.layers import Batches, Source
+from geoseg.io.layers import LINES, NODES, OBJECTS, Batches, Source, Table
 from geoseg.io.parquet_layer import write_geoparquet
 from geoseg.io.pmtiles import write_pmtiles
-from geoseg.io.qgis_styles import layer_style
+from geoseg.io.qgis_styles import layer_style, line_style, node_style
 from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet
 from geoseg.plan import LayerFormat
@@ -54,10 +54,27 @@ class LayerSet:
         """Those of the layers that have one of these names, in the same order."""
         return replace(self, features={name: of for name, of in self.features.items() if name in names})
 
+    @property
+    def tables(self) -> dict[str, Table]:
+        """What the features of each layer are."""
+        network = self.labels.network
+        of_network = {} if network is None else {network.lines: LINES, network.nodes: NODES}
+        return {name: of_network.get(name, OBJECTS) for name in self.features}
+
+    @property
+    def styles(self) -> dict[str, str]:
+        """How QGIS draws each layer that is one of a class or its network."""
+        network, classes = self.labels.network, self.labels.classes
+        every = {label.layer: layer_style(label) for label in classes}
+        if network is not None:
+            of = classes[network.class_id]
+            every |= {network.lines: line_style(of), network.nodes: node_style(of)}
+        return {name: every[name] for name in self.features if name in every}
+
     def style(self) -> str:
         """How QGIS draws the only layer."""
         (name,) = self.features
-        return layer_style(next(label for label in self.labels.classes if label.layer == name))
+        return self.styles[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +123,15 @@ def write_file(kind: LayerFormat, path: Path, layers: LayerSet) -> list[WrittenF
     """
     labels, grid, source = layers.labels, layers.grid, layers.source
     if kind == "gpkg":
-        return [_written(path, kind, write_geopackage(path, layers.features, labels, grid.crs, source))]
+        return [
+            _written(
+                path,
+                kind,
+                write_geopackage(path, layers.features, labels, grid.crs, source, layers.tables, layers.styles),
+            )
+        ]
     if kind == "pmtiles":
-        return [_written(path, kind, write_pmtiles(path, layers.features, labels, grid, source))]
+        return [_written(path, kind, write_pmtiles(path, layers.features, labels, grid, source, layers.tables))]
     ((name, batches),) = layers.features.items()
     match kind:
         case "geojson":
@@ -119,7 +142,7 @@ def write_file(kind: LayerFormat, path: Path, layers: LayerSet) -> list[WrittenF
             write = write_flatgeobuf
         case "parquet":
             write = write_geoparquet
-    count = write(path, batches, labels, grid.crs, source)
+    count = write(path, batches, labels, grid.crs, source, layers.tables[name])
     written = [_written(path, kind, {name: count})]
     style = style_file(kind, path)
     if style is not None:

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
-from geoseg.io.run_folder import RunFolder
+from geoseg.labels import NODATA_CLASS
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
 from geoseg.objects.label import components, grid_places, runs_of
-from geoseg.objects.thresholds import Thresholds
+from geoseg.objects.measures import Measures
 from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
-from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES, PATCH_PX, Outlines, outline, patches
+from geoseg.vectorize.outlines import PATCH_PX, Outlines, outline, patches
+from geoseg.vectorize.polygons import trace
+from geoseg.vectorize.rings import Rings
+from geoseg.vectorize.simplify import Generalization
 from geoseg.work.objects import whole_objects
 from geoseg.work.stage_files import StageFiles
+from geoseg.work.whole import Gathering, walls_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,58 +31,46 @@ class TraceBlocks:
     """Outline the objects of blocks that are large enough.
 
     Attributes:
-        run: The RUN folder.
-        grid: The mosaic's grid.
+        gathering: Where they lie, which objects are kept, and how outlines are made simpler.
         blocks: Lattice and blocks.
-        keep: Ids of the classes that have a layer.
-        thresholds: How probable they must be.
-        min_area_m2: Objects with less ground area, over all blocks, count as background.
-        simplify_m: Tolerance of the simplification on the ground; 0 leaves outlines untouched.
-        depends: Hash of all that the outlines depend on.
-        several_scenes: Whether the mosaic keeps which scene each pixel comes from.
-        parts_above_sides: Objects with a longer outline (`Measures.sides`) become features in parts.
     """
 
-    run: RunFolder
-    grid: Grid
+    gathering: Gathering
     blocks: BlockPlan
-    keep: tuple[int, ...]
-    thresholds: Thresholds
-    min_area_m2: float
-    simplify_m: float
-    depends: str
-    several_scenes: bool = False
-    parts_above_sides: int = PARTS_ABOVE_SIDES
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
-        mosaic, files = self.run.mosaic, StageFiles(self.run, "outlines", self.depends)
-        pixel_m2 = nominal_pixel_m2(self.grid)
-        tolerance_px = self.simplify_m / math.sqrt(pixel_m2)
+        gathering = self.gathering
+        run, grid, cleaning = gathering.run, gathering.grid, gathering.cleaning
+        mosaic, files = run.mosaic, StageFiles(run, "outlines", gathering.depends)
+        pixel_m2 = nominal_pixel_m2(grid)
+        how = Generalization(cleaning.simplify_m / math.sqrt(pixel_m2), cleaning.smooth, cleaning.regularize)
+        min_area_m2 = np.array(cleaning.min_area_m2)
 
-        def trace(block: Block) -> dict[str, Any]:
-            class_id, whole = whole_objects(self.run, block)
-            kept = whole.ground * (pixel_m2 / GROUND_UNIT) >= self.min_area_m2
+        def outline_block(block: Block) -> dict[str, Any]:
+            class_id, whole = whole_objects(run, block)
+            area_m2 = whole.ground * (pixel_m2 / GROUND_UNIT)
+            kept = area_m2 >= min_area_m2[class_id]
+            # An object counts where it begins.
+            row, col = np.divmod(whole.first_pixel, grid.width)
+            window = block.window
+            begins = (row >= window.row) & (row < window.row_stop) & (col >= window.col) & (col < window.col_stop)
+            removed = ~kept & begins
+            figures = {"removed": int(removed.sum()), "removed_m2": float(area_m2[removed].sum())}
             if not kept.any():
-                files.commit(block.key, {}, {"objects": 0})
+                files.commit(block.key, {}, {"objects": 0, "vertices": 0, **figures})
                 return {"parts": 0}
-            around = _around(block.window, self.grid)
-            classes_hw = self.thresholds.read(mosaic, around)
-            labels_hw = components(classes_hw[block.window.slices_in(around)], self.keep)
+            around = _around(block.window, grid)
+            classes_hw = gathering.thresholds.read(mosaic, around)
+            labels_hw = components(classes_hw[block.window.slices_in(around)], gathering.keep)
             # What is too small is background, so that its neighbours are simplified without it.
             labels_hw *= np.concatenate(([False], kept))[labels_hw]
-            in_parts = np.concatenate(([False], kept & (whole.sides > self.parts_above_sides)))
-            label, first, rings = outline(labels_hw, classes_hw, block.window, around, tolerance_px, in_parts)
-            part = 1 + grid_places(first, block.window, self.grid.width)
-            outlines = Outlines(
-                id=whole.first_pixel[label - 1] + 1,
-                part=np.where(first >= 0, part, 0),
-                class_id=class_id[label - 1],
-                confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
-                rings=rings,
-            )
+            in_parts = np.concatenate(([False], kept & (whole.sides > gathering.parts_above_sides)))
+            label, first, rings, vertices = outline(labels_hw, classes_hw, block.window, around, how, in_parts)
+            part = np.where(first >= 0, 1 + grid_places(first, window, grid.width), 0)
+            outlines = self._outlines(class_id, whole, label, part, rings)
             votes = None
-            if self.several_scenes:
+            if gathering.several_scenes:
                 scene_hw = mosaic.read_scene(block.window)
                 votes = Votes.count(
                     *self._voters(labels_hw, whole.first_pixel + 1, in_parts, block.window), scene_hw
@@ -88,10 +80,37 @@ class TraceBlocks:
                 file = files.folder / owner / f"{block.key}.npz"
                 of_scenes = {} if votes is None else votes.take(mine.feature).to_arrays()
                 written[file] = write_arrays(file, mine.to_arrays() | of_scenes)
-            files.commit(block.key, written, {"objects": len(outlines)})
+            # What is regularized is so by its pixels, whatever its neighbours share with it.
+            is_wall = np.concatenate(([False], kept & np.isin(class_id, cleaning.regularize))) & ~in_parts
+            if not how.is_none and is_wall.any():
+                here_hw = np.where(is_wall[labels_hw], classes_hw[window.slices_in(around)], np.uint8(NODATA_CLASS))
+                rings, place = trace(here_hw, window)
+                label = labels_hw.reshape(-1)[place].astype(np.int64)
+                walls = self._outlines(class_id, whole, label, np.zeros(len(label), np.int64), rings)
+                for owner, mine in self._owners(walls):
+                    file = walls_folder(files, owner) / f"{block.key}.npz"
+                    written[file] = write_arrays(file, mine.to_arrays())
+            files.commit(block.key, written, {"objects": len(outlines), "vertices": vertices, **figures})
             return {"parts": len(outlines)}
 
-        return trace
+        return outline_block
+
+    def _outlines(
+        self,
+        class_id: NDArray[np.uint8],
+        whole: Measures,
+        label: NDArray[Any],
+        part: NDArray[np.int64],
+        rings: Rings,
+    ) -> Outlines:
+        """Outlines (n,) of the objects with some labels (n,), from 1."""
+        return Outlines(
+            id=whole.first_pixel[label - 1] + 1,
+            part=part,
+            class_id=class_id[label - 1],
+            confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
+            rings=rings,
+        )
 
     def _voters(
         self, labels_hw: NDArray[np.int32], ids: NDArray[np.int64], in_parts: NDArray[np.bool_], window: Window
@@ -109,12 +128,12 @@ class TraceBlocks:
                 count = sum(map(len, features))
                 parts_hw = parts.paint()
                 voters_hw[at] += np.where(parts_hw > 0, parts_hw + count, 0)
-                features.append(1 + grid_places(parts.first_places(), patch, self.grid.width))
+                features.append(1 + grid_places(parts.first_places(), patch, self.gathering.grid.width))
         return voters_hw, np.concatenate(features)
 
     def _owners(self, outlines: Outlines) -> list[tuple[str, Outlines]]:
         """Outlines by the key of the block in which their object begins; parts by that in which they lie."""
-        row, col = np.divmod(outlines.feature - 1, self.grid.width)
+        row, col = np.divmod(outlines.feature - 1, self.gathering.grid.width)
         _, block_columns = self.blocks.shape
         height_px, width_px = self.blocks.block_px
         owner = row // height_px * block_columns + col // width_px

@@ -19,7 +19,7 @@ from geoseg.io.raster_index import write_index
 from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.vector_file import replacing
-from geoseg.labels import LabelSet
+from geoseg.labels import LabelSet, Network
 from geoseg.plan import LayerFormat
 from geoseg.report.picture import RegionPicture
 from geoseg.report.preview import most_covered, write_preview
@@ -32,6 +32,7 @@ from geoseg.work.class_rasters import (
 )
 from geoseg.work.features import features_of
 from geoseg.work.layer_files import ALL_IN_ONE, ENDINGS, LayerSet, write_layers
+from geoseg.work.network import lines_of, nodes_of
 
 OutputKind = Literal["cog", "index", "preview", "project"] | LayerFormat
 """The COG of the whole grid, the index of those of groups, the picture, QGIS's project, the layers in a format."""
@@ -51,6 +52,7 @@ class WriteOutputs:
         source: What layers say of the run.
         layers: Id of the class and name of each layer.
         shapes: Hash of what the features depend on.
+        network: Names of the layers of the network, and the hash of what it depends on, where there is one.
         covered: Windows of the blocks that hold data.
         groups: Those far apart, each with a COG of its own; none where the grid has one.
         formats: What the layers are written as, of which the project opens one.
@@ -65,6 +67,7 @@ class WriteOutputs:
     source: Source
     layers: tuple[tuple[int, str], ...]
     shapes: str
+    network: tuple[Network, str] | None
     covered: tuple[Window, ...]
     groups: tuple[Group, ...]
     formats: tuple[LayerFormat, ...]
@@ -108,7 +111,7 @@ class WriteOutputs:
                 return [self._output(path, "qgs", None)]
             case _:
                 self.run.layers.mkdir(exist_ok=True)
-                layers = LayerSet(self._features(), self.labels, self.region.grid, self.source)
+                layers = LayerSet(self._features() | self._network(), self.labels, self.region.grid, self.source)
                 files = write_layers(kind, self.run.layers, layers)
                 return [self._output(one.path, one.kind, one.features) for one in files]
 
@@ -116,7 +119,8 @@ class WriteOutputs:
         """What the project of QGIS shows."""
         grid = self.region.grid
         opened = [kind for kind in _OPENED if kind in self.formats]
-        layers = {name: self._place(opened[0], name) for _, name in self.layers if opened}
+        names = [name for _, name in self.layers] + ([] if self.network is None else [*self.network[0].layers])
+        layers = {name: self._place(opened[0], name) for name in names if opened}
         rasters = [group_raster(number) for number in range(len(self.groups))]
         if (self.run.path / WHOLE_RASTER).exists():  # of a large grid without any data there is no raster at all
             rasters.append(WHOLE_RASTER)
@@ -133,6 +137,16 @@ class WriteOutputs:
     def _features(self) -> dict[str, Batches]:
         """The features of each layer that is written."""
         return {layer: partial(features_of, self.run, self.shapes, class_id) for class_id, layer in self.layers}
+
+    def _network(self) -> dict[str, Batches]:
+        """The lines and nodes of the network, where there is one."""
+        if self.network is None:
+            return {}
+        names, depends = self.network
+        return {
+            names.lines: partial(lines_of, self.run, depends),
+            names.nodes: partial(nodes_of, self.run, depends),
+        }
 
     def _output(self, path: Path, kind: str, features: int | None) -> dict[str, Any]:
         """What the record says of a file that is written: its kind, how many features, its sha256."""

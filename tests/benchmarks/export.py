@@ -24,7 +24,7 @@ from affine import Affine
 from results import add_section, machine, table
 
 from geoseg.grid import Grid
-from geoseg.io.layers import Features, Source
+from geoseg.io.layers import NO_OUTCOME, Features, Source
 from geoseg.labels import LabelClass, LabelSet
 from geoseg.plan import LayerFormat
 from geoseg.work.layer_files import ENDINGS, LayerSet, write_file
@@ -111,6 +111,7 @@ def features(count: int, side: int) -> Iterator[Features]:
             perimeter_m=27 + draw[2],
             geometry=shapely.polygons(left[:, None, :] + _OUTLINE),
             scene=np.zeros_like(number),
+            outcome=np.full(len(number), NO_OUTCOME, np.uint8),
         )
 
 

@@ -26,6 +26,7 @@ STAGES = (
     "layers",
     "preview",
     "project",
+    "page",
     "stac",
 )
 

@@ -14,7 +14,7 @@ from pyproj import Geod
 from geoseg.grid import Window
 from geoseg.io.antimeridian import crosses, cut
 from geoseg.io.geojson import write_geojson
-from geoseg.io.layers import Features, Source
+from geoseg.io.layers import NO_OUTCOME, Features, Source
 from geoseg.labels import LabelClass, LabelSet
 from geoseg.vectorize.features import geodesic_measures
 from geoseg.vectorize.polygons import trace
@@ -44,6 +44,7 @@ def blobs(crs: str, seed: int, pixel_m: float = 0.5) -> Features:
         perimeter_m=perimeter_m,
         geometry=shapely.orient_polygons(moved),
         scene=np.zeros(count, np.int64),
+        outcome=np.full(count, NO_OUTCOME, np.uint8),
     )
 
 

@@ -30,7 +30,7 @@ from small_disk import files_of_at_most
 
 from geoseg.errors import GeosegError, StoppedError
 from geoseg.grid import Grid
-from geoseg.io.layers import SCHEMA, Batches, Features, Source
+from geoseg.io.layers import NO_OUTCOME, SCHEMA, Batches, Features, Source
 from geoseg.io.pmtiles import zooms_of
 from geoseg.labels import LabelClass, LabelSet
 from geoseg.plan import LayerFormat
@@ -76,6 +76,7 @@ def features_in(crs: str, count: int, seed: int = 0) -> Features:
         perimeter_m=rng.random(count) * 1e4,
         geometry=shapely.orient_polygons(np.asarray(geometry, object)),
         scene=rng.integers(0, 2, count),
+        outcome=np.full(count, NO_OUTCOME, np.uint8),
     )
 
 

@@ -18,7 +18,7 @@ from small_disk import files_of_at_most
 from geoseg.errors import StoppedError
 from geoseg.io.geojson import write_geojson
 from geoseg.io.geopackage import write_geopackage
-from geoseg.io.layers import Batches, Features, Source
+from geoseg.io.layers import NO_OUTCOME, Batches, Features, Source
 from geoseg.labels import LabelClass, LabelSet
 
 LABELS = LabelSet(
@@ -51,6 +51,7 @@ def features_in(crs: str, count: int = 3) -> Features:
         perimeter_m=np.linspace(16.005001, 1e5 + 0.004, count),
         geometry=shapely.orient_polygons(shapely.difference(outer, hole)),
         scene=np.arange(count) % 2,
+        outcome=np.full(count, NO_OUTCOME, np.uint8),
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from geoseg.io.record import RunRecord, published_schema, record_schema
 
 RECORD: dict[str, Any] = {
-    "version": 2,
+    "version": 3,
     "status": "incomplete",
     "plan_hash": "0" * 64,
     "argv": ["geoseg", "map"],
@@ -19,7 +19,16 @@ RECORD: dict[str, Any] = {
     "model": {"name": "tiny", "path": "tiny", "identity": "2" * 64},
     "grid": {"crs": "EPSG:32640", "transform": [1.0, 0.0, 3.0, 0.0, -1.0, 4.0], "height": 5, "width": 6},
     "classes": ["building", "other"],
-    "layers": {"min_area_m2": 20.0, "simplify_m": 0.0, "thresholds": {"building": 0.6}, "classes": ["building"]},
+    "layers": {
+        "min_area_m2": {"building": 20.0},
+        "min_hole_m2": {"building": 20.0},
+        "simplify_m": 0.0,
+        "smooth": False,
+        "regularize": [],
+        "network": False,
+        "thresholds": {"building": 0.6},
+        "classes": ["building"],
+    },
     "blocks": {
         "total": 2,
         "done": 1,

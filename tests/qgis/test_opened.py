@@ -109,7 +109,7 @@ def test_project_and_layers_load_whole(run: geoseg.Run, opened: Seen, labels: La
     assert said["crs"] == run.grid.crs == "EPSG:32640"
     assert said["title"].startswith("scene & <co>.tif, geoseg run")
     names = [layer["name"] for layer in said["layers"]]
-    assert names == ["buildings", "roads", "classes", "scene & <co>.tif"]
+    assert names == ["road_nodes", "road_lines", "buildings", "roads", "classes", "scene & <co>.tif"]
     assert all(layer["valid"] for layer in said["layers"])
     assert {layer["crs"] for layer in said["layers"]} == {run.grid.crs}
     counts = {Path(one.path).stem: one.features for one in run.record.outputs if one.format == "geojson"}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Window
 from geoseg.groups import Group
 from geoseg.imagery import Imagery
-from geoseg.io.layers import Batches, Features
+from geoseg.io.layers import NO_OUTCOME, Batches, Features
 from geoseg.io.mosaic import Mosaic
 from geoseg.io.region import Region
 from geoseg.io.scene import SceneOptions, describe_scene
@@ -25,8 +25,8 @@ from geoseg.report.preview import Shown, most_covered, write_preview
 def features_of(squares: NDArray[np.object_]) -> Features:
     """Features of class 0."""
     one = np.ones(len(squares))
-    ids = one.astype(np.int64)
-    return Features(ids, 0 * ids, np.zeros(len(squares), np.uint8), one, one, one, squares, 0 * ids)
+    ids, none = one.astype(np.int64), np.zeros(len(squares), np.uint8)
+    return Features(ids, 0 * ids, none, one, one, one, squares, 0 * ids, none + np.uint8(NO_OUTCOME))
 
 
 def draw(

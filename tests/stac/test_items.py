@@ -181,7 +181,7 @@ def test_it_names_what_lies_in_the_folder(run: Run) -> None:
             assert asset["file:size"] == len(content)
         found[path.relative_to(run.path.resolve()).as_posix()] = asset
     written = {output.path: output for output in run.record.outputs}
-    assert {*written} - {*found} == {"map.qgs", "stac/item.json", "stac/model.json"}
+    assert {*written} - {*found} == {"map.qgs", "report.html", "stac/item.json", "stac/model.json"}
     assert {*found} <= {*written}
     for path_in_run, asset in found.items():
         assert asset.get("geoseg:features") == written[path_in_run].features
@@ -308,7 +308,7 @@ def test_it_is_written_again_when_what_it_lists_changes(
     mapped(two_scenes, tiny_model, folder, min_area=60, formats=("gpkg",))
     changed = item_of(folder)
     assert "buildings.geojson" not in changed["assets"]
-    assert changed["properties"]["geoseg:layers"]["min_area_m2"] == 60
+    assert changed["properties"]["geoseg:layers"]["min_area_m2"]["building"] == 60
     assert verify_run(folder).differences == ()
     mapped(two_scenes, tiny_model, folder)
     assert (item.read_bytes(), model.read_bytes()) == before[:2]
@@ -421,6 +421,7 @@ def test_every_format_has_a_media_type(two_scenes: list[Path], tiny_model: Path,
         "layers/geoseg.pmtiles": "pmtiles",
         "map.qgs": "qgs",
         "preview.png": "png",
+        "report.html": "html",
     }
     files |= {f"layers/roads.{suffix}": suffix for suffix in ("geojson", "fgb", "parquet", "qml")}
     files["layers/roads.geojsonl"] = "geojsonseq"
@@ -430,7 +431,9 @@ def test_every_format_has_a_media_type(two_scenes: list[Path], tiny_model: Path,
     ]
     window = plan.region.grid.part(plan.region.grid.window).window
     assets = assets_of(plan, outputs, {"classes/1.tif": replace(window, row=8, height=20)}, {"preview.png": 7})
-    assert [asset["href"] for asset in assets.values()] == [f"../{path}" for path in files if path != "map.qgs"]
+    assert [asset["href"] for asset in assets.values()] == [
+        f"../{path}" for path in files if path not in {"map.qgs", "report.html"}
+    ]
     assert all("/" in asset["type"] and asset["roles"] for asset in assets.values())
     assert {"classes-0", "classes-1", "classes-index", "roads.fgb", "preview"} <= {*assets}
     assert assets["classes-1"]["proj:shape"] == [20, 240]

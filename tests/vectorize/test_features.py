@@ -16,6 +16,7 @@ from geoseg.io.layers import Features
 from geoseg.objects.label import components, runs_of
 from geoseg.vectorize.features import from_arrays, geodesic_measures, place, to_arrays
 from geoseg.vectorize.outlines import Objects, Outlines, assemble, outline
+from geoseg.vectorize.simplify import Generalization
 
 KEEP = (0, 1)
 UTM = Affine(0.5, 0, 314047, 0, -0.5, 2775758)
@@ -31,7 +32,7 @@ def outlines_of(classes_hw: NDArray[np.uint8], tolerance_px: float = 0) -> Objec
     window = Window(0, 0, *classes_hw.shape)
     labels_hw = components(classes_hw, KEEP)
     whole = np.zeros(labels_hw.max() + 1, np.bool_)
-    label, _, rings = outline(labels_hw, classes_hw, window, window, tolerance_px, whole)
+    label, _, rings, _ = outline(labels_hw, classes_hw, window, window, Generalization(tolerance_px), whole)
     first = runs_of(classes_hw, KEEP).first_places()[label - 1]
     outlines = Outlines(first + 1, 0 * first, classes_hw.reshape(-1)[first], (first % 7) / 7, rings)
     return assemble(outlines, None if tolerance_px else window.shape)

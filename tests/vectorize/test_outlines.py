@@ -17,9 +17,19 @@ from numpy.typing import NDArray
 from geoseg.grid import Window
 from geoseg.objects.label import components, runs_of
 from geoseg.vectorize.outlines import Objects, Outlines, assemble, outline
+from geoseg.vectorize.simplify import Generalization
 
 KEEP = (0, 1)
 PATCH_PX = 4
+EXACT = Generalization()
+WAYS = [
+    Generalization(0.75),
+    Generalization(1.0),
+    Generalization(10.0),
+    Generalization(0.0, smooth=True),
+    Generalization(1.0, smooth=True, angular=(1,)),
+    Generalization(10.0, smooth=True),
+]
 classes_hw_arrays = hnp.arrays(
     np.uint8,
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=14),
@@ -50,14 +60,14 @@ def cut(shape: tuple[int, ...], block_height: int, block_width: int) -> list[Win
     ]
 
 
-def outlines_by_blocks(classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float) -> Objects:
+def outlines_by_blocks(classes_hw: NDArray[np.uint8], windows: list[Window], how: Generalization) -> Objects:
     # The first window of all is as large as any.
     block_px = max(windows, key=lambda window: -window.row - window.col).shape
-    return assemble(parts_of_blocks(classes_hw, windows, tolerance_px), None if tolerance_px else block_px)
+    return assemble(parts_of_blocks(classes_hw, windows, how), block_px if how.is_none else None)
 
 
 def parts_of_blocks(
-    classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float, cut_ids: Sequence[int] = ()
+    classes_hw: NDArray[np.uint8], windows: list[Window], how: Generalization, cut_ids: Sequence[int] = ()
 ) -> Outlines:
     """Outline blocks; which object a component is part of is looked up in the whole raster."""
     whole = Window(0, 0, *classes_hw.shape)
@@ -73,8 +83,8 @@ def parts_of_blocks(
         first = runs_of(classes_hw[at], KEEP).first_places()
         object_id = ids[whole_hw[at].reshape(-1)[first] - 1]
         in_parts = np.concatenate(([False], np.isin(object_id, cut_ids)))
-        label, place, rings = outline(
-            labels_hw, classes_hw[around.slices_in(whole)], window, around, tolerance_px, in_parts, PATCH_PX
+        label, place, rings, _ = outline(
+            labels_hw, classes_hw[around.slices_in(whole)], window, around, how, in_parts, PATCH_PX
         )
         assert set(label.tolist()) == {*range(1, labels_hw.max() + 1)}
         assert np.array_equal(place >= 0, in_parts[label])
@@ -91,7 +101,7 @@ def as_rows(outlines: Objects) -> list[tuple[object, ...]]:
 
 
 def check_exact(classes_hw: NDArray[np.uint8], windows: list[Window]) -> None:
-    found = outlines_by_blocks(classes_hw, windows, 0)
+    found = outlines_by_blocks(classes_hw, windows, EXACT)
     assert (np.diff(found.id) > 0).all()
     for class_id in KEEP:
         mask_hw = (classes_hw == class_id).astype(np.uint8)
@@ -104,13 +114,14 @@ def check_exact(classes_hw: NDArray[np.uint8], windows: list[Window]) -> None:
         assert len(polygons) == len(expected)
 
 
-def check_simplified(classes_hw: NDArray[np.uint8], windows: list[Window], tolerance_px: float) -> None:
-    found = outlines_by_blocks(classes_hw, windows, tolerance_px)
-    whole = outlines_by_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], tolerance_px)
+def check_generalized(classes_hw: NDArray[np.uint8], windows: list[Window], how: Generalization) -> None:
+    found = outlines_by_blocks(classes_hw, windows, how)
+    whole = outlines_by_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], how)
     assert as_rows(found) == as_rows(whole)
     assert shapely.coverage_is_valid(found.polygons)
     assert shapely.is_valid(found.polygons).all()
-    assert np.array_equal(np.rint(shapely.get_coordinates(found.polygons)), shapely.get_coordinates(found.polygons))
+    corners = shapely.get_coordinates(found.polygons) * (2 if how.smooth else 1)
+    assert np.array_equal(np.rint(corners), corners)
     nodata = shapely.box(*np.nonzero(classes_hw == 255)[::-1], *(np.array(np.nonzero(classes_hw == 255)[::-1]) + 1))
     assert shapely.union_all(found.polygons).intersection(shapely.union_all(nodata)).area == 0
 
@@ -130,15 +141,15 @@ def test_exact_outlines_are_those_of_the_whole_raster_in_any_order_of_blocks(
     classes_hw_arrays,
     st.integers(1, 3),
     st.integers(1, 3),
-    st.sampled_from([0.75, 1.0, 10.0]),
+    st.sampled_from(WAYS),
     st.randoms(use_true_random=False),
 )
-def test_simplified_outlines_fit_together_and_do_not_depend_on_the_blocks(
-    classes_hw: NDArray[np.uint8], down: int, across: int, tolerance_px: float, random: Random
+def test_generalized_outlines_fit_together_and_do_not_depend_on_the_blocks(
+    classes_hw: NDArray[np.uint8], down: int, across: int, how: Generalization, random: Random
 ) -> None:
     windows = cut(classes_hw.shape, down * PATCH_PX, across * PATCH_PX)
     random.shuffle(windows)
-    check_simplified(classes_hw, windows, tolerance_px)
+    check_generalized(classes_hw, windows, how)
 
 
 @pytest.mark.parametrize("sides", [(4, 4), (8, 4), (4, 8)])
@@ -146,13 +157,14 @@ def test_simplified_outlines_fit_together_and_do_not_depend_on_the_blocks(
 def test_hard_shapes(picture: list[str], sides: tuple[int, int]) -> None:
     classes_hw = np.array([[255 if c == "." else int(c) for c in row] for row in picture], np.uint8)
     check_exact(classes_hw, cut(classes_hw.shape, *sides))
-    check_simplified(classes_hw, cut(classes_hw.shape, *sides), 1.0)
+    for how in WAYS:
+        check_generalized(classes_hw, cut(classes_hw.shape, *sides), how)
 
 
 def test_steps_become_slanted_lines_across_the_edges_of_blocks_too() -> None:
     classes_hw = np.where(np.tri(32, dtype=bool), 0, 2).astype(np.uint8)
-    [exact] = outlines_by_blocks(classes_hw, cut((32, 32), 8, 8), 0).polygons
-    [slanted] = outlines_by_blocks(classes_hw, cut((32, 32), 8, 8), 1).polygons
+    [exact] = outlines_by_blocks(classes_hw, cut((32, 32), 8, 8), EXACT).polygons
+    [slanted] = outlines_by_blocks(classes_hw, cut((32, 32), 8, 8), Generalization(1)).polygons
     assert shapely.get_num_coordinates(exact) == 67
     # What is left are the corners of the squares that the line crosses and where it crosses their edges.
     assert shapely.get_num_coordinates(slanted) < 55
@@ -162,24 +174,24 @@ def test_steps_become_slanted_lines_across_the_edges_of_blocks_too() -> None:
 @settings(max_examples=25, deadline=None)
 @given(classes_hw_arrays)
 def test_outlines_come_back_from_arrays_as_they_went(classes_hw: NDArray[np.uint8]) -> None:
-    outlines = parts_of_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], 0)
+    outlines = parts_of_blocks(classes_hw, [Window(0, 0, *classes_hw.shape)], EXACT)
     back = Outlines.from_arrays(outlines.to_arrays())
     assert as_rows(assemble(back, classes_hw.shape)) == as_rows(assemble(outlines, classes_hw.shape))
 
 
 @settings(max_examples=60, deadline=None)
-@given(classes_hw_arrays, st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.0, 1.0]), st.data())
+@given(classes_hw_arrays, st.integers(1, 3), st.integers(1, 3), st.sampled_from([EXACT, *WAYS[1::3]]), st.data())
 def test_parts_of_large_objects_rejoin_exactly_whatever_the_blocks(
-    classes_hw: NDArray[np.uint8], down: int, across: int, tolerance_px: float, data: st.DataObject
+    classes_hw: NDArray[np.uint8], down: int, across: int, how: Generalization, data: st.DataObject
 ) -> None:
     shape = classes_hw.shape
     windows = cut(shape, down * PATCH_PX, across * PATCH_PX)
-    whole = outlines_by_blocks(classes_hw, windows, tolerance_px)
+    whole = outlines_by_blocks(classes_hw, windows, how)
     ids: list[int] = data.draw(st.lists(st.sampled_from(whole.id.tolist()), unique=True)) if len(whole) else []
-    block_px = None if tolerance_px else windows[0].shape
-    found = assemble(parts_of_blocks(classes_hw, windows, tolerance_px, ids), block_px)
-    one = parts_of_blocks(classes_hw, [Window(0, 0, *shape)], tolerance_px, ids)
-    assert as_rows(found) == as_rows(assemble(one, None if tolerance_px else shape))
+    block_px = windows[0].shape if how.is_none else None
+    found = assemble(parts_of_blocks(classes_hw, windows, how, ids), block_px)
+    one = parts_of_blocks(classes_hw, [Window(0, 0, *shape)], how, ids)
+    assert as_rows(found) == as_rows(assemble(one, shape if how.is_none else None))
     assert (np.diff(np.where(found.part > 0, found.part, found.id)) > 0).all()
     assert set(found.id[found.part > 0].tolist()) == set(ids)
     assert shapely.is_valid(found.polygons).all()
@@ -196,4 +208,4 @@ def test_parts_of_large_objects_rejoin_exactly_whatever_the_blocks(
 @pytest.mark.parametrize("tolerance_px", [-1, math.nan, math.inf])
 def test_a_senseless_tolerance_is_refused(tolerance_px: float) -> None:
     with pytest.raises(ValueError, match="tolerance"):
-        outlines_by_blocks(np.zeros((2, 2), np.uint8), [Window(0, 0, 2, 2)], tolerance_px)
+        Generalization(tolerance_px)

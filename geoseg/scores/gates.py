@@ -1,0 +1,69 @@
+"""Least figures: what the user asks for, and whether the scores reach it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from geoseg.errors import GeosegError
+
+_HIGHER_IS_BETTER = ("iou", "miou", "precision", "recall", "f1", "ap_", "apls", "boundary_", "completeness")
+_MORE = ("correctness", "quality")
+
+
+def parse_gates(given: Sequence[str]) -> dict[str, float]:
+    """Least values by the name of a figure, from NAME=VALUE each.
+
+    Raises:
+        GeosegError: One is not of this form, a name comes twice or names a figure where more is not better.
+    """
+    least: dict[str, float] = {}
+    for text in given:
+        name, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            name = ""
+        if not name or not 0 <= number <= 1:
+            raise GeosegError(
+                f"expected --fail-under NAME=VALUE from 0 to 1 such as building.objects.f1=0.7, got {text}"
+            )
+        if name in least:
+            raise GeosegError(f"expected one --fail-under for each figure, got several for {name}")
+        if not name.rpartition(".")[2].startswith((*_HIGHER_IS_BETTER, *_MORE)):
+            raise GeosegError(
+                f"--fail-under {text}: expected a figure of which more is better, such as miou, "
+                "building.areas.iou, building.objects.ap_50 or road.lines.apls"
+            )
+        least[name] = number
+    return least
+
+
+def figures_of(classes: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    """All figures that can be asked for, by names such as `building.objects.f1`, with their values."""
+    for class_name, groups in classes.items():
+        for group, figures in groups.items():
+            for name, value in figures.items():
+                if name.startswith((*_HIGHER_IS_BETTER, *_MORE)):
+                    yield f"{class_name}.{group}.{name}", value
+
+
+def missed_gates(document: Mapping[str, Any], least: Mapping[str, float]) -> list[str]:
+    """What does not reach its least value, in words; a figure without a value does not.
+
+    Args:
+        document: The scores, as `geoseg evaluate --json` prints them.
+        least: By name, from `parse_gates`.
+
+    Raises:
+        GeosegError: A figure is not among those of the document, nor could it be of a class in it.
+    """
+    values = {"miou": document["miou"], **dict(figures_of(document["classes"]))}
+    missed = []
+    for name, bound in least.items():
+        if name not in values and name.partition(".")[0] not in document["not_scored"]:
+            raise GeosegError(f"--fail-under {name}: expected a figure of {', '.join(values)}, got {name}")
+        value = values.get(name)
+        if value is None:
+            missed.append(f"{name} has no value, expected at least {bound:g}")
+        elif value < bound:
+            missed.append(f"{name} is {value:.4f}, expected at least {bound:g}")
+    return missed

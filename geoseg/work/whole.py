@@ -1,0 +1,172 @@
+"""Whole objects, by the block in which each begins: brought together, their small holes filled."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.grid import Grid, Window
+from geoseg.io.arrays import read_arrays
+from geoseg.io.run_folder import RunFolder
+from geoseg.labels import NODATA_CLASS
+from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2, pixel_ground
+from geoseg.objects.thresholds import Thresholds
+from geoseg.objects.votes import Votes
+from geoseg.vectorize.cleaning import Cleaning
+from geoseg.vectorize.features import geodesic_measures, on_grid
+from geoseg.vectorize.holes import Filled, fill_holes, nothing_kept, window_of
+from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES, Objects, Outlines, assemble
+from geoseg.work.stage_files import StageFiles
+
+
+def walls_folder(files: StageFiles, owner: str) -> Path:
+    """Where the pixels' outlines lie of objects that begin in a block and are to be regularized."""
+    return files.folder / owner / "walls"
+
+
+_MARGIN_PX = 64
+"""How far beyond a block its pixels are read at once: most of what begins in it ends there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The objects that begin in a block.
+
+    Attributes:
+        objects: In pixel coordinates.
+        scene: int64 (n,), which scene most of each object's pixels come from; None where there is one only.
+        filled: Holes that were filled.
+    """
+
+    objects: Objects
+    scene: NDArray[np.int64] | None
+    filled: Filled
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """How objects are brought together.
+
+    Attributes:
+        run: The RUN folder.
+        grid: The mosaic's grid.
+        block_px: (height, width) of the blocks.
+        keep: Ids of the classes that have a layer.
+        thresholds: How probable they must be.
+        cleaning: Minimum areas, and whether outlines are those of pixels.
+        depends: Hash of all that outlines and what follows depend on.
+        several_scenes: Whether the mosaic keeps which scene each pixel comes from.
+        parts_above_sides: Objects with a longer outline (`Measures.sides`) become features in parts.
+    """
+
+    run: RunFolder
+    grid: Grid
+    block_px: tuple[int, int]
+    keep: tuple[int, ...]
+    thresholds: Thresholds
+    cleaning: Cleaning
+    depends: str
+    several_scenes: bool = False
+    parts_above_sides: int = PARTS_ABOVE_SIDES
+
+    def gather(self, key: str) -> Gathered:
+        """Bring together what blocks hold of the objects that begin in one.
+
+        Args:
+            key: Of the block in which they begin.
+        """
+        of_blocks = sorted((StageFiles(self.run, "outlines", self.depends).folder / key).glob("*.npz"))
+        arrays = [read_arrays(file) for file in of_blocks]
+        outlines = Outlines.concatenate([Outlines.from_arrays(part) for part in arrays])
+        objects = assemble(outlines, self.block_px if self.cleaning.leaves_outlines else None)
+        scene = None
+        if self.several_scenes:
+            scene = Votes.together([Votes.from_arrays(part) for part in arrays]).winners(objects.feature)
+        objects, filled = self._filled(objects, self.pixels_of(key))
+        return Gathered(objects, scene, filled)
+
+    def gather_walls(self, key: str) -> Objects:
+        """The objects that begin in a block and are to be regularized, outlined by their pixels.
+
+        Their small holes are filled as those of the others are.
+
+        Args:
+            key: Of the block in which they begin.
+        """
+        folder = walls_folder(StageFiles(self.run, "outlines", self.depends), key)
+        of_blocks = [Outlines.from_arrays(read_arrays(file)) for file in sorted(folder.glob("*.npz"))]
+        objects, _ = self._filled(assemble(Outlines.concatenate(of_blocks), self.block_px), self.pixels_of(key))
+        return objects
+
+    def pixels_of(self, key: str) -> "Pixels":
+        """The pixels of a block and around it."""
+        row, col = (int(number) * side for number, side in zip(key.split("-"), self.block_px, strict=True))
+        return Pixels(self, Window(row, col, *self.block_px))
+
+    def _filled(self, objects: Objects, pixels: "Pixels") -> tuple[Objects, Filled]:
+        least_ground = np.full(256, np.inf)
+        unit_m2 = nominal_pixel_m2(self.grid) / GROUND_UNIT
+        for class_id in self.keep:
+            least_ground[class_id] = self.cleaning.min_area_m2[class_id] / unit_m2
+
+        def is_free(hole: shapely.Polygon, index: int) -> bool:
+            window = window_of(hole, self.grid.height, self.grid.width)
+            ground_hw = pixel_ground(self.grid, window)
+            classes_hw = pixels.read(window)
+            return nothing_kept(hole, int(objects.class_id[index]), classes_hw, ground_hw, window, least_ground)
+
+        def area_m2(polygons: NDArray[np.object_]) -> NDArray[np.float64]:
+            return geodesic_measures(on_grid(polygons, self.grid), self.grid.crs)[0]
+
+        most_m2 = np.array(self.cleaning.min_hole_m2, np.float64)[objects.class_id]
+        polygons, filled = fill_holes(objects.polygons, most_m2, area_m2, is_free)
+        columns = (objects.id, objects.part, objects.class_id, objects.confidence)
+        return Objects(*columns, polygons=polygons), filled
+
+
+class Pixels:
+    """The classes of a block's surroundings, read when they are first asked for.
+
+    Args:
+        gathering: Where they lie, and how probable they must be.
+        block: The block; it may reach beyond the grid.
+    """
+
+    def __init__(self, gathering: Gathering, block: Window) -> None:
+        self._gathering = gathering
+        grid = gathering.grid
+        row, col = max(0, block.row - _MARGIN_PX), max(0, block.col - _MARGIN_PX)
+        row_stop = min(grid.height, block.row_stop + _MARGIN_PX)
+        col_stop = min(grid.width, block.col_stop + _MARGIN_PX)
+        self._around = Window(row, col, row_stop - row, col_stop - col)
+
+    @cached_property
+    def _classes_hw(self) -> NDArray[np.uint8]:
+        return self._gathering.thresholds.read(self._gathering.run.mosaic, self._around)
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """The classes of a window of the grid, uint8 (row, column)."""
+        if window.intersection(self._around) == window:
+            return self._classes_hw[window.slices_in(self._around)]
+        return self._gathering.thresholds.read(self._gathering.run.mosaic, window)
+
+    def covers_nodata(self, polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
+        """Which polygons (n,), in pixel coordinates, reach into pixels without data or off the grid; bool (n,)."""
+        height, width = self._gathering.grid.height, self._gathering.grid.width
+        covers = np.zeros(len(polygons), bool)
+        for i, polygon in enumerate(polygons):
+            left, top, right, bottom = shapely.bounds(polygon)
+            if left < 0 or top < 0 or right > width or bottom > height:
+                covers[i] = True
+                continue
+            row, col = int(top), int(left)
+            window = Window(row, col, int(np.ceil(bottom)) - row, int(np.ceil(right)) - col)
+            row_of, col_of = np.nonzero(self.read(window) == NODATA_CLASS)
+            if len(row_of):
+                x, y = col_of + col, row_of + row
+                pixels = shapely.box(x, y, x + 1, y + 1)
+                covers[i] = bool((shapely.area(shapely.intersection(polygon, pixels)) > 0).any())
+        return covers
