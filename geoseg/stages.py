@@ -6,11 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from geoseg.errors import StoppedError
-from geoseg.heap import release_heap
+from geoseg.heap import release_heap, trim_heap
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import Outcome
 from geoseg.progress import stage_progress
 from geoseg.runner import ItemT, Job, Runner, Unit
+
+_LONG_S = 1.0
+"""A stage of more seconds may leave much behind that only a search for cycles finds."""
 
 
 class Stages:
@@ -105,6 +108,8 @@ class Stages:
         try:
             yield
         finally:
+            seconds = time.perf_counter() - start
             sums = self.outcome.stages.setdefault(stage, {})
-            sums["seconds"] = round(sums.get("seconds", 0) + time.perf_counter() - start, 2)
-            release_heap()
+            sums["seconds"] = round(sums.get("seconds", 0) + seconds, 2)
+            # The search for cycles looks at all that the libraries loaded: it takes longer than a short stage.
+            (release_heap if seconds > _LONG_S else trim_heap)()

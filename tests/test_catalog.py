@@ -1,10 +1,13 @@
 """Models by name and by folder."""
 
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from geoseg.catalog import load_model, model_folder, search_path
 from geoseg.errors import ModelError
@@ -51,3 +54,23 @@ def test_the_bundled_model_is_the_one_that_won_on_validation() -> None:
     winner = max(rows, key=lambda name: rows[name]["val_miou"])
     assert comparison["winner"] == winner == card.architecture.name
     assert rows[winner]["val_miou"] == card.metrics["val"].miou
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        np.eye(3),
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    ],
+    ids=["all cones", "protanopia", "deuteranopia", "tritanopia"],
+)
+def test_the_colour_blind_tell_the_classes_of_the_bundled_model_apart(seen: list[list[float]]) -> None:
+    """By CIEDE2000 as Machado, Oliveira and Fernandes (2009) simulate what they see; 2 is just noticeable."""
+    rgb = np.array([label.rgb for label in load_model("mbrsc").labels.classes]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    simulated = np.clip(linear @ np.array(seen).T, 0, 1)
+    srgb = np.where(simulated <= 0.0031308, simulated * 12.92, 1.055 * simulated ** (1 / 2.4) - 0.055)
+    for one, other in combinations(rgb2lab(srgb), 2):
+        assert deltaE_ciede2000(one, other) > 20

@@ -91,7 +91,9 @@ def _line_parts(line: shapely.Geometry) -> shapely.Geometry:
         part = shapely.intersection(whole, shapely.box(turn - 180, -90, turn + 180, 90))
         moved = shapely.transform(part, lambda xy, turn=turn: _on_meridian(xy - [turn, 0]))
         rounded = shapely.set_precision(moved, _PRECISION_DEG)
-        parts += [piece for piece in shapely.get_parts(rounded) if piece.geom_type == "LineString"]
+        pieces = [piece for piece in shapely.get_parts(rounded) if piece.geom_type == "LineString"]
+        # What only touches the meridian, or is shorter than what is rounded, is empty now.
+        parts += [piece for piece in pieces if not piece.is_empty]
     return shapely.MultiLineString(parts) if len(parts) > 1 else parts[0]
 
 

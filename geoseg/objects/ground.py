@@ -1,6 +1,7 @@
 """The ground area of pixels, in whole numbers: sums are exact, in whatever order and blocks they are taken."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ _CELL_PX = 4
 _MOST_UNITS = 2**31 - 1
 
 
+@lru_cache(64)
 def nominal_pixel_m2(grid: Grid) -> float:
     """Ground area of a pixel at the grid's centre."""
     return math.prod(grid.ground_resolution_m())
@@ -57,12 +59,11 @@ def pixel_ground(grid: Grid, window: Window) -> NDArray[np.int32]:
 def _cell_m2(grid: Grid, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDArray[np.float64]:
     """Area of the cells between rows and columns of corners, (row, column); not finite where there is none."""
     crs = parse_crs(grid.crs)
-    geodetic = crs.geodetic_crs or CRS.from_epsg(4326)
+    geodetic = _geodetic(crs)
     geod = crs.get_geod() or Geod(ellps="WGS84")
     t = grid.transform
     cols, rows = np.meshgrid(col.astype(np.float64), row.astype(np.float64))
-    to_lonlat = Transformer.from_crs(crs, geodetic, always_xy=True)
-    lon, lat = to_lonlat.transform(t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f)
+    lon, lat = _to_geodetic(grid.crs).transform(t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f)
     unit = geodetic.axis_info[0].unit_conversion_factor  # some geographic CRSs count in grads
     lon, lat = np.asarray(lon) * unit, np.asarray(lat) * unit
     with np.errstate(invalid="ignore"):
@@ -74,6 +75,16 @@ def _cell_m2(grid: Grid, row: NDArray[np.int64], col: NDArray[np.int64]) -> NDAr
         dy = [y[at] - y[quads[0]] for at in quads]
         double = sum(dx[k] * dy[k - 3] - dx[k - 3] * dy[k] for k in range(4))
         return np.abs(np.asarray(double)) / 2
+
+
+@lru_cache(64)
+def _to_geodetic(crs: str) -> Transformer:
+    """To the CRS's own longitudes and latitudes."""
+    return Transformer.from_crs(parse_crs(crs), _geodetic(parse_crs(crs)), always_xy=True)
+
+
+def _geodetic(crs: CRS) -> CRS:
+    return crs.geodetic_crs or CRS.from_epsg(4326)
 
 
 def _authalic_y(lat: NDArray[np.float64], a: float, e2: float) -> NDArray[np.float64]:

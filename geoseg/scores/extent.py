@@ -65,11 +65,14 @@ class Extent:
     def lines(self, lines: NDArray[np.object_]) -> NDArray[np.object_]:
         """What of LineStrings or MultiLineStrings (m,) lies inside, as LineStrings (n,) with a length."""
         line_of, cell, common = self._common(lines)
-        length = np.bincount(line_of, shapely.length(common), len(lines))
-        whole = length >= _ALL * shapely.length(lines)
+        length, whole_length = np.bincount(line_of, shapely.length(common), len(lines)), shapely.length(lines)
+        # Along the side of two cells a line would count twice.
+        whole = (length >= _ALL * whole_length) & (np.bincount(line_of, minlength=len(lines)) == 1)
         found = list(lines[whole])
         for i in np.flatnonzero((length > 0) & ~whole):
-            found += list(shapely.get_parts(shapely.intersection(lines[i], self._around(line_of, cell, int(i)))))
+            inside = shapely.intersection(lines[i], self._around(line_of, cell, int(i)))
+            all_of_it = shapely.length(inside) >= _ALL * whole_length[i]
+            found += [lines[i]] if all_of_it else list(shapely.get_parts(inside))
         kept = np.empty(len(found), object)
         kept[:] = found
         parts: NDArray[np.object_] = shapely.get_parts(kept)

@@ -226,8 +226,9 @@ def _ids(
     if name is not None:
         return np.full(len(layer.geometry), classes.names.index(name), np.int64)
     if layer.values is None:
-        if len(layer.geometry) == 0:
-            return np.empty(0, np.int64)
+        if not (shapely.get_dimensions(layer.geometry) > 0).any():
+            # Nothing in it has an area or a length, such as a network's nodes.
+            return np.full(len(layer.geometry), _NO_CLASS, np.int64)
         raise GeosegError(
             f"layer {layer.name} of {path} has no attribute {attribute!r}: name it with --class-attribute, or say "
             f"whose features they are with --labels CLASS={path.name} ({', '.join(classes.names)})"

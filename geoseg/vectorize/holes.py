@@ -98,8 +98,11 @@ def nothing_kept(
     """
     x, y = np.meshgrid(np.arange(window.col, window.col_stop) + 0.5, np.arange(window.row, window.row_stop) + 0.5)
     inside_hw = shapely.contains_xy(hole, x, y)
-    if (classes_hw[inside_hw] == NODATA_CLASS).any():
+    inside = classes_hw[inside_hw]
+    if (inside == NODATA_CLASS).any():
         return False
+    if not np.isfinite(least_ground[inside]).any():
+        return True
     labels_hw = components(classes_hw, np.flatnonzero(np.isfinite(least_ground)).tolist())
     ground = np.bincount(labels_hw.reshape(-1), ground_hw.reshape(-1))
     edge = np.concatenate((labels_hw[0], labels_hw[-1], labels_hw[:, 0], labels_hw[:, -1]))

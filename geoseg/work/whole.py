@@ -114,8 +114,7 @@ class Gathering:
 
         def is_free(hole: shapely.Polygon, index: int) -> bool:
             window = window_of(hole, self.grid.height, self.grid.width)
-            ground_hw = pixel_ground(self.grid, window)
-            classes_hw = pixels.read(window)
+            classes_hw, ground_hw = pixels.read(window), pixels.ground(window)
             return nothing_kept(hole, int(objects.class_id[index]), classes_hw, ground_hw, window, least_ground)
 
         def area_m2(polygons: NDArray[np.object_]) -> NDArray[np.float64]:
@@ -128,7 +127,7 @@ class Gathering:
 
 
 class Pixels:
-    """The classes of a block's surroundings, read when they are first asked for.
+    """The classes and ground areas of a block's surroundings, read and measured when they are first asked for.
 
     Args:
         gathering: Where they lie, and how probable they must be.
@@ -152,6 +151,16 @@ class Pixels:
         if window.intersection(self._around) == window:
             return self._classes_hw[window.slices_in(self._around)]
         return self._gathering.thresholds.read(self._gathering.run.mosaic, window)
+
+    @cached_property
+    def _ground_hw(self) -> NDArray[np.int32]:
+        return pixel_ground(self._gathering.grid, self._around)
+
+    def ground(self, window: Window) -> NDArray[np.int32]:
+        """The ground area of each pixel of a window that starts at multiples of 4 px, as of `pixel_ground`."""
+        if window.intersection(self._around) == window:
+            return self._ground_hw[window.slices_in(self._around)]
+        return pixel_ground(self._gathering.grid, window)
 
     def covers_nodata(self, polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
         """Which polygons (n,), in pixel coordinates, reach into pixels without data or off the grid; bool (n,)."""

@@ -9,7 +9,7 @@ import shapely
 import shapely.geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyproj import Geod
+from pyproj import Geod, Transformer
 
 from geoseg.grid import Window
 from geoseg.io.antimeridian import crosses, cut
@@ -82,3 +82,18 @@ def test_what_lies_elsewhere_is_not_cut() -> None:
     box = np.array([shapely.box(5e5, 1e5, 5e5 + 100, 1e5 + 100)])
     assert not crosses(shapely.total_bounds(box), "EPSG:32601")
     assert not crosses(np.full(4, np.nan), "EPSG:32601")
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.sampled_from(sorted(PLACES)), st.sampled_from([1.0, 30.0]))
+def test_lines_keep_their_length_and_none_is_empty(seed: int, crs: str, step_m: float) -> None:
+    rng, (x, y) = np.random.default_rng(seed), PLACES[crs]
+    walks = np.cumsum(rng.uniform(-1, 1.5, (6, 8, 2)), axis=1) * step_m + [x, y]
+    lines = shapely.linestrings(walks)
+    lonlat = cut(lines, crs)
+    assert not any(shapely.is_empty(shapely.get_parts(lonlat)))
+    assert (np.abs(shapely.bounds(lonlat)[:, [0, 2]]) <= 180).all()
+    geod, to_lonlat = Geod(ellps="WGS84"), Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    expected = [geod.line_length(*to_lonlat.transform(*walk.T)) for walk in walks]
+    # A vertex that is all but on the meridian moves onto it, by up to 1e-6 degrees, 0.11 m.
+    assert [geod.geometry_length(line) for line in lonlat] == pytest.approx(expected, abs=8 * 0.12)

@@ -25,7 +25,7 @@ LABELS = LabelSet(
     (LabelClass("building", "buildings", "thing", "#ff0000"), LabelClass("road", "roads", "stuff", "#00ff00"))
 )
 RUN = Source("0" * 64, (("scene", "2024-05-06T05:08:09Z"), ("other", None)))
-COLUMNS = ["id", "part", "class", "confidence", "area_m2", "perimeter_m", "scene", "date", "run"]
+COLUMNS = ["id", "part", "class", "confidence", "area_m2", "perimeter_m", "scene", "date", "run", "outline"]
 EDGE = 20037508.342789244
 # A grid each: where it starts, and how long a pixel is.
 PLACES = {
@@ -92,7 +92,7 @@ def test_geojson_has_the_properties_of_each_feature(tmp_path: Path) -> None:
     features = features_in("EPSG:32640")
     write_geojson(tmp_path / "a.geojson", batches(features), LABELS, "EPSG:32640", RUN)
     properties = [feature["properties"] for feature in read_json(tmp_path / "a.geojson")["features"]]
-    first, last = ("scene", "2024-05-06T05:08:09Z", RUN.run), ("other", None, RUN.run)
+    first, last = ("scene", "2024-05-06T05:08:09Z", RUN.run, None), ("other", None, RUN.run, None)
     assert properties == [
         dict(zip(COLUMNS, row, strict=True))
         for row in (
