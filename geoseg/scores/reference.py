@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.scores.areas import Truth
 from geoseg.scores.class_raster import ClassRaster, coding, is_raster
 from geoseg.scores.plane import Plane
+from geoseg.squares import Squares
 
 _CELL_PX = 512
 """Polygons are drawn cell by cell, so that no pixel depends on the window that is asked for."""
@@ -76,12 +77,20 @@ class Reference:
     """
 
     def __init__(
-        self, classes: Mapping[int, ClassReference], raster: ClassRaster | None, repaired: int, left_out: int
+        self,
+        classes: Mapping[int, ClassReference],
+        raster: ClassRaster | None,
+        shape: tuple[int, int],
+        repaired: int = 0,
+        left_out: int = 0,
     ) -> None:
-        """Keep what was read."""
+        """Keep what was read for a grid of a shape (height, width)."""
         self.classes, self.raster, self.repaired, self.left_out = classes, raster, repaired, left_out
         self._trees = {class_id: shapely.STRtree(one.drawn) for class_id, one in classes.items() if one.has_areas}
-        self._cell = lru_cache(_CELLS_KEPT * max(1, len(self._trees)))(self._draw)
+        self._drawn = {
+            class_id: Squares(partial(self._draw, class_id), shape, _CELL_PX, _CELLS_KEPT)
+            for class_id in self._trees
+        }
 
     @property
     def areas(self) -> tuple[int, ...]:
@@ -95,18 +104,8 @@ class Reference:
         if self.raster is not None:
             ids_hw = self.raster.read(window)
             return Truth({one: ids_hw == one for one in self.areas}, ids_hw != NODATA_CLASS)
-        masks = {class_id: self._mask(class_id, window) for class_id in self._trees}
+        masks = {class_id: drawn.read(window) for class_id, drawn in self._drawn.items()}
         return Truth(masks, np.ones(window.shape, np.bool_))
-
-    def _mask(self, class_id: int, window: Window) -> NDArray[np.bool_]:
-        inside_hw = np.zeros(window.shape, np.bool_)
-        for row in range(window.row // _CELL_PX, -(-window.row_stop // _CELL_PX)):
-            for col in range(window.col // _CELL_PX, -(-window.col_stop // _CELL_PX)):
-                cell = Window(row * _CELL_PX, col * _CELL_PX, _CELL_PX, _CELL_PX)
-                common = cell.intersection(window)
-                assert common is not None  # rows and columns are those that the window meets
-                inside_hw[common.slices_in(window)] = self._cell(class_id, cell)[common.slices_in(cell)]
-        return inside_hw
 
     def _draw(self, class_id: int, cell: Window) -> NDArray[np.bool_]:
         """The pixels of a cell whose centre lies in a polygon of a class."""
@@ -145,7 +144,7 @@ def read_reference(labels: Labels, plane: Plane, classes: LabelSet, opened: Exit
             )
         ids = None if values is None else _whole_numbers(values)
         raster = opened.enter_context(ClassRaster(rasters[0], plane.grid, ids, len(classes)))
-        return Reference({}, raster, 0, 0)
+        return Reference({}, raster, plane.grid.window.shape)
     return _from_vectors(labels, plane, classes, values or {})
 
 
@@ -194,7 +193,7 @@ def _from_vectors(labels: Labels, plane: Plane, classes: LabelSet, values: Mappi
             has_areas=bool(polygons) or not lines,
             has_lines=bool(lines) or not polygons,
         )
-    return Reference(of_class, None, found.repaired, found.left_out)
+    return Reference(of_class, None, plane.grid.window.shape, found.repaired, found.left_out)
 
 
 def _of(

@@ -36,14 +36,14 @@ class PlaceFeatures:
         """Learn where walls lie, where outlines are regularized."""
         gathering = self.gathering
         run, depends, grid = gathering.run, gathering.depends, gathering.grid
-        files = StageFiles(run, "features", depends)
+        files, pixels = StageFiles(run, "features", depends), gathering.pixels()
         around = None
         if gathering.cleaning.regularize:
             around = WallsAround(run, depends, judged=True, taken_back=splits_of(run, depends))
 
         def make(key: str) -> dict[str, Any]:
             if around is None:
-                found = gathering.gather(key)
+                found = gathering.gather(key, pixels)
                 objects, scene = found.objects, found.scene
                 outcome = np.full(len(objects), NO_OUTCOME, np.uint8)
                 more: dict[str, Any] = {"holes": found.filled.count, "holes_m2": found.filled.area_m2}

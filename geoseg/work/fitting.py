@@ -22,7 +22,7 @@ from geoseg.vectorize.outlines import Objects, Outlines
 from geoseg.vectorize.regularize import Regularization, regularize
 from geoseg.vectorize.rings import Rings
 from geoseg.work.stage_files import StageFiles
-from geoseg.work.whole import Gathering
+from geoseg.work.whole import Gathering, Pixels
 
 Box = tuple[float, float, float, float]
 """Least x and y, greatest x and y, in pixels."""
@@ -39,15 +39,15 @@ class RegularizeObjects:
     gathering: Gathering
 
     def open(self) -> Callable[[str], dict[str, Any]]:
-        """Nothing to prepare."""
+        """Keep pixels at hand, also from block to block."""
         gathering = self.gathering
-        files = StageFiles(gathering.run, "whole", gathering.depends)
+        files, pixels = StageFiles(gathering.run, "whole", gathering.depends), gathering.pixels()
 
         def make(key: str) -> dict[str, Any]:
-            found = gathering.gather(key)
+            found = gathering.gather(key, pixels)
             objects = found.objects
             walled = np.isin(objects.class_id, gathering.cleaning.regularize) & (objects.part == 0)
-            walls, outcome = _regularized(objects, walled, gathering, key)
+            walls, outcome = _regularized(objects, walled, gathering, key, pixels)
             written = {_file(files, key): write_arrays(_file(files, key), _to_arrays(objects, found.scene))}
             box = None
             if len(walls):
@@ -235,14 +235,14 @@ def read_whole(gathering: Gathering, key: str) -> tuple[Objects, NDArray[np.int6
 
 
 def _regularized(
-    objects: Objects, walled: NDArray[np.bool_], gathering: Gathering, key: str
+    objects: Objects, walled: NDArray[np.bool_], gathering: Gathering, key: str, pixels: Pixels
 ) -> tuple[Walls, NDArray[np.uint8]]:
     before = objects.polygons[walled]
     if not walled.any():
         return Walls(objects.id[walled], before, before, walled[walled]), np.empty(0, np.uint8)
     of_pixels = before
     if not gathering.cleaning.leaves_outlines:
-        walls = gathering.gather_walls(key)
+        walls = gathering.gather_walls(key, pixels)
         if not np.array_equal(walls.id, objects.id[walled]):
             raise ValueError(f"the outlines of block {key} are of other objects than those of its pixels")
         of_pixels = walls.polygons
@@ -250,7 +250,7 @@ def _regularized(
     after, outcome = regularize(of_pixels, Regularization(min_hole_px2=0))
     changed = outcome == Outcome.REGULARIZED
     into_nodata = np.zeros(len(before), bool)
-    into_nodata[changed] = gathering.pixels_of(key).covers_nodata(after[changed])
+    into_nodata[changed] = pixels.covers_nodata(after[changed])
     outcome = np.where(into_nodata, np.uint8(Outcome.UNCHANGED_NODATA), outcome)
     changed &= ~into_nodata
     return Walls(objects.id[walled], before, np.where(changed, after, before), changed), outcome

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.layers import Lines, Nodes
+from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS
 from geoseg.network.edges import BlockPieces, edges_of
@@ -22,9 +23,13 @@ from geoseg.network.thinning import skeleton
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
 from geoseg.objects.label import components
 from geoseg.objects.thresholds import Thresholds
+from geoseg.squares import Squares
 from geoseg.tiling import Block, BlockPlan
 from geoseg.work.objects import whole_objects
 from geoseg.work.stage_files import StageFiles
+
+_SQUARES_KEPT = 64
+"""Chunks whose pixels are at hand where lines are joined."""
 
 _KEPT_BLOCKS = 16
 """Blocks whose pieces are at hand while lines are followed through them."""
@@ -168,9 +173,10 @@ class CutBlocks:
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
         rules, grid, mosaic = self.of.rules, self.of.grid, self.of.run.mosaic
+        classes = Squares(partial(mosaic.read, 0, "classes"), grid.window.shape, CHUNK_PX, _SQUARES_KEPT)
 
         def is_data(window: Window) -> NDArray[np.bool_]:
-            return mosaic.read(0, "classes", window) != NODATA_CLASS
+            return classes.read(window) != NODATA_CLASS
 
         def cut(block: Block) -> dict[str, Any]:
             around = self.of.around(block.window, rules.graph_reach_px)

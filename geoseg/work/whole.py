@@ -1,7 +1,7 @@
 """Whole objects, by the block in which each begins: brought together, their small holes filled."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import read_arrays
+from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2, pixel_ground
 from geoseg.objects.thresholds import Thresholds
 from geoseg.objects.votes import Votes
+from geoseg.squares import Squares
 from geoseg.vectorize.cleaning import Cleaning
 from geoseg.vectorize.features import geodesic_measures, on_grid
 from geoseg.vectorize.holes import Filled, fill_holes, nothing_kept, window_of
@@ -27,8 +29,8 @@ def walls_folder(files: StageFiles, owner: str) -> Path:
     return files.folder / owner / "walls"
 
 
-_MARGIN_PX = 64
-"""How far beyond a block its pixels are read at once: most of what begins in it ends there."""
+_SQUARES_KEPT = 32
+"""Chunks whose pixels are at hand: a wide block and most of what begins in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,12 @@ class Gathering:
     several_scenes: bool = False
     parts_above_sides: int = PARTS_ABOVE_SIDES
 
-    def gather(self, key: str) -> Gathered:
+    def gather(self, key: str, pixels: "Pixels") -> Gathered:
         """Bring together what blocks hold of the objects that begin in one.
 
         Args:
             key: Of the block in which they begin.
+            pixels: Those of the mosaic.
         """
         of_blocks = sorted((StageFiles(self.run, "outlines", self.depends).folder / key).glob("*.npz"))
         arrays = [read_arrays(file) for file in of_blocks]
@@ -85,26 +88,26 @@ class Gathering:
         scene = None
         if self.several_scenes:
             scene = Votes.together([Votes.from_arrays(part) for part in arrays]).winners(objects.feature)
-        objects, filled = self._filled(objects, self.pixels_of(key))
+        objects, filled = self._filled(objects, pixels)
         return Gathered(objects, scene, filled)
 
-    def gather_walls(self, key: str) -> Objects:
+    def gather_walls(self, key: str, pixels: "Pixels") -> Objects:
         """The objects that begin in a block and are to be regularized, outlined by their pixels.
 
         Their small holes are filled as those of the others are.
 
         Args:
             key: Of the block in which they begin.
+            pixels: Those of the mosaic.
         """
         folder = walls_folder(StageFiles(self.run, "outlines", self.depends), key)
         of_blocks = [Outlines.from_arrays(read_arrays(file)) for file in sorted(folder.glob("*.npz"))]
-        objects, _ = self._filled(assemble(Outlines.concatenate(of_blocks), self.block_px), self.pixels_of(key))
+        objects, _ = self._filled(assemble(Outlines.concatenate(of_blocks), self.block_px), pixels)
         return objects
 
-    def pixels_of(self, key: str) -> "Pixels":
-        """The pixels of a block and around it."""
-        row, col = (int(number) * side for number, side in zip(key.split("-"), self.block_px, strict=True))
-        return Pixels(self, Window(row, col, *self.block_px))
+    def pixels(self) -> "Pixels":
+        """The pixels of the mosaic."""
+        return Pixels(self)
 
     def _filled(self, objects: Objects, pixels: "Pixels") -> tuple[Objects, Filled]:
         least_ground = np.full(256, np.inf)
@@ -114,7 +117,7 @@ class Gathering:
 
         def is_free(hole: shapely.Polygon, index: int) -> bool:
             window = window_of(hole, self.grid.height, self.grid.width)
-            classes_hw, ground_hw = pixels.read(window), pixels.ground(window)
+            classes_hw, ground_hw = pixels.classes(window), pixels.ground(window)
             return nothing_kept(hole, int(objects.class_id[index]), classes_hw, ground_hw, window, least_ground)
 
         def area_m2(polygons: NDArray[np.object_]) -> NDArray[np.float64]:
@@ -127,44 +130,29 @@ class Gathering:
 
 
 class Pixels:
-    """The classes and ground areas of a block's surroundings, read and measured when they are first asked for.
+    """The classes and ground areas of a mosaic, read and measured when they are first asked for.
 
     Args:
         gathering: Where they lie, and how probable they must be.
-        block: The block; it may reach beyond the grid.
     """
 
-    def __init__(self, gathering: Gathering, block: Window) -> None:
-        self._gathering = gathering
-        grid = gathering.grid
-        row, col = max(0, block.row - _MARGIN_PX), max(0, block.col - _MARGIN_PX)
-        row_stop = min(grid.height, block.row_stop + _MARGIN_PX)
-        col_stop = min(grid.width, block.col_stop + _MARGIN_PX)
-        self._around = Window(row, col, row_stop - row, col_stop - col)
+    def __init__(self, gathering: Gathering) -> None:
+        self._grid = grid = gathering.grid
+        read = partial(gathering.thresholds.read, gathering.run.mosaic)
+        self._classes = Squares(read, grid.window.shape, CHUNK_PX, _SQUARES_KEPT)
+        self._ground = Squares(partial(pixel_ground, grid), grid.window.shape, CHUNK_PX, _SQUARES_KEPT)
 
-    @cached_property
-    def _classes_hw(self) -> NDArray[np.uint8]:
-        return self._gathering.thresholds.read(self._gathering.run.mosaic, self._around)
-
-    def read(self, window: Window) -> NDArray[np.uint8]:
+    def classes(self, window: Window) -> NDArray[np.uint8]:
         """The classes of a window of the grid, uint8 (row, column)."""
-        if window.intersection(self._around) == window:
-            return self._classes_hw[window.slices_in(self._around)]
-        return self._gathering.thresholds.read(self._gathering.run.mosaic, window)
-
-    @cached_property
-    def _ground_hw(self) -> NDArray[np.int32]:
-        return pixel_ground(self._gathering.grid, self._around)
+        return self._classes.read(window)
 
     def ground(self, window: Window) -> NDArray[np.int32]:
-        """The ground area of each pixel of a window that starts at multiples of 4 px, as of `pixel_ground`."""
-        if window.intersection(self._around) == window:
-            return self._ground_hw[window.slices_in(self._around)]
-        return pixel_ground(self._gathering.grid, window)
+        """The ground area of each pixel of a window, int32 (row, column), as of `pixel_ground`."""
+        return self._ground.read(window)
 
     def covers_nodata(self, polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
         """Which polygons (n,), in pixel coordinates, reach into pixels without data or off the grid; bool (n,)."""
-        height, width = self._gathering.grid.height, self._gathering.grid.width
+        height, width = self._grid.window.shape
         covers = np.zeros(len(polygons), bool)
         for i, polygon in enumerate(polygons):
             left, top, right, bottom = shapely.bounds(polygon)
@@ -173,7 +161,7 @@ class Pixels:
                 continue
             row, col = int(top), int(left)
             window = Window(row, col, int(np.ceil(bottom)) - row, int(np.ceil(right)) - col)
-            row_of, col_of = np.nonzero(self.read(window) == NODATA_CLASS)
+            row_of, col_of = np.nonzero(self.classes(window) == NODATA_CLASS)
             if len(row_of):
                 x, y = col_of + col, row_of + row
                 pixels = shapely.box(x, y, x + 1, y + 1)
