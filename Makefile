@@ -1,5 +1,5 @@
 # make demo        maps the bundled scene
-# make test        lint and tests              make test-slow   what takes minutes: faults and whole clusters
+# make test        lint and tests              make test-slow   what takes minutes, processes that are killed by themselves
 # make benchmarks  figures of tests/benchmarks/RESULTS.md (DATA=DIR for real imagery); takes an hour
 # TORCH_INDEX=URL takes torch from another package index (see README: the CPU build is much smaller).
 
@@ -23,7 +23,8 @@ test: lint
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile --ignore tests/faults --ignore tests/cluster
+	$(BIN)/pytest -m slow tests/faults tests/cluster
 
 benchmarks: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/control_plane.py --write
@@ -31,6 +32,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/efficiency.py --workers 2 --write
 	$(BIN)/python tests/benchmarks/memory.py --write
 	$(BIN)/python tests/benchmarks/vectors.py --write
+	$(BIN)/python tests/benchmarks/cleaning.py --write
 	$(BIN)/python tests/benchmarks/export.py --write
 
 lint: $(VENV)/.dev

@@ -13,7 +13,8 @@ from geoseg.commands.labelled_data import data_root_option, figures_line
 from geoseg.commands.score_table import echo_scores
 from geoseg.errors import GeosegError
 from geoseg.labelled_data import evaluate_package
-from geoseg.scores.gates import missed_gates, parse_gates
+from geoseg.run import open_run
+from geoseg.scores.gates import check_classes, missed_gates, parse_gates
 from geoseg.scores.marked import write_marked
 from geoseg.scores.reference import Labels
 from geoseg.scoring import ScoreOptions, score_run
@@ -130,6 +131,7 @@ def evaluate(
         _evaluate_model(subject, config_file, split, data_root, device, threads, as_json=as_json)
         return
     gates = parse_gates(least)
+    check_classes(gates, open_run(Path(subject)).class_names)
     if marked is not None:
         _check_marked(marked, force=force)
     scores = score_run(

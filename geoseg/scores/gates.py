@@ -7,6 +7,7 @@ from geoseg.errors import GeosegError
 
 _HIGHER_IS_BETTER = ("iou", "miou", "precision", "recall", "f1", "ap_", "apls", "boundary_", "completeness")
 _MORE = ("correctness", "quality")
+_GROUPS = ("areas", "objects", "lines")
 
 
 def parse_gates(given: Sequence[str]) -> dict[str, float]:
@@ -35,6 +36,26 @@ def parse_gates(given: Sequence[str]) -> dict[str, float]:
             )
         least[name] = number
     return least
+
+
+def check_classes(least: Mapping[str, float], class_names: Sequence[str]) -> None:
+    """Refuse names of figures that no labels could give, before anything is scored.
+
+    Args:
+        least: By name, from `parse_gates`.
+        class_names: Of the run.
+
+    Raises:
+        GeosegError: A name is neither `miou` nor that of a class, a group of figures and a figure.
+    """
+    for name in least:
+        class_name, _, rest = name.partition(".")
+        group, _, figure = rest.partition(".")
+        if name != "miou" and (class_name not in class_names or group not in _GROUPS or not figure):
+            raise GeosegError(
+                f"--fail-under {name}: expected a figure of miou or CLASS.GROUP.FIGURE, with a class of "
+                f"{', '.join(class_names)} and a group of {', '.join(_GROUPS)}, got {name}"
+            )
 
 
 def figures_of(classes: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

@@ -223,7 +223,13 @@ def test_gates(finished: Path) -> None:
     )
     assert result.exit_code == 3
     assert "failed   miou is 0.0000, expected at least 0.9" in result.output
-    assert "expected a figure of miou" in refused(evaluated(finished, *labels, "--fail-under", "house.areas.iou=1"))
+    assert "expected a figure of miou" in refused(
+        evaluated(finished, *labels, "--fail-under", "road.areas.iou_x=1")
+    )
+    # What no labels could give is refused before they are looked at.
+    for unknown in ("house.areas.iou=1", "road.area.iou=1", "road.iou=1"):
+        said = refused(evaluated(finished, "--labels", "nothing.gpkg", "--fail-under", unknown))
+        assert "with a class of building, road, other and a group of areas, objects, lines" in said
     assert "of which more is better" in refused(
         evaluated(finished, *labels, "--fail-under", "building.objects.polis_m_mean=1")
     )
