@@ -76,6 +76,8 @@ def stands_apart(own: Walls, around: Walls) -> NDArray[np.bool_]:
 
 def overlapping(bodies: NDArray[np.object_], walls: NDArray[np.object_]) -> list[NDArray[np.int64]]:
     """For each body (n,) the walls (m,) whose inside meets its inside, int64 indices in order."""
+    if len(bodies) == 0:
+        return []  # what is split at no place is one piece
     body, wall = shapely.STRtree(walls).query(bodies, predicate="intersects")
     meets = shapely.relate_pattern(bodies[body], walls[wall], _INTERIORS_MEET)
     body, wall = body[meets], wall[meets]

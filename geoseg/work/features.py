@@ -17,7 +17,7 @@ from geoseg.objects.ground import nominal_pixel_m2
 from geoseg.vectorize.features import from_arrays, place, to_arrays
 from geoseg.vectorize.fitting import cut_back, overlapping
 from geoseg.vectorize.outlines import Objects
-from geoseg.work.fitting import WallsAround, read_whole, splits_of
+from geoseg.work.fitting import WallsAround, is_wall, read_whole, splits_of
 from geoseg.work.stage_files import StageFiles
 from geoseg.work.whole import Gathering
 
@@ -64,18 +64,18 @@ def _fitted(
     """The objects that begin in a block among regularized ones; the scene and outcome of each (n,); figures."""
     objects, scene = read_whole(gathering, key)
     polygons, outcome = objects.polygons, np.full(len(objects), NO_OUTCOME, np.uint8)
-    is_wall = np.isin(objects.class_id, gathering.cleaning.regularize) & (objects.part == 0)
+    walled = is_wall(objects, gathering)
     gaps_px2 = cut_px2 = 0.0
     figures: dict[str, Any] = {}
-    if is_wall.any():
+    if walled.any():
         own, became = around.of_block(key)
-        polygons[is_wall], outcome[is_wall] = own.after, became
+        polygons[walled], outcome[walled] = own.after, became
         bared = shapely.difference(own.before[own.changed], own.after[own.changed])
         gaps_px2 += float(shapely.area(bared).sum())
         figures["outcomes"] = {
             Outcome(code).name.lower(): int((became == code).sum()) for code in np.unique(became)
         }
-    bodies = np.flatnonzero(~is_wall)
+    bodies = np.flatnonzero(~walled)
     walls = around.changed_near(polygons[bodies])
     parts: list[float] = []
     for body, index in zip(bodies, overlapping(polygons[bodies], walls.after), strict=True):

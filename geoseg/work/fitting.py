@@ -46,7 +46,7 @@ class RegularizeObjects:
         def make(key: str) -> dict[str, Any]:
             found = gathering.gather(key, pixels)
             objects = found.objects
-            walled = np.isin(objects.class_id, gathering.cleaning.regularize) & (objects.part == 0)
+            walled = is_wall(objects, gathering)
             walls, outcome = _regularized(objects, walled, gathering, key, pixels)
             written = {_file(files, key): write_arrays(_file(files, key), _to_arrays(objects, found.scene))}
             box = None
@@ -114,7 +114,7 @@ class FindSplits:
 
         def find(key: str) -> dict[str, Any]:
             objects, _ = read_whole(gathering, key)
-            bodies = np.flatnonzero(~np.isin(objects.class_id, gathering.cleaning.regularize))
+            bodies = np.flatnonzero(~is_wall(objects, gathering))
             walls = around.changed_near(objects.polygons[bodies])
             taken_back = []
             for body, index in zip(bodies, overlapping(objects.polygons[bodies], walls.after), strict=True):
@@ -224,6 +224,11 @@ def splits_of(run: RunFolder, depends: str) -> NDArray[np.int64]:
     """Ids of all walls that would cut another object into several, int64 (n,), in order."""
     found = [read_arrays(file)["id"] for file in StageFiles(run, "splits", depends).folder.glob("*.npz")]
     return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+
+
+def is_wall(objects: Objects, gathering: Gathering) -> NDArray[np.bool_]:
+    """Which objects (n,) are to be regularized: those of some classes, unless they come in parts."""
+    return np.isin(objects.class_id, gathering.cleaning.regularize) & (objects.part == 0)
 
 
 def read_whole(gathering: Gathering, key: str) -> tuple[Objects, NDArray[np.int64] | None]:

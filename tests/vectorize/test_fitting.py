@@ -89,6 +89,7 @@ def test_overlapping_tells_the_walls_of_each_body_in_order() -> None:
     walls = np.array([shapely.box(41, 1, 42, 2), shapely.box(10, 0, 20, 10), shapely.box(5, 5, 45, 6)], object)
     assert [found.tolist() for found in overlapping(bodies, walls)] == [[2], [2], [0, 2]]
     assert [len(found) for found in overlapping(bodies, walls[:0])] == [0, 0, 0]
+    assert overlapping(bodies[:0], walls) == []
 
 
 @pytest.mark.parametrize("count", [0, 1])

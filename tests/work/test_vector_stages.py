@@ -246,6 +246,22 @@ def test_every_building_is_regularized_or_says_why_not(cleaned: tuple[Path, list
     assert (roads.outcome == NO_OUTCOME).all()
 
 
+@pytest.mark.parametrize("with_road", [False, True])
+def test_a_block_may_hold_nothing_but_walls(tmp_path: Path, labels: LabelSet, with_road: bool) -> None:
+    """Found by a large run: no other object began in a block, and a whole stage had nothing to do."""
+    classes_hw = np.full((SIDE_PX, SIDE_PX), 2, np.uint8)
+    rows, cols = np.mgrid[:SIDE_PX, :SIDE_PX]
+    middles = [(200, 200), (700, 700), (700, 800), (1200, 300)]
+    for row, col in middles:
+        along, across = 0.9 * (rows - row) + 0.4 * (cols - col), 0.9 * (cols - col) - 0.4 * (rows - row)
+        classes_hw[(np.abs(along) < 30) & (np.abs(across) < 18)] = 0
+    classes_hw[20:40, :400] = 1 if with_road else 2
+    buildings, roads = features(tmp_path, labels, classes_hw, 512, CLEAN)
+    assert len(buildings) == len(middles)
+    assert (buildings.outcome == Outcome.REGULARIZED).all()
+    assert len(roads) == with_road
+
+
 def test_what_cleaning_changed_is_what_the_areas_tell(
     tmp_path: Path, labels: LabelSet, cleaned: tuple[Path, list[Features]]
 ) -> None:
