@@ -200,6 +200,12 @@ def test_a_narrow_window_scrolls_one_way_only(page: Browser) -> None:
     box = page.run("return document.getElementById('map').getBoundingClientRect().toJSON()")
     assert box["width"] > 0.85 * NARROW[0]
     assert box["height"] > 300
+    # One below the other: nothing lies over what comes next.
+    ends = page.run(
+        "return ['header', '.stage', 'aside', '.cards'].map((one) => document.querySelector(one))"
+        ".map((one) => one.getBoundingClientRect()).flatMap((one) => [one.top, one.bottom])"
+    )
+    assert ends == sorted(ends)
 
 
 def test_it_is_dark_where_that_is_asked_for(page: Browser) -> None:
