@@ -336,7 +336,7 @@ def test_workers_change_no_byte(tmp_path: Path, patchwork_scene: Path, tiny_mode
     assert contents(tmp_path / "two") == contents(tmp_path / "loop")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_stops_resumably(
     tmp_path: Path, patchwork_scene: Path, tiny_model: Path, number: signal.Signals
 ) -> None:

@@ -27,7 +27,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, ti
     folder = tmp_path_factory.mktemp("exported")
     model = Path(shutil.copytree(tiny_model, folder / "model"))
     geoseg.map_scenes(
-        patchwork_scene, folder / "run", model=model, block_size=512, local=True, formats=FORMATS, min_area=0
+        patchwork_scene,
+        folder / "run",
+        model=model,
+        block_size=512,
+        local=True,
+        formats=FORMATS,
+        min_area=0,
+        min_hole=0,
     )
     shutil.rmtree(model)
     return folder / "run"

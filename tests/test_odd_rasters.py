@@ -280,7 +280,20 @@ def test_a_file_cut_short_loses_only_the_blocks_it_lacks(
     content = scene.read_bytes()
     scene.write_bytes(content[: len(content) * 95 // 100])
     run = tmp_path / "run"
-    arguments = ["geoseg", "map", scene, "-o", run, "--model", tiny_model, "--local", "--block-size", 512]
+    arguments = [
+        "geoseg",
+        "map",
+        scene,
+        "-o",
+        run,
+        "--model",
+        tiny_model,
+        "--local",
+        "--block-size",
+        512,
+        "--min-hole",
+        0,
+    ]
     monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
     with pytest.raises(SystemExit) as left:
         cli.main()

@@ -62,6 +62,7 @@ def test_it_finds_its_own_models_from_an_empty_folder(unpacked: Path, tmp_path: 
     assert all(model["error"] is None for model in said["models"])
 
 
+@pytest.mark.slow
 def test_it_maps_from_an_empty_folder(unpacked: Path, tmp_path: Path, tiny_model: Path) -> None:
     code = (
         "import sys, geoseg, geoseg.io.record\n"
