@@ -330,7 +330,8 @@ def test_workers_change_no_byte(tmp_path: Path, patchwork_scene: Path, tiny_mode
         assert done.returncode == 0, done.stderr
         events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
         stages = {"mosaic", "overviews", "cog", "objects", "seams", "outlines", "features", "layers"}
-        stages |= {"preview", "project"}
+        stages |= {"whole", "overlaps", "splits", "roads", "skeleton", "pieces", "network"}
+        stages |= {"preview", "project", "page"}
         assert {event["stage"] for event in events} == stages
     assert contents(tmp_path / "one") == contents(tmp_path / "loop")
     assert contents(tmp_path / "two") == contents(tmp_path / "loop")

@@ -194,18 +194,23 @@ def test_roads_are_scored_by_their_lines(with_lines: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_run_without_road_lines_says_so_and_scores_the_rest(finished: Path, tmp_path: Path) -> None:
-    buildings = geopandas.read_file(finished / "layers/geoseg.gpkg", layer="buildings")[["geometry"]]
+def test_a_run_without_road_lines_says_so_and_scores_the_rest(
+    finished: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    scene = geoseg.open_run(run).record.inputs[0].path
+    geoseg.map_scenes(scene, run, model=tiny_model, local=True, min_area=0, simplify=0, network=False)
+    buildings = geopandas.read_file(run / "layers/geoseg.gpkg", layer="buildings")[["geometry"]]
     buildings.to_file(tmp_path / "houses.gpkg")
     left, bottom, right, top = buildings.total_bounds
     street = geopandas.GeoDataFrame(geometry=[shapely.LineString([(left, bottom), (right, top)])], crs="EPSG:32640")
     street.to_file(tmp_path / "streets.gpkg")
     options = ("--labels", f"building={tmp_path / 'houses.gpkg'}", "--labels", f"road={tmp_path / 'streets.gpkg'}")
-    document = scores(finished, *options)
+    document = scores(run, *options)
     assert document["classes"]["building"]["objects"]["f1"] == 1
     assert "expected a layer road_lines" in document["not_scored"]["road"]
     assert "road" not in document["classes"]
-    result = evaluated(finished, *options, "--fail-under", "road.lines.apls=0.1")
+    result = evaluated(run, *options, "--fail-under", "road.lines.apls=0.1")
     assert result.exit_code == 3
     assert "road.lines.apls has no value, expected at least 0.1" in result.output
     assert "no scores of the lines of road" in result.output
