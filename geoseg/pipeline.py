@@ -180,13 +180,13 @@ class _Story:
         self._once("preview", layers, covered, shapes, groups=groups or ())
         project = {**layers, "formats": list(formats), "sources": _sources(self.plan, self.run)}
         self._once("project", project, covered, groups=groups or (), formats=formats)
-        self._write_page(layers, covered, shapes)
+        self._write_page(layers, covered, shapes, network)
         # The last of all, since it names all others.
         with self.stages.timed("stac"):
             failed = len(self.outcome.quarantined)
             self.outcome.outputs += write_stac(self.plan, self.run, state, self.outcome.outputs, failed)
 
-    def _write_page(self, layers: dict[str, Any], covered: tuple[Window, ...], shapes: str) -> None:
+    def _write_page(self, layers: dict[str, Any], covered: tuple[Window, ...], shapes: str, network: str) -> None:
         """Have a worker make what the page shows: pictures and features; the page itself comes last."""
         # A card's words may change without its identity.
         card = load_card(Path(self.plan.model_path)).to_json()
@@ -198,6 +198,8 @@ class _Story:
             source=self._source(),
             layers=self.plan.layer_classes,
             shapes=shapes,
+            network=self.plan.network,
+            network_shapes=network,
             covered=covered,
             model_path=self.plan.model_path,
             depends=depends,

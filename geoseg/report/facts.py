@@ -7,7 +7,7 @@ from typing import Any
 
 from geoseg.io.record import LayersRecord, RunRecord
 from geoseg.report.page_parts import PageParts
-from geoseg.report.units import area, count
+from geoseg.report.units import area, count, length
 
 _NAMED = 12
 """Scenes, blocks and files of a kind that are named one by one."""
@@ -56,8 +56,9 @@ class LayerFact:
         name: The layer.
         class_name: Its class.
         color: "#rrggbb".
-        count: Objects.
-        area_m2: Their areas together.
+        count: Objects, or lines.
+        extent: Their areas together, or their lengths, in words.
+        is_lines: Whether they are lines.
         listed: How many of them the page holds.
     """
 
@@ -65,7 +66,8 @@ class LayerFact:
     class_name: str
     color: str
     count: int
-    area_m2: float
+    extent: str
+    is_lines: bool
     listed: int
 
 
@@ -132,11 +134,21 @@ class Facts:
         card = parts.card
         scenes = tuple((str(scene["name"]), scene["date"]) for scene in plan.get("scenes", ()))
         layers = tuple(
-            LayerFact(one["name"], one["class"], one["color"], one["count"], one["area_m2"], one["listed"])
+            LayerFact(
+                name=one["name"],
+                class_name=one["class"],
+                color=one["color"],
+                count=one["count"],
+                extent=length(one["length_m"]) if "length_m" in one else area(one["area_m2"]),
+                is_lines="length_m" in one,
+                listed=one["listed"],
+            )
             for one in parts.map["layers"]
         )
         colors = {label.name: label.color for label in card.classes}
-        found = sum(layer.count for layer in layers)
+        of_objects = [layer for layer in layers if not layer.is_lines]
+        in_layers = f"{count(sum(layer.count for layer in of_objects))} objects in {len(of_objects)} layers"
+        in_layers += "".join(f" · {layer.extent} of {layer.name}" for layer in layers if layer.is_lines)
         stages = tuple(
             (_STAGE_WORDS.get(name, name), stage.seconds) for name, stage in record.stages.items() if stage.seconds
         )
@@ -146,7 +158,7 @@ class Facts:
         return cls(
             title=title,
             status=record.status,
-            summary=f"{count(found)} objects in {len(layers)} layers{when} · model {record.model.name}",
+            summary=f"{in_layers}{when} · model {record.model.name}",
             layers=layers,
             shares=tuple((name, colors[name], share) for name, share in parts.map["shares"].items()),
             plan=_plan_rows(record, parts),

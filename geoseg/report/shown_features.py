@@ -1,8 +1,8 @@
 """The features that a page carries: the largest of each layer, as many as a browser draws with ease."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import shapely
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from geoseg.grid import parse_crs
-from geoseg.io.layers import Batches, Features, objects_in
+from geoseg.io.layers import Batches, Features, Lines, Rows, objects_in
 from geoseg.report.map_frame import unwrapped
 
 MOST_FEATURES = 20_000
@@ -19,6 +19,13 @@ MOST_FEATURES = 20_000
 MOST_BYTES = 12_000_000
 """About what they may take there, of all layers together."""
 
+MOST_LINES = 20_000
+"""Lines of a network on a page."""
+
+MOST_LINE_BYTES = 4_000_000
+"""About what they may take there."""
+
+_RowsT = TypeVar("_RowsT", bound=Rows)
 _POINT, _POLYGON = shapely.GeometryType.POINT.value, shapely.GeometryType.POLYGON.value
 
 _FEATURE_BYTES = 110
@@ -41,6 +48,21 @@ class ShownLayer:
     kept: Features
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownLines:
+    """The lines of a network as a page shows them.
+
+    Attributes:
+        count: How many there are.
+        length_m: Their lengths together.
+        kept: Those that are shown, the longest first.
+    """
+
+    count: int
+    length_m: float
+    kept: Lines
+
+
 def choose(
     layers: Mapping[str, Batches], most_features: int = MOST_FEATURES, most_bytes: int = MOST_BYTES
 ) -> dict[str, ShownLayer]:
@@ -54,7 +76,11 @@ def choose(
         most_features: Of all layers together.
         most_bytes: Of all layers together, estimated.
     """
-    chosen = {name: _largest(batches, most_features, most_bytes) for name, batches in layers.items()}
+    chosen = {}
+    for name, batches in layers.items():
+        features, rank = objects_in(batches), lambda some: (some.area_m2, some.feature)
+        count, area_m2, kept = _largest(features, rank, most_features, most_bytes)
+        chosen[name] = ShownLayer(count, area_m2, _none() if kept is None else kept)
     bytes_of = {name: _sizes(layer.kept) for name, layer in chosen.items()}
     rooms = _shared([int(sizes.sum()) for sizes in bytes_of.values()], most_bytes)
     chosen = {
@@ -66,6 +92,23 @@ def choose(
         name: ShownLayer(layer.count, layer.area_m2, layer.kept.at(np.arange(number)))
         for (name, layer), number in zip(chosen.items(), numbers, strict=True)
     }
+
+
+def choose_lines(
+    batches: Iterable[Lines], most_lines: int = MOST_LINES, most_bytes: int = MOST_LINE_BYTES
+) -> ShownLines:
+    """The longest lines of a network.
+
+    Args:
+        batches: The lines, which are read once, a batch at a time.
+        most_lines: How many there may be.
+        most_bytes: What they may take, estimated.
+    """
+    count, length_m, kept = _largest(batches, lambda lines: (lines.length_m, lines.id), most_lines, most_bytes)
+    if kept is None:
+        ids, ones = np.empty(0, np.int64), np.empty(0)
+        kept = Lines(ids, np.empty(0, np.uint8), ids, ids, ones, ones, np.empty(0, object))
+    return ShownLines(count, length_m, kept)
 
 
 def packed_features(
@@ -104,6 +147,23 @@ def packed_features(
     return rows
 
 
+def packed_lines(lines: Lines, crs: str, middle_lon: float, digits: int) -> list[dict[str, Any]]:
+    """Lines as `packed_features` packs features.
+
+    Args:
+        lines: In the CRS.
+        crs: Authority code or WKT.
+        middle_lon: Longitude of the map's middle.
+        digits: Decimals of the coordinates.
+    """
+    columns = zip(lines.id.tolist(), lines.length_m.tolist(), lines.width_m.tolist(), strict=True)
+    shapes = _packed(lines.geometry, crs, middle_lon, digits)
+    return [
+        {"p": {"id": str(number), "length_m": round(length_m, 1), "width_m": round(width_m, 1)}, **shape}
+        for (number, length_m, width_m), shape in zip(columns, shapes, strict=True)
+    ]
+
+
 def _packed(geometry: NDArray[np.object_], crs: str, middle_lon: float, digits: int) -> list[dict[str, Any]]:
     """Geometries in whole numbers, each vertex as what it adds to the one before."""
     kinds = shapely.get_type_id(geometry)
@@ -129,19 +189,30 @@ def _packed(geometry: NDArray[np.object_], crs: str, middle_lon: float, digits: 
     return packed
 
 
-def _largest(batches: Batches, most_features: int, most_bytes: int) -> ShownLayer:
-    """A layer whose largest features are kept while the others go by."""
-    count, area_m2 = 0, 0.0
-    kept: Features | None = None
-    for features in objects_in(batches):
-        count += len(features)
-        area_m2 += float(features.area_m2.sum())
-        together = features if kept is None else Features.concatenate([kept, features])
-        # Of equals, the first.
-        order = np.lexsort((together.feature, -together.area_m2))[:most_features]
-        together = together.at(order)
+def _largest(
+    batches: Iterable[_RowsT],
+    rank: Callable[[_RowsT], tuple[NDArray[np.float64], NDArray[np.int64]]],
+    most_features: int,
+    most_bytes: int,
+) -> tuple[int, float, _RowsT | None]:
+    """How many rows went by, their sizes together, and the largest of them; of equals those with the least number.
+
+    Args:
+        batches: The rows.
+        rank: Size and number (n,) of each.
+        most_features: How many are kept.
+        most_bytes: What they may take.
+    """
+    count, total = 0, 0.0
+    kept: _RowsT | None = None
+    for rows in batches:
+        count += len(rows)
+        total += float(rank(rows)[0].sum())
+        together = rows if kept is None else type(rows).concatenate([kept, rows])
+        size, number = rank(together)
+        together = together.at(np.lexsort((number, -size))[:most_features])
         kept = together.at(_fitting(_sizes(together), most_bytes))
-    return ShownLayer(count, area_m2, _none() if kept is None else kept)
+    return count, total, kept
 
 
 def _none() -> Features:
@@ -150,7 +221,7 @@ def _none() -> Features:
     return Features(ids, ids, nothing, ones, ones, ones, np.empty(0, object), ids, nothing)
 
 
-def _sizes(features: Features) -> NDArray[np.int64]:
+def _sizes(features: Rows) -> NDArray[np.int64]:
     vertices: NDArray[np.int64] = shapely.get_num_coordinates(features.geometry).astype(np.int64)
     return _FEATURE_BYTES + _VERTEX_BYTES * vertices
 

@@ -18,6 +18,17 @@ def area(area_m2: float) -> str:
     return f"{_digits(area_m2)}{_NARROW}m²"
 
 
+def length(length_m: float) -> str:
+    """A length in m or km, with three digits that count.
+
+    Args:
+        length_m: Metres.
+    """
+    if length_m >= 1e3:
+        return f"{_digits(length_m / 1e3)}{_NARROW}km"
+    return f"{_digits(length_m)}{_NARROW}m"
+
+
 def count(number: int) -> str:
     """A whole number, its digits in threes.
 
@@ -59,5 +70,5 @@ def _digits(number: float) -> str:
     return f"{number:.3g}"
 
 
-FILTERS: dict[str, Callable[..., str]] = {"area": area, "count": count, "seconds": seconds, "share": share}
-"""The same by the names that the template has for them."""
+FILTERS: dict[str, Callable[..., str]] = {"count": count, "seconds": seconds, "share": share}
+"""Those that the template has, by the names that it has for them."""

@@ -14,18 +14,22 @@ from geoseg.io.layers import Source
 from geoseg.io.ledger import canonical_hash, file_sha256
 from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
-from geoseg.labels import LabelSet
+from geoseg.labels import LabelSet, Network
 from geoseg.models.package import load_card
 from geoseg.report.map_frame import MapFrame
 from geoseg.report.map_pictures import class_picture, scene_picture
 from geoseg.report.page_parts import CARD_FILE, CLASSES_FILE, FEATURES_FILE, MAP_FILE, SCENE_FILE
 from geoseg.report.picture import RegionPicture
-from geoseg.report.shown_features import choose, packed_features
+from geoseg.report.shown_features import choose, choose_lines, packed_features, packed_lines
 from geoseg.work.features import features_of
+from geoseg.work.network import lines_of
 from geoseg.work.stage_files import StageFiles
 
 _DEGREE_M = 111_320
 """A degree of latitude."""
+
+_LINE_COLOR = "#e69f00"
+"""Of a network's lines over the class's own areas: Okabe and Ito's orange, which the colour-blind tell apart."""
 
 _FINER = 16
 """Coordinates are rounded to less than a pixel over this."""
@@ -42,6 +46,8 @@ class WritePageParts:
         source: What layers say of the run.
         layers: Id of the class and name of each layer.
         shapes: Hash of what the features depend on.
+        network: The layers of the network, where there is one.
+        network_shapes: Hash of what it depends on.
         covered: Windows of the blocks that hold data.
         model_path: Folder of the model package.
         depends: What the marker says that all this depends on.
@@ -53,6 +59,8 @@ class WritePageParts:
     source: Source
     layers: tuple[tuple[int, str], ...]
     shapes: str
+    network: Network | None
+    network_shapes: str
     covered: tuple[Window, ...]
     model_path: str
     depends: dict[str, Any]
@@ -121,4 +129,16 @@ class WritePageParts:
             }
             for class_id, layer in self.layers
         ]
+        if self.network is not None:
+            lines = choose_lines(lines_of(self.run, self.network_shapes))
+            features.append(packed_lines(lines.kept, self.region.grid.crs, middle_lon, self._digits))
+            of_lines = {
+                "name": self.network.lines,
+                "class": self.labels.classes[self.network.class_id].name,
+                "color": _LINE_COLOR,
+                "count": lines.count,
+                "length_m": round(lines.length_m, 1),
+                "listed": len(lines.kept),
+            }
+            said.append(of_lines)
         return said, features

@@ -153,6 +153,17 @@ def test_the_file_draws_its_map_and_tells_of_a_building_and_asks_nobody(page: Br
     drawn_and_clicked(page, file)
 
 
+def test_lines_of_the_network_are_drawn_and_tell_how_long_they_are(page: Browser) -> None:
+    page.settle()
+    found = page.run("return geoseg.map.queryRenderedFeatures({ layers: ['road_lines/line'] }).length")
+    assert found > 5
+    page.run("geoseg.choose(geoseg.features.find((one) => one.layer.name === 'road_lines'))")
+    said = page.run("return document.querySelector('[data-attribute=\"length_m\"]').textContent")
+    assert float(said.removesuffix(" m").replace("\u202f", "")) > 10
+    assert page.run("return document.querySelector('[data-layer=\"road_lines\"]').checked")
+    page.run("geoseg.choose(null)")
+
+
 def test_layers_can_be_hidden(page: Browser) -> None:
     page.run("document.querySelector('[data-show=\"scene\"]').click()")
     page.run("document.querySelector('[data-show=\"patterns\"]').click()")

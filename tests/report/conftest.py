@@ -96,6 +96,8 @@ def handmade(tmp_path: Path) -> HANDMADE:
             }
             for name, (class_name, color) in LAYERS.items()
         ]
+        network = {"name": "road_lines", "class": "road", "color": "#e69f00", "count": 7, "listed": 7}
+        layers.append({**network, "length_m": 1234.5})
         corners = [[55.21, 25.04], [55.23, 25.04], [55.23, 25.02], [55.21, 25.02]]
         shares = {"building": 0.25, "road": 0.75}
         said = {"corners": corners, "layers": layers, "shares": shares, "ground_m": [1, 1], "digits": 6}
@@ -103,7 +105,7 @@ def handmade(tmp_path: Path) -> HANDMADE:
         Image.new("RGBA", (4, 4), "#d7301f").save(picture, "WEBP")
         parts = {
             "map.json": json.dumps(said).encode(),
-            "features.json": json.dumps([rows, rows]).encode(),
+            "features.json": json.dumps([rows, rows, []]).encode(),
             "card.json": json.dumps(json.loads(CARD.read_text()) | (card or {})).encode(),
             "scene.webp": picture.getvalue(),
             "classes.webp": picture.getvalue(),

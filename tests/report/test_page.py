@@ -17,7 +17,7 @@ from geoseg.errors import RunFolderError
 from geoseg.io.run_folder import RunFolder
 from geoseg.report.page import Page, Tiles, embedded_json, report_page
 from geoseg.report.page_parts import page_parts
-from geoseg.report.units import area, count, seconds, share
+from geoseg.report.units import area, count, length, seconds, share
 from geoseg.run import open_run
 
 Handmade = Callable[..., RunFolder]
@@ -174,6 +174,8 @@ def test_data_for_scripts_is_the_same_data_without_what_ends_an_element(data: An
         (area(46_330), "4.63 ha"),
         (area(9.65e6), "9.65 km²"),
         (area(1.5e10), "15 000 km²"),
+        (length(12.34), "12.3 m"),
+        (length(1234.5), "1.23 km"),
         (count(1_234_567), "1 234 567"),
         (seconds(0.04), "0.0 s"),
         (seconds(71), "1 min 11 s"),

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from geoseg.io.layers import NO_OUTCOME, Features
-from geoseg.report.shown_features import choose, packed_features
+from geoseg.io.layers import NO_OUTCOME, Features, Lines
+from geoseg.report.shown_features import choose, choose_lines, packed_features, packed_lines
 
 
 def squares(areas_m2: list[float], crs_x: float = 300_000.0) -> Features:
@@ -125,3 +125,33 @@ def test_a_layer_without_features_has_none() -> None:
     for layer in chosen.values():
         assert (layer.count, layer.area_m2, len(layer.kept)) == (0, 0, 0)
         assert packed_features(layer.kept, "EPSG:32640", 55, 6, [("a", None)]) == []
+
+
+def streets(lengths_m: list[float]) -> Lines:
+    """Lines of these lengths, one above the other."""
+    n = len(lengths_m)
+    ids, length_m = np.arange(1, n + 1), np.array(lengths_m, float)
+    geometry = np.empty(n, object)
+    for i, one in enumerate(lengths_m):
+        geometry[i] = shapely.LineString([(300_000, 2_700_000 + i), (300_000 + one, 2_700_000 + i)])
+    return Lines(ids, np.ones(n, np.uint8), ids, ids, length_m, np.full(n, 6.25), geometry)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(1, 50).map(float), min_size=1, max_size=12), st.integers(0, 14), st.integers(1, 5))
+def test_the_longest_lines_are_kept_however_they_come(lengths_m: list[float], most: int, at_once: int) -> None:
+    whole = streets(lengths_m)
+    parts = [whole.at(np.arange(i, min(i + at_once, len(whole)))) for i in range(0, len(whole), at_once)]
+    chosen = choose_lines(parts, most_lines=most)
+    assert (chosen.count, chosen.length_m) == (len(whole), sum(lengths_m))
+    order = sorted(range(len(whole)), key=lambda i: (-lengths_m[i], i))[:most]
+    assert chosen.kept.id.tolist() == [i + 1 for i in order]
+
+
+def test_lines_say_how_long_and_wide_they_are() -> None:
+    (packed,) = packed_lines(streets([12.34]), "EPSG:32640", 55, 7)
+    assert packed["p"] == {"id": "1", "length_m": 12.3, "width_m": 6.2}
+    to_lonlat = Transformer.from_crs("EPSG:32640", "EPSG:4326", always_xy=True)
+    expected = shapely.transform(streets([12.34]).geometry[0], to_lonlat.transform, interleaved=False)
+    assert shapely.equals_exact(unpacked(packed, 7), expected, 0.75e-7)
+    assert packed_lines(choose_lines([]).kept, "EPSG:32640", 55, 7) == []

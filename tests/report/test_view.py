@@ -71,7 +71,7 @@ def test_tiles_of_the_run_are_served_by_ranges(handmade: Handmade) -> None:
     (run.path / "layers").mkdir()
     (run.path / "layers" / "geoseg.pmtiles").write_bytes(b"PMTiles\x03 and more")
     with served(run.path) as view:
-        assert b'"tiles":{"path":"layers.pmtiles","layers":["buildings","roads"]}' in get(view, "")[1]
+        assert b'"tiles":{"path":"layers.pmtiles","layers":["buildings","roads","road_lines"]}' in get(view, "")[1]
         assert get(view, "layers.pmtiles", Range="bytes=0-6") == (206, b"PMTiles")
         assert get(view, "layers.pmtiles", Range="bytes=99-")[0] == 416
 

@@ -121,17 +121,19 @@ globalThis.geoseg = (() => {
     const drawn = page.tiles ? page.layers.filter((layer) => page.tiles.layers.includes(layer.name)) : page.layers;
     const area = ["==", ["geometry-type"], "Polygon"];
     // Large, flowing things lie below small ones, so that those can be seen and hit.
-    const order = [...drawn].sort((a, b) => b.area_m2 / (b.count || 1) - a.area_m2 / (a.count || 1));
+    const mean = (layer) => (layer.area_m2 ?? 0) / (layer.count || 1);
+    const order = [...drawn].sort((a, b) => mean(b) - mean(a));
     for (const layer of order) {
       if (!page.tiles) {
         const data = { type: "FeatureCollection", features: layer.features };
         sources[layer.name] = { type: "geojson", data, maxzoom: 20, tolerance: 0.2 };
       }
       const from = sourceOf(layer);
-      const wide = ["interpolate", ["linear"], ["zoom"], 12, 0.5, 16, 1.2, 19, 2.2];
+      const isLines = layer.length_m !== undefined;
+      const wide = ["interpolate", ["linear"], ["zoom"], 12, isLines ? 0.9 : 0.5, 16, isLines ? 2 : 1.2, 19, isLines ? 3 : 2.2];
       layers.push(
         { id: `${layer.name}/fill`, type: "fill", ...from, filter: area, paint: { "fill-color": layer.color, "fill-opacity": 0.42, "fill-antialias": false } },
-        { id: `${layer.name}/line`, type: "line", ...from, paint: { "line-color": darker(layer.color), "line-width": wide } },
+        { id: `${layer.name}/line`, type: "line", ...from, paint: { "line-color": isLines ? layer.color : darker(layer.color), "line-width": wide } },
         { id: `${layer.name}/point`, type: "circle", ...from, filter: ["==", ["geometry-type"], "Point"], paint: { "circle-color": layer.color, "circle-radius": 4, "circle-stroke-width": 1, "circle-stroke-color": "#fff" } },
       );
     }
