@@ -33,7 +33,7 @@ class PlaceFeatures:
     gathering: Gathering
 
     def open(self) -> Callable[[str], dict[str, Any]]:
-        """Learn where walls lie, where outlines are regularized."""
+        """Learn where walls lie, where outlines are regularized; keep pixels at hand."""
         gathering = self.gathering
         run, depends, grid = gathering.run, gathering.depends, gathering.grid
         files, pixels = StageFiles(run, "features", depends), gathering.pixels()

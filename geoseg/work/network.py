@@ -171,7 +171,7 @@ class CutBlocks:
     of: NetworkBlocks
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
-        """Nothing to prepare."""
+        """Keep pixels at hand, also from block to block."""
         rules, grid, mosaic = self.of.rules, self.of.grid, self.of.run.mosaic
         classes = Squares(partial(mosaic.read, 0, "classes"), grid.window.shape, CHUNK_PX, _SQUARES_KEPT)
 
