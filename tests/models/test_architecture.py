@@ -4,7 +4,7 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from geoseg.config import ArchitectureConfig
+from geoseg.config.train import ArchitectureConfig
 from geoseg.errors import ModelError
 from geoseg.models.architecture import Architecture, ArchitectureName, build
 

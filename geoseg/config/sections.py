@@ -1,0 +1,47 @@
+"""What all sections of a configuration share, and errors in them in words."""
+
+import difflib
+from typing import Annotated, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """What all sections share: unknown keys are refused, values cannot be changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _keys_beside(whole: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where an unknown one stands."""
+    section = whole
+    for part in place[:-1]:
+        if isinstance(part, str):
+            annotation = section.model_fields[part].annotation
+            inner = [annotation, *get_args(annotation)]
+            section = next(kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(section.model_fields)
+
+
+def explain(whole: type[BaseModel], error: ValidationError) -> str:
+    """The first problem on one line, as `key: what was expected, got what came`, and how many more there are."""
+    first, *others = error.errors(include_url=False)
+    key = ".".join(str(part) for part in first["loc"])
+    match first["type"]:
+        case "extra_forbidden":
+            nearest = difflib.get_close_matches(str(first["loc"][-1]), _keys_beside(whole, first["loc"]), n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "remove it or correct its spelling"
+            text = f"{key}: unknown key, {hint}"
+        case "missing":
+            text = f"{key}: expected a value, the key is missing"
+        case "value_error":
+            # Our own validators say what came, and where it is not the section itself.
+            text = f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
+        case _:
+            expected = first["msg"].removeprefix("Input should be ")
+            came = repr(first["input"])
+            text = f"{key}: expected {expected}, got {came if len(came) <= 80 else came[:77] + '...'}"
+    return text if not others else f"{text} (and {len(others)} more)"
