@@ -356,6 +356,7 @@ def test_training_refuses_in_words(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_readme_run(tmp_path: Path, scene: Path) -> None:
     if not (ROOT / "geoseg" / "bundled" / "mbrsc" / "card.json").is_file():
         pytest.skip("no bundled model in this checkout")

@@ -27,6 +27,7 @@ def mapped(scene: Path, model: Path, output: Path, block_px: int) -> Run:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the scene is in")
 def test_a_run_on_a_grid_in_another_crs_is_seamless_and_in_its_place(
     tmp_path: Path, patchwork_scene: Path, tiny_model: Path

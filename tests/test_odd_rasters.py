@@ -265,6 +265,7 @@ def test_refused_in_words(kind: str, write_raster: WriteRaster, rgb: Imagery) ->
 # Damage
 
 
+@pytest.mark.slow
 def test_a_file_cut_short_loses_only_the_blocks_it_lacks(
     write_raster: WriteRaster,
     tiny_model: Path,

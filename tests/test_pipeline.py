@@ -278,6 +278,7 @@ def test_other_numerics_do_not_continue_a_run(tmp_path: Path, patchwork_scene: P
     mapped(planned(patchwork_scene, tiny_model, threads=3), run.path)
 
 
+@pytest.mark.slow
 def test_each_stage_is_redone_for_what_it_depends_on_alone(
     finished: Path, tmp_path: Path, patchwork_scene: Path, tiny_model: Path
 ) -> None:
