@@ -1,0 +1,62 @@
+"""Every committed configuration runs, in the command that it names, with only sizes, steps and paths changed."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from world import write_world
+
+from geoseg.commands.inspect import inspect
+from geoseg.commands.train import train
+from geoseg.config import load_train_config
+from geoseg.models.package import load_package
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TRAINING = sorted(CONFIGS.glob("train_*.yaml")) + sorted(CONFIGS.glob("finetune_*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+def small(config: Path, folder: Path) -> Path:
+    """The configuration with a small network, small crops and few steps."""
+    values: dict[str, Any] = yaml.safe_load(config.read_text())
+    if "architecture" in values:
+        values["architecture"]["width"] = 0.125
+    lengths = {"epochs", "iterations", "validate_every", "warmup"}
+    kept = {key: value for key, value in values["training"].items() if key not in lengths}
+    values["training"] = {**kept, "crop_px": 64, "batch": 2, "iterations": 2, "validate_every": 1}
+    path = folder / config.name
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.mark.parametrize("config", TRAINING, ids=lambda path: path.stem)
+def test_configurations_are_understood_and_name_their_command(config: Path) -> None:
+    load_train_config(config)
+    assert re.search(
+        rf"^#   geoseg train --config configs/{config.name} -o models/\S+$", config.read_text(), re.MULTILINE
+    )
+    assert f"`{config.name}`" in (CONFIGS / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", TRAINING, ids=lambda path: path.stem)
+def test_configurations_run(config: Path, root: Path, tmp_path: Path) -> None:
+    changed = small(config, tmp_path)
+    checked = CliRunner().invoke(inspect, [str(changed), "--data-root", str(root), "--check"])
+    assert checked.exit_code == 0, checked.output
+    model = tmp_path / "models" / "mine"
+    trained = CliRunner().invoke(
+        train, ["--config", str(changed), "-o", str(model), "--data-root", str(root)], catch_exceptions=False
+    )
+    assert trained.exit_code == 0, trained.output
+    assert f"geoseg map SCENE --model {model}" in trained.stdout
+    card = load_package(model).card
+    assert set(card.metrics) >= {"val"}
+    assert [label.name for label in card.classes] == list(load_train_config(config).label_set().names)
