@@ -236,7 +236,3 @@ def _polygons_of(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
             found[number] = shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
     return found
 
-
-def whole_id(value: int) -> bool:
-    """Whether an id is that of a class."""
-    return 0 <= value < NODATA_CLASS

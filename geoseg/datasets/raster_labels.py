@@ -1,5 +1,7 @@
 """Labels from a raster: on the scene's own pixels, or anywhere else on the ground by the nearest of its pixels."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -14,12 +16,84 @@ from geoseg.io.raster import ClassReader, SceneRef
 from geoseg.io.scene import crs_name
 from geoseg.io.slant import Slant
 from geoseg.io.warp import Warp, outline_in
+from geoseg.labels import NODATA_CLASS
 
 _MOST_PX = 2**24
 """Pixels of the labels that are read at once; of much finer ones, smaller windows are."""
 
 _SAME_PX = 0.5
 """Labels of the scene's size that lie nowhere further from its pixels are on them."""
+
+
+class ValueTable:
+    """From values of label rasters to coded labels."""
+
+    def __init__(self, ids: Mapping[int, int]) -> None:
+        """Remember the coding.
+
+        Args:
+            ids: From raster value to coded label: a class id, or `NODATA_CLASS` for values that are not learned.
+        """
+        self._values = np.array(sorted(ids), np.int32)
+        self._ids = np.array([ids[int(value)] for value in self._values], np.uint8)
+
+    def encode(self, raw_hw: NDArray[np.int32], where: str) -> NDArray[np.uint8]:
+        """Coded labels of raw label values; `NODATA_CLASS` where the raster has no data (-1).
+
+        Args:
+            raw_hw: Values of a label raster.
+            where: Its path, for the error.
+
+        Raises:
+            SceneError: A value is neither a class nor ignored.
+        """
+        # One lookup per pixel instead of a search: label values are small numbers, from -1 on.
+        top = max(int(raw_hw.max(initial=0)), int(self._values.max(initial=0)))
+        table = np.full(top + 2, -1, np.int16)
+        table[0] = NODATA_CLASS
+        table[self._values + 1] = self._ids
+        ids_hw = table[raw_hw + 1]
+        if (ids_hw < 0).any():
+            value = int(raw_hw[ids_hw < 0][0])
+            raise SceneError(
+                f"{where} holds the label value {value}: expected one of "
+                f"{', '.join(map(str, self._values))}; add it to label_values (or the entry's values) or ignore_values"
+            )
+        return ids_hw.astype(np.uint8)
+
+
+class RasterLabels:
+    """Coded labels of a raster on a scene's grid.
+
+    Args:
+        path: The raster.
+        scene: What it labels.
+        table: The meaning of its values.
+        rest: The label of its pixels without data.
+
+    Raises:
+        SceneError: As `open_raster_labels`.
+    """
+
+    def __init__(self, path: str, scene: SceneRef, table: ValueTable, rest: int = NODATA_CLASS) -> None:
+        self._reader = open_raster_labels(path, scene)
+        self._path, self._table, self._rest = path, table, rest
+
+    def read(self, window: Window) -> NDArray[np.uint8]:
+        """Coded labels (row, column) of a window of the grid.
+
+        Raises:
+            SceneError: The file is damaged there, or holds a value that means nothing.
+        """
+        raw_hw = self._reader.read(window)
+        coded_hw = self._table.encode(raw_hw, self._path)
+        if self._rest != NODATA_CLASS:
+            coded_hw[raw_hw == -1] = self._rest
+        return coded_hw
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
 
 
 def open_raster_labels(path: str, scene: SceneRef) -> "ClassReader | PlacedLabels":

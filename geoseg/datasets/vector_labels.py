@@ -69,8 +69,7 @@ class VectorLabels:
             planes_khw[class_id] = 0 if drawn is None else drawn.read(window)
         if 0 <= self._background < classes:
             # Ground without a feature is of that class.
-            nothing_hw = (planes_khw != 1).all(0)
-            planes_khw[self._background] = nothing_hw
+            planes_khw[self._background, (planes_khw != 1).all(0)] = 1
         if NODATA_CLASS in self._planes:
             planes_khw[:, self._planes[NODATA_CLASS].read(window) == 1] = NODATA_CLASS
         return planes_khw
