@@ -109,8 +109,8 @@ class SourceConfig(Section):
     Attributes:
         image: A scene, a folder of them, or a glob.
         labels: A class raster, a vector file, a file or folder of a chip format, or for each class its vector file
-            (a name, or a mapping with `file`). For several scenes a folder with files of their names, or a name with
-            {stem}, the scene's without its ending, or {name}, that without a trailing _image, _img or _rgb too.
+            (a name, or a mapping with `file`). For several scenes a folder with files of their names, or a
+            name with {stem}, the scene's without its ending, or {name}, that without a trailing _image, _img or _rgb too.
         split: Which split it belongs to; "auto" divides it in spatial blocks (`SplitsConfig`).
         region: The part that is used; all of it when not given.
         format: Of the labels; "auto" looks at them.
@@ -124,8 +124,8 @@ class SourceConfig(Section):
         width_attribute: Likewise.
         where: Likewise, for labels in one file.
         layer: Likewise.
-        rest: What ground without a label is: a class, "unknown" (none of the classes that the entry labels, which is
-            what vectors and chips say) or "ignore" (which is what a raster's nodata says).
+        rest: What ground without a label is: a class, "unknown" (none of the classes that the entry labels, which
+            is what vectors and chips say) or "ignore" (which is what a raster's nodata says).
         ignore_values: Values of a raster that are not learned; the configuration's when not given.
         ignore: Vector file of polygons whose area never counts.
         weight: How much more often than by its area the entry is drawn in training.
@@ -221,7 +221,7 @@ class SplitsConfig(Section):
 
     Attributes:
         block_m: Side of the blocks in metres; when not given, as long that the ground holds about 36 of them.
-        buffer_m: No training pixel lies within this distance of one that is judged; when not given an eighth of
+        buffer_m: No training pixel lies within this distance of one that is judged; when not given a 16th of
             `block_m`.
         val: Share of the blocks for validation, one at least.
         test: Share of the blocks for the test, one at least unless it is 0.

@@ -1,4 +1,4 @@
-"""The plane in which shapes are compared, and lines get a width: metres, right in lengths and angles near a grid."""
+"""The plane in which shapes are compared, and lines get a width: in metres, true near a grid."""
 
 from dataclasses import dataclass
 
