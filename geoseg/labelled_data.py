@@ -1,6 +1,8 @@
 """Labelled scenes of a configuration, from its words to values; and a model package judged on them."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,12 +12,15 @@ from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError
 from geoseg.evaluate import Evaluation, evaluate
 from geoseg.imagery import Imagery
-from geoseg.io.regions import read_region
 from geoseg.models.package import load_package
 from geoseg.predict import Numerics, Predictor, choose_device
 from geoseg.threads import torch_threads
 from geoseg.tiling import Lattice
-from geoseg.train.scenes import LabelCoding, Source
+from geoseg.train.blocks import BlockRule, divide
+from geoseg.train.candidates import Candidates
+from geoseg.train.coding import LabelCoding
+from geoseg.train.entries import sources_of_entry
+from geoseg.train.scenes import Source, open_scenes
 
 _GPU_BATCH = 8
 """Tiles in one forward pass on a GPU; a CPU is busy with one."""
@@ -37,27 +42,39 @@ def data_folder(root: Path | None) -> Path:
 
 
 def sources_of(config: TrainConfig, root: Path) -> tuple[Source, ...]:
-    """The configuration's scenes with their regions.
+    """The configuration's scenes with their labels and regions; entries with `split: auto` divided.
 
     Raises:
         ConfigError: A file is missing or a region cannot be read; names the key.
+        GeosegError: A file cannot be read.
     """
-    sources = []
+    given: list[Source] = []
+    divided: list[Source] = []
     for number, entry in enumerate(config.data):
-        for key, value in (("image", entry.image), ("labels", entry.labels)):
-            if not (root / value).is_file():
-                raise ConfigError(f"data.{number}.{key}: expected a file, got {value}, not found in {root}")
-        region = None
-        if entry.region is not None:
-            region = read_region(root / entry.region.file, entry.region.where)
-        name = Path(entry.image).with_suffix("").name
-        sources.append(Source(name, str(root / entry.image), str(root / entry.labels), entry.split, region))
-    return tuple(sources)
+        found = list(sources_of_entry(config, number, root))
+        (divided if entry.split == "auto" else given).extend(found)
+    if divided:
+        rule = BlockRule(**config.splits.model_dump())
+        with open_scenes(divided, imagery_of(config), coding_of(config, [*given, *divided])) as scenes:
+            regions = divide(scenes, rule)
+        for source, parts in zip(divided, regions, strict=True):
+            given += [replace(source, split=split, region=region) for split, region in parts.items()]
+    return tuple(given)
 
 
-def coding_of(config: TrainConfig) -> LabelCoding:
-    """The meaning of the label rasters' values."""
-    return LabelCoding(config.label_ids())
+def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:
+    """The meaning of labels.
+
+    Args:
+        config: Says what values of rasters mean.
+        sources: All scenes of the run: they say which sets of classes are labelled together.
+
+    Raises:
+        ConfigError: There are more such sets than labels can tell apart.
+    """
+    everything = frozenset(range(len(config.classes)))
+    labelled = [everything if source.labelled is None else source.labelled for source in sources]
+    return LabelCoding(config.label_ids(), Candidates.of(len(config.classes), labelled))
 
 
 def imagery_of(
@@ -135,6 +152,6 @@ def evaluate_package(
             model.labels,
             Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
             sources,
-            coding_of(config),
+            coding_of(config, sources),
             split,
         )
