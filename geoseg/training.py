@@ -28,9 +28,11 @@ from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
 from geoseg.train.augment import Augmentation
+from geoseg.train.candidates import Candidates
 from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.device import place
 from geoseg.train.fit import Recipe, fit
+from geoseg.train.losses import build_loss
 from geoseg.train.metrics import Confusion
 from geoseg.train.progress import training_progress
 from geoseg.train.samples import CropSampler
@@ -209,6 +211,8 @@ def _fit(
                 place(network, device),
                 lambda iteration: sampler.batch(iteration * settings.batch, settings.batch),
                 _validator(judged, len(names), device),
+                build_loss(settings.loss, len(names), config.architecture.heads),
+                Candidates.of(len(names)),
                 _recipe(config),
                 folder,
                 _fingerprint(config, imagery, encoder, seed),
@@ -258,8 +262,6 @@ def _recipe(config: TrainConfig) -> Recipe:
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,
-        cross_entropy=settings.loss.cross_entropy,
-        dice=settings.loss.dice,
         validate_every=settings.validate_every,
         precision=settings.precision,
     )
@@ -288,6 +290,8 @@ def _draft(
         architecture=_architecture(config),
         imagery=imagery,
         classes=config.label_set().classes,
+        activation=config.architecture.heads,
+        overlapping=config.architecture.overlapping,
         tile=TileDefaults(size_px=shape.size_px, overlap_px=2 * shape.margin_px),
         metrics=metrics,
         training=training,

@@ -1,9 +1,10 @@
 """How long and how to train: sections of a configuration."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from geoseg.config.losses import LossConfig
 from geoseg.config.sections import NotNegative, Positive, Section
 
 
@@ -21,19 +22,6 @@ class AugmentationConfig(Section):
     color_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class LossConfig(Section):
-    """Weights of the loss terms."""
-
-    cross_entropy: NotNegative = 1.0
-    dice: NotNegative = 1.0
-
-    @model_validator(mode="after")
-    def _not_nothing(self) -> Self:
-        if self.cross_entropy + self.dice == 0:
-            raise ValueError("expected cross_entropy or dice above 0, got 0 for both: nothing would be learned")
-        return self
-
-
 class TrainingConfig(Section):
     """How long and how to train.
 
@@ -45,7 +33,7 @@ class TrainingConfig(Section):
         lr: Learning rate at the start.
         weight_decay: Decoupled for AdamW, L2 for SGD.
         momentum: For SGD only.
-        loss: Weights of the loss terms.
+        loss: Its terms, their weights and parameters.
         validate_every: Iterations between validations, each of which may keep the weights as the best.
         seed: Of the first weights and of the crops.
         augmentation: Random changes of crops.

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from geoseg.errors import ConfigError, GeosegError
+from geoseg.train.candidates import Candidates
 from geoseg.train.checkpoint import Progress, load_checkpoint, save_best, save_checkpoint
-from geoseg.train.losses import segmentation_loss
+from geoseg.train.losses import Loss
 from geoseg.train.metrics import Confusion
 from geoseg.train.prefetch import prefetch
+from geoseg.train.target import Target
 
 _AHEAD = 4
 """Batches made ahead; at 16 crops of 256 px in 3 bands that is 100 MB."""
@@ -36,8 +38,6 @@ class Recipe:
         lr: Learning rate at the start.
         weight_decay: Decoupled for AdamW, L2 for SGD.
         momentum: For SGD only.
-        cross_entropy: Weight of the cross-entropy loss.
-        dice: Weight of the Dice loss.
         validate_every: Iterations between validations.
         precision: "bf16" computes under autocast.
     """
@@ -48,8 +48,6 @@ class Recipe:
     lr: float
     weight_decay: float
     momentum: float
-    cross_entropy: float
-    dice: float
     validate_every: int
     precision: Literal["fp32", "bf16"]
 
@@ -84,6 +82,8 @@ def fit(
     model: nn.Module,
     make_batch: Callable[[int], Batch],
     validate: Callable[[nn.Module], Confusion],
+    loss: Loss,
+    candidates: Candidates,
     recipe: Recipe,
     folder: Path,
     fingerprint: str,
@@ -102,6 +102,8 @@ def fit(
         make_batch: The batch of an iteration (from 0): normalized images (N, band, row, column) and class
             ids (N, row, column). Called on a background thread.
         validate: Counts on the validation regions; called on this thread.
+        loss: What to make small.
+        candidates: The meaning of coded labels.
         recipe: How to train.
         folder: Gets last.pt, best.pt and log.csv.
         fingerprint: Names data, model and recipe; a checkpoint with another one is not continued.
@@ -129,7 +131,7 @@ def fit(
         lr = poly_lr(recipe.lr, iteration, recipe.iterations)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        losses.append(_step(model, optimizer, batch, recipe, device, iteration + 1))
+        losses.append(_step(model, optimizer, batch, loss, candidates, recipe, device, iteration + 1))
         step = Step(iteration + 1, recipe.iterations, lr, losses[-1], None, time.monotonic() - began)
         if step.iteration % recipe.validate_every == 0 or step.iteration == recipe.iterations:
             confusion = validate(model)
@@ -162,6 +164,8 @@ def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
+    loss: Loss,
+    candidates: Candidates,
     recipe: Recipe,
     device: torch.device,
     number: int,
@@ -169,18 +173,18 @@ def _step(
     """One iteration; returns its loss."""
     images_nchw, ids_nhw = batch
     inputs_nchw = torch.from_numpy(images_nchw).to(device, memory_format=torch.channels_last)
-    target_nhw = torch.from_numpy(ids_nhw).to(device)
+    target = Target.of_labels(torch.from_numpy(ids_nhw).to(device), candidates)
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
         logits_nchw = model(inputs_nchw)
-    loss = segmentation_loss(logits_nchw, target_nhw, recipe.cross_entropy, recipe.dice)
-    value = loss.item()
+    cost = loss(logits_nchw, target)
+    value = cost.item()
     if not math.isfinite(value):
         raise GeosegError(
             f"expected a finite loss, got {value} at iteration {number}: lower training.lr, or check the "
             "imagery for values that are no measurements"
         )
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
+    torch.autograd.backward(cost)
     optimizer.step()
     return value
 

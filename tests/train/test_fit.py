@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from geoseg.config.losses import LossConfig
 from geoseg.errors import ConfigError, GeosegError
+from geoseg.train.candidates import Candidates
 from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.fit import Batch, Recipe, Step, fit, poly_lr
+from geoseg.train.losses import build_loss
 from geoseg.train.metrics import Confusion
 
 Optimizer = Literal["adamw", "sgd"]
@@ -29,11 +32,12 @@ RECIPE = Recipe(
     lr=0.05,
     weight_decay=1e-4,
     momentum=0.9,
-    cross_entropy=1,
-    dice=1,
     validate_every=4,
     precision="fp32",
 )
+
+
+LOSS, CODING = build_loss(LossConfig(), 2), Candidates.of(2)
 
 
 class StoppedByTheTestError(Exception):
@@ -78,7 +82,11 @@ def run(
         if step.iteration == stop_after:
             raise StoppedByTheTestError
 
-    return model, fit(model, make, judge, recipe, folder, fingerprint, NAMES, CPU, resume, report), steps
+    return (
+        model,
+        fit(model, make, judge, LOSS, CODING, recipe, folder, fingerprint, NAMES, CPU, resume, report),
+        steps,
+    )
 
 
 def log_rows(folder: Path) -> list[dict[str, str]]:
