@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from geoseg.config.data import SourceConfig
 from geoseg.config.imagery import ClassConfig, ImageryConfig
+from geoseg.config.options import TrainOptions
 from geoseg.config.recipe import TrainingConfig
 from geoseg.config.sections import Positive, Section, explain
 from geoseg.config.text import read_mapping
@@ -68,7 +69,9 @@ class TrainConfig(Section):
         description: What it maps and what it was trained on.
         licence: Of the weights.
         attribution: Who made the data.
-        architecture: The network.
+        start_from: A model package to begin from, by name or folder: its weights are trained further, with a new
+            last layer where the classes differ.
+        architecture: The network; may be left out where `start_from` says it.
         imagery: The pixels it expects.
         classes: What it tells apart.
         label_values: From values of the label rasters to class names.
@@ -82,16 +85,31 @@ class TrainConfig(Section):
     description: str
     licence: str
     attribution: str
-    architecture: ArchitectureConfig
+    start_from: str | None = None
+    architecture: ArchitectureConfig | None = None
     imagery: ImageryConfig
     classes: Annotated[tuple[ClassConfig, ...], Field(min_length=2, max_length=NODATA_CLASS)]
     label_values: dict[int, str]
     ignore_values: tuple[int, ...] = ()
     data: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
-    training: TrainingConfig
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_what_is_needed(cls, values: Any) -> Any:  # noqa: ANN401  # whatever stands in the file
+        # Before the types are checked: a missing key is named like any other.
+        if isinstance(values, dict) and values.get("start_from") is None:
+            for key in ("architecture", "training"):
+                if values.get(key) is None:
+                    raise ValueError(f"{key}: expected a value, the key is missing (only start_from does without)")
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.start_from is None and self.training.iterations is None and self.training.epochs is None:
+            raise ValueError("training: expected iterations or epochs, got neither")
+        if self.start_from is not None and self.architecture is not None and self.architecture.encoder_weights:
+            raise ValueError("architecture.encoder_weights: start_from brings weights already, remove one of them")
         names = self.label_set().names
         for value, name in self.label_values.items():
             if name not in names:
@@ -111,6 +129,11 @@ class TrainConfig(Section):
         """The classes, in order."""
         return LabelSet(tuple(label.to_label_class() for label in self.classes))
 
+    @model_serializer(mode="wrap")
+    def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As in ArchitectureConfig: the fingerprints of older runs stay as they are.
+        return {key: value for key, value in dump(self).items() if key != "start_from" or value is not None}
+
     def label_ids(self) -> dict[int, int]:
         """From values of the label rasters to class ids; ignored values to `NODATA_CLASS`."""
         names = self.label_set().names
@@ -118,17 +141,19 @@ class TrainConfig(Section):
         return ids | dict.fromkeys(self.ignore_values, NODATA_CLASS)
 
 
-def load_train_config(path: Path) -> TrainConfig:
+def load_train_config(path: Path, options: TrainOptions | None = None) -> TrainConfig:
     """Read and check the configuration of a training run.
 
     Args:
         path: A YAML file; only plain data is read from it (`yaml.safe_load`).
+        options: What goes before the file.
 
     Raises:
         ConfigError: The file cannot be read, is no YAML mapping, or has a wrong key or value. The message
             names the key, what was expected and what came.
     """
     try:
-        return TrainConfig.model_validate(read_mapping(path))
+        values = read_mapping(path)
+        return TrainConfig.model_validate(values if options is None else options.over(values))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(TrainConfig, error)}") from error
