@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.catalog import DEFAULT_MODEL
+from geoseg.config.options import TrainOptions
 from geoseg.errors import GeosegError
 from geoseg.export import export
 from geoseg.io.region import MergeRule
@@ -220,21 +221,33 @@ def train_model(
     config: PathLike,
     output: PathLike,
     *,
+    start_from: PathLike | None = None,
+    epochs: float | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
     data_root: PathLike | None = None,
     resume: bool = False,
+    skip_bad: bool = False,
     seed: int | None = None,
     device: str | None = None,
     threads: int | None = None,
 ) -> LoadedModel:
     """Train a model on regions of labelled scenes and write it as a package; the same as `geoseg train`.
 
-    Checkpoints and the log lie in OUTPUT.training beside the package. Progress goes to stderr.
+    Checkpoints and the log lie in OUTPUT.training beside the package. Progress goes to stderr. A scene that was
+    skipped is a `UserWarning`. On the main thread SIGINT and SIGTERM finish a step, keep it, and raise
+    KeyboardInterrupt.
 
     Args:
         config: YAML file with data, model and recipe.
         output: Folder of the model package to write.
+        start_from: Name or folder of a model to train further; its last layer is new where classes are.
+        epochs: Instead of the configuration's length.
+        batch: Crops at once, instead of the configuration's.
+        lr: Learning rate, instead of the configuration's.
         data_root: Folder that the configuration's paths start from; the variable GEOSEG_DATA says the same.
         resume: Continue from the last checkpoint.
+        skip_bad: Go on without scenes that cannot be opened.
         seed: Instead of the configuration's.
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
         threads: CPU threads; by default all cores.
@@ -244,12 +257,25 @@ def train_model(
 
     Raises:
         ConfigError: The configuration, the data root or the output cannot be used.
+        ModelError: There is no model to start from, or weights do not fit.
         SceneError: A raster cannot be opened or used.
-        StoppedError: The disk is full; goes on with `resume`.
+        StoppedError: The disk is full (goes on with `resume`), or memory does not suffice.
+        GeosegError: The loss is not finite; names the crops.
     """
     folder = Path(output)
-    root = None if data_root is None else Path(data_root)
-    train_package(Path(config), folder, root, resume=resume, seed=seed, device=device, threads=threads)
+    base = start_from if start_from is None or isinstance(start_from, str) else str(Path.cwd() / start_from)
+    trained = train_package(
+        Path(config),
+        folder,
+        None if data_root is None else Path(data_root),
+        options=TrainOptions(base, epochs, _whole(batch), lr, _whole(seed)),
+        resume=resume,
+        skip_bad=skip_bad,
+        device=device,
+        threads=threads,
+    )
+    for line in trained.skipped:
+        warnings.warn(f"skipped {line}", stacklevel=2)
     return load_package(folder)
 
 

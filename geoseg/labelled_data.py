@@ -12,7 +12,7 @@ from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError
 from geoseg.evaluate import Evaluation, evaluate
 from geoseg.imagery import Imagery
-from geoseg.models.package import load_package
+from geoseg.models.package import LoadedModel, load_package
 from geoseg.predict import Numerics, Predictor, choose_device
 from geoseg.threads import torch_threads
 from geoseg.tiling import Lattice
@@ -146,12 +146,31 @@ def evaluate_package(
             f"got {', '.join(config.label_set().names)}"
         )
     with torch_threads(threads):
-        return evaluate(
-            predictor_of(model.build(), device),
-            model.imagery,
-            model.labels,
-            Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
-            sources,
-            coding_of(config, sources),
-            split,
-        )
+        return evaluate_model(model, config, sources, split, device)
+
+
+def evaluate_model(
+    model: LoadedModel, config: TrainConfig, sources: Sequence[Source], split: str, device: str | None
+) -> Evaluation:
+    """Judge a model in memory on a split, with torch's present threads.
+
+    Args:
+        model: Of the configuration's classes.
+        config: Says what label values mean.
+        sources: Its scenes, of any split.
+        split: The regions to judge on.
+        device: As `--device`.
+
+    Raises:
+        ConfigError: No source belongs to the split, or none of its pixels is labelled.
+        SceneError: A raster cannot be opened or used.
+    """
+    return evaluate(
+        predictor_of(model.build(), device),
+        model.imagery,
+        model.labels,
+        Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
+        sources,
+        coding_of(config, sources),
+        split,
+    )

@@ -2,42 +2,43 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import JsonValue
 from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
-from geoseg.errors import ConfigError, GeosegError, StoppedError
+from geoseg.config.options import TrainOptions
+from geoseg.errors import ConfigError, GeosegError, SceneError, StoppedError
 from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
-from geoseg.io.ledger import file_sha256
-from geoseg.labelled_data import coding_of, data_folder, evaluate_package, imagery_of, sources_of
+from geoseg.labelled_data import coding_of, data_folder, evaluate_model, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS
-from geoseg.models.architecture import Architecture, build
-from geoseg.models.card import CardDraft, SplitMetrics, TileDefaults
-from geoseg.models.deeplab import DeepLabV3Plus
-from geoseg.models.imagenet import load_encoder_weights
-from geoseg.models.package import save_package
-from geoseg.models.unet import ResNetUNet
+from geoseg.models.architecture import build
+from geoseg.models.package import load_package, save_package
 from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
 from geoseg.train.augment import Augmentation
-from geoseg.train.candidates import Candidates
+from geoseg.train.batch import Batch
+from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import Progress, load_best
-from geoseg.train.device import place
-from geoseg.train.fit import Recipe, fit
+from geoseg.train.device import check_precision, place
+from geoseg.train.fit import fit
+from geoseg.train.freeze import Frozen
 from geoseg.train.losses import build_loss
 from geoseg.train.metrics import Confusion
 from geoseg.train.progress import training_progress
+from geoseg.train.recipe import Recipe
 from geoseg.train.samples import CropSampler
 from geoseg.train.scenes import LabelledScene, Source, open_scenes, refuse_overlap
 from geoseg.train.score import TileShape, cores, evenly, score
+from geoseg.train.start import Start, seeded
 
 _VALIDATION_TILES = 72
 """Most tiles of one validation during training; the figures on the card are those of whole regions."""
@@ -51,13 +52,19 @@ class Trained:
 
     Attributes:
         iteration: Of the weights that were packed, the best on the validation regions.
-        iterations: How many there were.
+        iterations: How many were done.
+        planned: How many there were to be; more, where the run ended early.
         evaluations: The package on whole regions, of split val and, where there is one, test.
+        skipped: Why scenes were left out, a line for each.
+        scene: One to map next: of split test, or else val.
     """
 
     iteration: int
     iterations: int
+    planned: int
     evaluations: tuple[Evaluation, ...]
+    skipped: tuple[str, ...]
+    scene: str
 
 
 def train_package(
@@ -65,101 +72,87 @@ def train_package(
     output: Path,
     data_root: Path | None,
     *,
+    options: TrainOptions,
     resume: bool,
-    seed: int | None,
+    skip_bad: bool,
     device: str | None,
     threads: int | None,
 ) -> Trained:
     """Train, choose and judge; arguments and errors as in `geoseg.train_model`."""
     if threads is not None and threads < 1:
         raise GeosegError(f"expected at least 1 thread, got {threads}")
-    if seed is not None and not 0 <= seed <= _MAX_SEED:
-        raise GeosegError(f"expected a seed from 0 to {_MAX_SEED}, got {seed}")
+    if options.seed is not None and not 0 <= options.seed <= _MAX_SEED:
+        raise GeosegError(f"expected a seed from 0 to {_MAX_SEED}, got {options.seed}")
+    config = load_train_config(config_file, options)
+    if config.start_from is not None:
+        config = config.model_copy(update={"training": config.training.for_fine_tuning()})
     try:
         with torch_threads(threads):
-            return _train_package(config_file, output, data_root, resume, seed, device, threads)
+            return _train(config, output, data_root, resume, skip_bad, device)
     except OSError as error:
         if not is_disk_full(error):
             raise
         raise StoppedError(f"the disk of {output} is full: make room, then continue with --resume") from error
 
 
-def _train_package(
-    config_file: Path,
+def _train(
+    config: TrainConfig,
     output: Path,
     data_root: Path | None,
     resume: bool,
-    seed: int | None,
+    skip_bad: bool,
     device: str | None,
-    threads: int | None,
 ) -> Trained:
-    config = load_train_config(config_file)
     chosen = choose_device(device)
+    check_precision(config.training.precision, torch.device(chosen))
     root = data_folder(data_root)
-    sources = sources_of(config, root)
-    encoder = _encoder_weights(config, root)
-    seed = config.training.seed if seed is None else seed
-    torch.manual_seed(seed)
-    # Before anything is written or measured, since weights of another network are refused here.
-    network = _new_network(config, encoder)
+    sources, skipped = _sound(config, sources_of(config, root), skip_bad)
+    # Before anything is written or measured, since what does not fit together is refused here.
+    start = Start.of(config, root)
+    names = config.label_set().names
+    network = seeded(start, names, config.training.seed)
+    Frozen(network, config.training.freeze)
     folder = _training_folder(output, resume)
 
-    imagery, progress = _fit(config, sources, network, encoder, seed, torch.device(chosen), folder, resume)
+    fitted = _fit(config, sources, network, start, torch.device(chosen), folder, resume)
 
-    network = build(_architecture(config))
+    network = build(start.architecture)
     load_best(folder, network, torch.device("cpu"))
+    done = fitted.progress
     training: dict[str, JsonValue] = {
-        "geoseg": version("geoseg"),
-        "recipe": {**config.training.model_dump(mode="json"), "seed": seed},
-        "iteration": progress.best_iteration,
+        **history(config, start, fitted.recipe, done),
         "device": chosen.partition(":")[0],
-        "torch": torch.__version__,
-        "data": [source.model_dump(mode="json") for source in config.data],
+        "skipped": list(skipped),
     }
-    if encoder is not None:
-        training["encoder_weights"] = {"file": encoder.path.name, "sha256": encoder.sha256}
     # Measured on the weights as they were written, so the figures are those that a user gets.
-    save_package(output, _draft(config, imagery, training, {}), network)
-    evaluations = tuple(
-        evaluate_package(output, config_file, split, data_root, device, threads)
-        for split in ("val", "test")
-        if any(source.split == split for source in sources)
-    )
-    metrics = {evaluation.split: _metrics(evaluation) for evaluation in evaluations}
-    save_package(output, _draft(config, imagery, training, metrics), network)
-    return Trained(progress.best_iteration, progress.iteration, evaluations)
+    save_package(output, draft(config, start, fitted.imagery, training, {}), network)
+    model = load_package(output)
+    judged = [split for split in ("val", "test") if any(source.split == split for source in sources)]
+    evaluations = tuple(evaluate_model(model, config, sources, split, device) for split in judged)
+    metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
+    save_package(output, draft(config, start, fitted.imagery, training, metrics), network)
+    scene = next(source.image for source in sources if source.split == judged[-1])
+    return Trained(done.best_iteration, done.iteration, fitted.recipe.iterations, evaluations, skipped, scene)
 
 
-@dataclass(frozen=True, slots=True)
-class _EncoderWeights:
-    """The file that an encoder begins from."""
-
-    path: Path
-    sha256: str
-
-
-def _encoder_weights(config: TrainConfig, root: Path) -> _EncoderWeights | None:
-    """The configuration's encoder weights, if it names some."""
-    name = config.architecture.encoder_weights
-    if name is None:
-        return None
-    path = root / name
-    try:
-        if not path.is_file():
-            raise ConfigError(f"architecture.encoder_weights: expected a file, got {name}, not found in {root}")
-        return _EncoderWeights(path, file_sha256(path))
-    except OSError as error:
-        raise ConfigError(f"architecture.encoder_weights: {path} cannot be read: {error.strerror}") from error
-
-
-def _new_network(config: TrainConfig, encoder: _EncoderWeights | None) -> nn.Module:
-    """The network as training begins, from the current state of torch's random numbers."""
-    network = build(_architecture(config))
-    if encoder is not None:
-        if not isinstance(network, ResNetUNet | DeepLabV3Plus):
-            raise ConfigError(f"architecture.encoder_weights: {config.architecture.name} has no ResNet encoder")
-        load_encoder_weights(network.encoder, encoder.path)
-    return network
+def _sound(
+    config: TrainConfig, sources: tuple[Source, ...], skip_bad: bool
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """The scenes that can be opened, and why the others cannot; without `skip_bad` the first of those is raised."""
+    imagery, coding = imagery_of(config), coding_of(config, sources)
+    sound, skipped = [], []
+    for source in sources:
+        try:
+            with open_scenes((source,), imagery, coding):
+                sound.append(source)
+        except SceneError as error:
+            if not skip_bad:
+                raise SceneError(f"{error}; --skip-bad trains without it") from error
+            skipped.append(f"{source.name}: {error}")
+    for split in ("train", "val"):
+        if not any(source.split == split for source in sound):
+            raise ConfigError(f"expected a scene of split {split} that can be read, got none: {'; '.join(skipped)}")
+    return tuple(sound), tuple(skipped)
 
 
 def _training_folder(output: Path, resume: bool) -> Path:
@@ -178,50 +171,75 @@ def _training_folder(output: Path, resume: bool) -> Path:
     return folder
 
 
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """How the loop went: the imagery with its statistics, the lengths in iterations, and where it ended."""
+
+    imagery: Imagery
+    recipe: Recipe
+    progress: Progress
+
+
 def _fit(
     config: TrainConfig,
     sources: tuple[Source, ...],
     network: nn.Module,
-    encoder: _EncoderWeights | None,
-    seed: int,
+    start: Start,
     device: torch.device,
     folder: Path,
     resume: bool,
-) -> tuple[Imagery, Progress]:
-    """Train a new network, in place; returns the imagery with its statistics, and how it went."""
+) -> _Fitted:
+    """Train a new network, in place."""
     coding, settings = coding_of(config, sources), config.training
-    augmentation = Augmentation(**settings.augmentation.model_dump())
-    plain = Augmentation(flips=False, rotations=False, color_jitter=0)
     imagery = imagery_of(config)
     with open_scenes(sources, imagery, coding) as scenes:
         refuse_overlap(scenes)
+        trained = tuple(scene for scene in scenes if scene.source.split == "train")
+        recipe = Recipe.of(settings, math.fsum(scene.pixels.area for scene in trained))
         if config.imagery.mean is None:
-            trained = tuple(scene for scene in scenes if scene.source.split == "train")
-            imagery = imagery_of(
-                config, *CropSampler(trained, imagery, settings.crop_px, seed, plain).statistics(settings.crop_px)
-            )
+            imagery = start.normalization(imagery) or _measured(trained, imagery, settings.crop_px)
     training = tuple(source for source in sources if source.split == "train")
     validation = tuple(source for source in sources if source.split == "val")
     # Two sets of readers: crops are read on a thread of their own while validation reads on this one.
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
-        sampler = CropSampler(scenes, imagery, settings.crop_px, seed, augmentation)
+        augmentation = Augmentation(**settings.augmentation.model_dump())
+        sampler = CropSampler(scenes, imagery, settings.crop_px, settings.seed, augmentation)
         names = config.label_set().names
         with training_progress(names) as report:
             progress = fit(
                 place(network, device),
-                lambda iteration: sampler.batch(iteration * settings.batch, settings.batch),
+                _batches(sampler, settings.batch),
                 _validator(judged, len(names), device),
-                build_loss(settings.loss, len(names), config.architecture.heads),
-                Candidates.of(len(names)),
-                _recipe(config),
+                build_loss(settings.loss, len(names), start.activation),
+                coding.candidates,
+                recipe,
                 folder,
-                _fingerprint(config, imagery, encoder, seed),
+                _fingerprint(config, imagery, start),
                 names,
                 device,
                 resume,
                 report,
             )
-    return imagery, progress
+    return _Fitted(imagery, recipe, progress)
+
+
+def _measured(scenes: tuple[LabelledScene, ...], imagery: Imagery, crop_px: int) -> Imagery:
+    """The imagery with mean and deviation of the training regions, whatever the seed."""
+    plain = Augmentation(flips=False, rotations=False, color_jitter=0)
+    mean, std = CropSampler(scenes, imagery, crop_px, 0, plain).statistics(crop_px)
+    return replace(imagery, mean=mean, std=std)
+
+
+def _batches(sampler: CropSampler, size: int) -> Callable[[int], Batch]:
+    """Batches by number; crops are named by theirs."""
+
+    def make(number: int) -> Batch:
+        first = number * size
+        images_nchw, ids_nhw = sampler.batch(first, size)
+        names = tuple(f"crop {index}" for index in range(first, first + size))
+        return Batch(images_nchw, ids_nhw.astype(np.uint8), names)
+
+    return make
 
 
 def _validator(
@@ -241,71 +259,11 @@ def _validator(
     return validate
 
 
-def _architecture(config: TrainConfig) -> Architecture:
-    network = config.architecture
-    return Architecture(
-        network.name,
-        len(config.imagery.bands),
-        len(config.classes),
-        network.width,
-        network.output_stride,
-        network.separable,
-    )
-
-
-def _recipe(config: TrainConfig) -> Recipe:
-    settings = config.training
-    return Recipe(
-        batch=settings.batch,
-        iterations=settings.iterations,
-        optimizer=settings.optimizer,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        momentum=settings.momentum,
-        validate_every=settings.validate_every,
-        precision=settings.precision,
-    )
-
-
-def _fingerprint(config: TrainConfig, imagery: Imagery, encoder: _EncoderWeights | None, seed: int) -> str:
+def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:
     """Names all that the weights depend on; the measured statistics stand for the pixels."""
-    words = {"name", "description", "licence", "attribution"}
-    values = {
-        **config.model_dump(mode="json", exclude=words),
-        "seed": seed,
-        "mean": imagery.mean,
-        "std": imagery.std,
-        **({} if encoder is None else {"encoder_sha256": encoder.sha256}),
-    }
+    words = {"name", "description", "licence", "attribution", "start_from"}
+    values = config.model_dump(mode="json", exclude=words)
+    for key in ("checkpoint_minutes", "checkpoint_every"):
+        values["training"].pop(key, None)
+    values |= {"seed": config.training.seed, "mean": imagery.mean, "std": imagery.std, **start.fingerprint}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _draft(
-    config: TrainConfig, imagery: Imagery, training: dict[str, JsonValue], metrics: dict[str, SplitMetrics]
-) -> CardDraft:
-    shape = TileShape()
-    return CardDraft(
-        name=config.name,
-        description=config.description,
-        architecture=_architecture(config),
-        imagery=imagery,
-        classes=config.label_set().classes,
-        activation=config.architecture.heads,
-        overlapping=config.architecture.overlapping,
-        tile=TileDefaults(size_px=shape.size_px, overlap_px=2 * shape.margin_px),
-        metrics=metrics,
-        training=training,
-        licence=config.licence,
-        attribution=(config.attribution,),
-    )
-
-
-def _metrics(evaluation: Evaluation) -> SplitMetrics:
-    figures = evaluation.to_json()
-    return SplitMetrics(
-        miou=figures["miou"],
-        iou=figures["iou"],
-        pixel_accuracy=figures["accuracy"],
-        pixels=figures["pixels"],
-        regions=tuple(region["name"] for region in figures["regions"]),
-    )

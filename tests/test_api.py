@@ -135,7 +135,7 @@ def test_gdal_stays_as_the_caller_has_it(tmp_path: Path, scene: Path, tiny_model
             {"scene": "scenes", "run_path": "output", "model_name": "model"},
             {"dry_run", "no_probe", "as_json"},
         ),
-        (geoseg.train_model, "train", {"config_file": "config"}, set()),
+        (geoseg.train_model, "train", {"config_file": "config"}, {"as_json"}),
         (geoseg.export_run, "export", {"run_path": "run", "kind": "format"}, set()),
     ],
 )

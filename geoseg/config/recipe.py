@@ -1,8 +1,9 @@
 """How long and how to train: sections of a configuration."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from geoseg.config.losses import LossConfig
 from geoseg.config.sections import NotNegative, Positive, Section
@@ -22,33 +23,137 @@ class AugmentationConfig(Section):
     color_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+Stage = Literal["stem", "layer1", "layer2", "layer3", "layer4"]
+"""A stage of an encoder, by the depth of its features."""
+
+
+class EarlyStopConfig(Section):
+    """When a run ends before its length is over.
+
+    Attributes:
+        patience: Validations in a row without a better mIoU than the best.
+        min_epochs: No run is shorter than this, in epochs.
+    """
+
+    patience: Annotated[int, Field(ge=1)] = 10
+    min_epochs: NotNegative = 0.0
+
+
 class TrainingConfig(Section):
     """How long and how to train.
 
     Attributes:
         crop_px: Side of the square training crops.
-        batch: Crops per iteration.
-        iterations: Length of the run; the learning rate reaches 0 at its end.
+        batch: Crops that the network sees at once.
+        accumulate: Batches whose gradients are added up for one iteration, as if they were one batch (but for
+            batch statistics, which each has its own).
+        iterations: Length of the run, in steps of the optimizer; or
+        epochs: its length in epochs. An epoch is as many iterations as it takes to see crops of as many pixels as
+            the regions of split train have together, once; crops are drawn at random all the same.
         optimizer: AdamW (Loshchilov and Hutter 2019) or SGD with momentum.
-        lr: Learning rate at the start.
+        lr: The highest learning rate.
+        schedule: How the rate changes: "poly", "cosine" and "one-cycle" end at (nearly) 0, "constant" does not.
+        warmup: Iterations at the start in which the rate rises to `lr` line by line; of one-cycle the length of
+            its rise, 30 % of the run where this is 0.
         weight_decay: Decoupled for AdamW, L2 for SGD.
         momentum: For SGD only.
+        nesterov: For SGD only: look ahead by the momentum.
+        clip_norm: Gradients longer than this, all weights together, are shortened to it; null leaves them.
+        ema: Decay of the moving average of the weights, such as 0.999; the average is what is validated and
+            packed then. Null keeps none.
+        freeze: Stages of the encoder that stay as they are, by name, or the first so many; their batch statistics
+            stay, too.
         loss: Its terms, their weights and parameters.
-        validate_every: Iterations between validations, each of which may keep the weights as the best.
+        validate_every: Iterations between validations, each of which may keep the weights as the best; by default
+            an epoch.
+        early_stop: When the run ends early; null never.
         seed: Of the first weights and of the crops.
         augmentation: Random changes of crops.
-        precision: "bf16" computes under autocast.
+        precision: "bf16" and "fp16" compute under autocast; fp16, with scaled gradients, needs CUDA.
+        checkpoint_minutes: Most minutes of work that an accident may cost; each validation is followed by a
+            checkpoint besides.
+        checkpoint_every: Iterations between checkpoints, besides; null for none.
     """
 
     crop_px: Annotated[int, Field(ge=32, le=4096)] = 256
     batch: Annotated[int, Field(ge=1)] = 16
-    iterations: Annotated[int, Field(ge=1)]
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    iterations: Annotated[int, Field(ge=1)] | None = None
+    epochs: Positive | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 1e-3
+    schedule: Literal["poly", "cosine", "one-cycle", "constant"] = "poly"
+    warmup: Annotated[int, Field(ge=0)] = 0
     weight_decay: NotNegative = 1e-4
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    clip_norm: Positive | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] | None = None
+    freeze: Annotated[int, Field(ge=0, le=5)] | tuple[Stage, ...] = ()
     loss: LossConfig = LossConfig()
-    validate_every: Annotated[int, Field(ge=1)]
+    validate_every: Annotated[int, Field(ge=1)] | None = None
+    early_stop: EarlyStopConfig | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     augmentation: AugmentationConfig = AugmentationConfig()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    checkpoint_minutes: Positive = 10.0
+    checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.iterations is not None and self.epochs is not None:
+            raise ValueError(f"expected iterations or epochs, got both ({self.iterations} and {self.epochs:g})")
+        if self.iterations is not None and self.warmup >= self.iterations:
+            raise ValueError(f"expected a warmup below {self.iterations} iterations, got {self.warmup}")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov: it is for optimizer sgd with a momentum; remove it")
+        return self
+
+    def for_fine_tuning(self) -> Self:
+        """The same with what suits a network that knows much already, wherever nothing was said.
+
+        A learning rate of 1e-4, batches of 8 (or accumulated to 8 where a smaller one is set), 100 epochs at
+        most and 50 at least, with an end where 10 validations in a row were not better.
+        """
+        batch = self.batch if "batch" in self.model_fields_set else _TUNED_BATCH
+        tuned: dict[str, Any] = {
+            "batch": batch,
+            "accumulate": max(1, math.ceil(_TUNED_BATCH / batch)),
+            "lr": 1e-4,
+            "early_stop": EarlyStopConfig(patience=10, min_epochs=50),
+        }
+        if self.iterations is None:
+            tuned["epochs"] = 100.0
+        said = {key for key in tuned if key in self.model_fields_set and key != "batch"}
+        return self.model_copy(update={key: value for key, value in tuned.items() if key not in said})
+
+    @model_serializer(mode="wrap")
+    def _brief(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        # Later keys are left out at their defaults, so that the fingerprints of older runs stay as they are.
+        values = dump(self)
+        if info.context == WHOLE:
+            return values
+        return {key: value for key, value in values.items() if key not in _LATER or value != _LATER[key]}
+
+
+_TUNED_BATCH = 8
+
+WHOLE = "whole"
+"""A context of `model_dump` in which nothing is left out."""
+
+_LATER: dict[str, Any] = {
+    "accumulate": 1,
+    "iterations": None,
+    "epochs": None,
+    "schedule": "poly",
+    "warmup": 0,
+    "nesterov": False,
+    "clip_norm": None,
+    "ema": None,
+    "freeze": (),
+    "validate_every": None,
+    "early_stop": None,
+    "checkpoint_minutes": 10.0,
+    "checkpoint_every": None,
+}
+"""Keys that older runs did not know, with what they did."""

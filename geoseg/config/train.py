@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 
 from geoseg.config.data import IGNORE, UNKNOWN, SamplingConfig, SourceConfig, SplitsConfig
 from geoseg.config.imagery import ClassConfig, ImageryConfig
+from geoseg.config.options import TrainOptions
 from geoseg.config.recipe import TrainingConfig
 from geoseg.config.sections import Positive, Section, explain
 from geoseg.config.text import read_mapping
@@ -80,7 +81,9 @@ class TrainConfig(Section):
         description: What it maps and what it was trained on.
         licence: Of the weights.
         attribution: Who made the data.
-        architecture: The network.
+        start_from: A model package to begin from, by name or folder: its weights are trained further, with a new
+            last layer where the classes differ.
+        architecture: The network; may be left out where `start_from` says it.
         imagery: The pixels it expects.
         classes: What it tells apart.
         label_values: From values of the label rasters to class names, for entries of `data` without `values`.
@@ -96,7 +99,8 @@ class TrainConfig(Section):
     description: str
     licence: str
     attribution: str
-    architecture: ArchitectureConfig
+    start_from: str | None = None
+    architecture: ArchitectureConfig | None = None
     imagery: ImageryConfig
     classes: Annotated[tuple[ClassConfig, ...], Field(min_length=2, max_length=NODATA_CLASS)]
     label_values: dict[int, str] = Field(default_factory=dict)
@@ -104,10 +108,24 @@ class TrainConfig(Section):
     data: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
     splits: SplitsConfig = SplitsConfig()
     sampling: SamplingConfig = SamplingConfig()
-    training: TrainingConfig
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_what_is_needed(cls, values: Any) -> Any:  # noqa: ANN401  # whatever stands in the file
+        # Before the types are checked: a missing key is named like any other.
+        if isinstance(values, dict) and values.get("start_from") is None:
+            for key in ("architecture", "training"):
+                if values.get(key) is None:
+                    raise ValueError(f"{key}: expected a value, the key is missing (only start_from does without)")
+        return values
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.start_from is None and self.training.iterations is None and self.training.epochs is None:
+            raise ValueError("training: expected iterations or epochs, got neither")
+        if self.start_from is not None and self.architecture is not None and self.architecture.encoder_weights:
+            raise ValueError("architecture.encoder_weights: start_from brings weights already, remove one of them")
         names = self.label_set().names
         for value, name in self.label_values.items():
             if name not in names:
@@ -115,7 +133,15 @@ class TrainConfig(Section):
         for number, entry in enumerate(self.data):
             self._check_classes(f"data.{number}", entry, names)
         labelled = [self.labelled_by(entry) for entry in self.data]
-        unlabelled = [name for name in names if not any(some is None or name in some for some in labelled)]
+        # Where an entry labels all classes but one, its rest can be of that one alone.
+        implied = frozenset(
+            name
+            for entry, some in zip(self.data, labelled, strict=True)
+            if some is not None and len(some) == len(names) - 1 and entry.rest in (None, UNKNOWN)
+            for name in frozenset(names) - some
+        )
+        known = [name in implied or any(some is None or name in some for some in labelled) for name in names]
+        unlabelled = [name for name, one in zip(names, known, strict=True) if not one]
         if unlabelled and self.label_values:
             raise ValueError(f"label_values: no label value stands for {', '.join(unlabelled)}")
         if unlabelled:
@@ -123,7 +149,8 @@ class TrainConfig(Section):
         both = sorted(set(self.ignore_values) & set(self.label_values))
         if both:
             raise ValueError(f"ignore_values: {both[0]} is in label_values too")
-        self.training.loss.check_heads(self.architecture.heads, len(names))
+        if self.architecture is not None:
+            self.training.loss.check_heads(self.architecture.heads, len(names))
         for split in ("train", "val"):
             if not any(source.split in (split, "auto") for source in self.data):
                 raise ValueError(f"data: no entry has split: {split}")
@@ -133,8 +160,9 @@ class TrainConfig(Section):
     def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Later sections are left out at their defaults: the fingerprints of older runs stay as they are.
         content = dump(self)
-        for key, section in (("splits", self.splits), ("sampling", self.sampling)):
-            if key in content and section == type(section)():
+        later = ("splits", SplitsConfig()), ("sampling", SamplingConfig()), ("start_from", None)
+        for key, default in later:
+            if key in content and getattr(self, key) == default:
                 del content[key]
         return content
 
@@ -178,17 +206,19 @@ class TrainConfig(Section):
         return ids | dict.fromkeys(self.ignore_values, NODATA_CLASS)
 
 
-def load_train_config(path: Path) -> TrainConfig:
+def load_train_config(path: Path, options: TrainOptions | None = None) -> TrainConfig:
     """Read and check the configuration of a training run.
 
     Args:
         path: A YAML file; only plain data is read from it (`yaml.safe_load`).
+        options: What goes before the file.
 
     Raises:
         ConfigError: The file cannot be read, is no YAML mapping, or has a wrong key or value. The message
             names the key, what was expected and what came.
     """
     try:
-        return TrainConfig.model_validate(read_mapping(path))
+        values = read_mapping(path)
+        return TrainConfig.model_validate(values if options is None else options.over(values))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(TrainConfig, error)}") from error

@@ -2,11 +2,11 @@
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -22,17 +22,44 @@ class Progress:
         iteration: Iterations done.
         best_iteration: Iterations done when the best weights were kept; 0 when none were.
         best_miou: Their validation mIoU; -1 when none were.
+        validated: Iterations done at the last validation.
+        stale: Validations since the best.
+        stopped: Whether the run ended early.
+        losses: Of the iterations since the last validation.
     """
 
-    iteration: int
-    best_iteration: int
-    best_miou: float
+    iteration: int = 0
+    best_iteration: int = 0
+    best_miou: float = -1.0
+    validated: int = 0
+    stale: int = 0
+    stopped: bool = False
+    losses: tuple[float, ...] = ()
+
+
+class Stateful(Protocol):
+    """A part of a run that can be kept: a network, an optimizer, an average, a scale."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it needs to go on: tensors, numbers and plain containers of them."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
+        """Go on from what `state_dict` gave."""
+        ...
 
 
 def save_checkpoint(
-    folder: Path, fingerprint: str, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, fingerprint: str, progress: Progress, parts: Mapping[str, Stateful], device: torch.device
 ) -> None:
     """Write everything that the run needs to go on, replacing the last checkpoint at once.
+
+    Args:
+        folder: Gets last.pt.
+        fingerprint: Of the run.
+        progress: Where it stands.
+        parts: What changes in it, by name.
+        device: Where it computes; its random numbers go on, too.
 
     Raises:
         StoppedError: It cannot be written.
@@ -40,24 +67,23 @@ def save_checkpoint(
     state = {
         "fingerprint": fingerprint,
         "progress": asdict(progress),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
+        **({"device_rng": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
+        **{name: part.state_dict() for name, part in parts.items()},
     }
     _replace(folder / "last.pt", state)
 
 
 def load_checkpoint(
-    folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+    folder: Path, fingerprint: str, parts: Mapping[str, Stateful], device: torch.device
 ) -> Progress | None:
     """Restore what `save_checkpoint` wrote.
 
     Args:
         folder: Where it lies.
         fingerprint: Of the run that wants to go on.
-        model: Gets the weights.
-        optimizer: Gets its state.
-        device: Where the model is.
+        parts: Get their states, by the names that they were saved under.
+        device: Where the run computes.
 
     Returns:
         Where the run stood, or None when there is no checkpoint.
@@ -77,10 +103,14 @@ def load_checkpoint(
             f"got {came[:12]}; restore the configuration, or choose another output"
         )
     with _refusing(path):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        # Older checkpoints were written after validations only, and do not say so.
+        progress = Progress(**{"validated": state["progress"]["iteration"], **state["progress"]})
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"].cpu())
-        return Progress(**state["progress"])
+        if device.type == "cuda" and "device_rng" in state:
+            torch.cuda.set_rng_state(state["device_rng"].cpu(), device)
+        return progress
 
 
 def save_best(folder: Path, model: nn.Module) -> None:

@@ -1,81 +1,36 @@
-"""The training loop: optimizer, schedule, validation, checkpoints and log."""
+"""The training loop: steps, validations, checkpoints and log, in an order that can be taken up anywhere."""
 
-import csv
-import math
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from geoseg.errors import ConfigError, GeosegError
+from geoseg.errors import ConfigError, StoppedError
+from geoseg.train.batch import Batch
 from geoseg.train.candidates import Candidates
-from geoseg.train.checkpoint import Progress, load_checkpoint, save_best, save_checkpoint
+from geoseg.train.checkpoint import Progress, Stateful, load_checkpoint, save_best, save_checkpoint
+from geoseg.train.device import check_precision
+from geoseg.train.ema import Ema
+from geoseg.train.freeze import Frozen
+from geoseg.train.log import Log
 from geoseg.train.losses import Loss
 from geoseg.train.metrics import Confusion
 from geoseg.train.prefetch import prefetch
-from geoseg.train.target import Target
+from geoseg.train.recipe import Recipe
+from geoseg.train.schedule import rates
+from geoseg.train.stepper import Stepper
+from geoseg.train.steps import Step
+from geoseg.train.stopping import Stop, stops
+
+__all__ = ["Step", "fit"]
 
 _AHEAD = 4
-"""Batches made ahead; at 16 crops of 256 px in 3 bands that is 100 MB."""
-
-Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train; the attributes are those of the configuration's training section.
-
-    Attributes:
-        batch: Crops per iteration.
-        iterations: Length of the run.
-        optimizer: "adamw" or "sgd".
-        lr: Learning rate at the start.
-        weight_decay: Decoupled for AdamW, L2 for SGD.
-        momentum: For SGD only.
-        validate_every: Iterations between validations.
-        precision: "bf16" computes under autocast.
-    """
-
-    batch: int
-    iterations: int
-    optimizer: Literal["adamw", "sgd"]
-    lr: float
-    weight_decay: float
-    momentum: float
-    validate_every: int
-    precision: Literal["fp32", "bf16"]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What the loop reports after each iteration.
-
-    Attributes:
-        iteration: Iterations done, from 1.
-        iterations: Length of the run.
-        lr: Learning rate of this iteration.
-        loss: Loss of this iteration.
-        validation: Counts on the validation regions, if this iteration was followed by a validation.
-        seconds: Since the run began, without earlier parts of a resumed run.
-    """
-
-    iteration: int
-    iterations: int
-    lr: float
-    loss: float
-    validation: Confusion | None
-    seconds: float
-
-
-def poly_lr(lr: float, iteration: int, iterations: int) -> float:
-    """The poly schedule, lr x (1 - iteration / iterations)^0.9 (Chen et al. 2018, DeepLab, section 4.1)."""
-    return lr * (1 - iteration / iterations) ** 0.9
+"""Batches made ahead; at 16 crops of 256 px in 3 bands that is 60 MB."""
 
 
 def fit(
@@ -94,16 +49,16 @@ def fit(
 ) -> Progress:
     """Train a model and keep the weights with the best validation mIoU.
 
-    On one CPU, with the same thread count, a run that is interrupted and resumed gives the same weights as
-    one that is not: batches depend on their number alone, and the checkpoint holds the rest.
+    On one CPU, with the same thread count, a run that is interrupted anywhere and resumed gives the same weights
+    as one that is not: batches depend on their number alone, and the checkpoint holds the rest.
 
     Args:
         model: On the device; changed in place.
-        make_batch: The batch of an iteration (from 0): normalized images (N, band, row, column) and class
-            ids (N, row, column). Called on a background thread.
+        make_batch: The batch with a number, from 0; iteration i takes numbers i x accumulate to
+            (i + 1) x accumulate - 1. Called on a background thread.
         validate: Counts on the validation regions; called on this thread.
-        loss: What to make small.
-        candidates: The meaning of coded labels.
+        loss: What is minimized.
+        candidates: The meaning of labels.
         recipe: How to train.
         folder: Gets last.pt, best.pt and log.csv.
         fingerprint: Names data, model and recipe; a checkpoint with another one is not continued.
@@ -116,96 +71,156 @@ def fit(
         Where the run ended, with its best validation.
 
     Raises:
-        GeosegError: The loss is not finite; names the iteration.
-        ConfigError: The checkpoint belongs to another run, or validation finds no labels.
+        GeosegError: The loss is not finite; names the crops.
+        ConfigError: The checkpoint belongs to another run, the recipe does not fit the network or the device, or
+            validation finds no labels.
+        StoppedError: Memory does not suffice, or a file cannot be written.
+        KeyboardInterrupt: A signal asked to stop; the step was finished and kept.
     """
-    optimizer = _optimizer(model, recipe)
-    progress = load_checkpoint(folder, fingerprint, model, optimizer, device) if resume else None
-    progress = progress or Progress(iteration=0, best_iteration=0, best_miou=-1.0)
-    log = _Log(folder / "log.csv", class_names, progress.iteration)
-    began = time.monotonic()
-    losses: list[float] = []
-    model.train()
-    batches = prefetch(make_batch, progress.iteration, recipe.iterations, _AHEAD)
-    for iteration, batch in enumerate(batches, progress.iteration):
-        lr = poly_lr(recipe.lr, iteration, recipe.iterations)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        losses.append(_step(model, optimizer, batch, loss, candidates, recipe, device, iteration + 1))
-        step = Step(iteration + 1, recipe.iterations, lr, losses[-1], None, time.monotonic() - began)
-        if step.iteration % recipe.validate_every == 0 or step.iteration == recipe.iterations:
-            confusion = validate(model)
-            step = replace(step, validation=confusion, seconds=time.monotonic() - began)
-            miou = confusion.miou()
-            progress = replace(progress, iteration=step.iteration)
-            if miou is None:
-                raise ConfigError("expected labelled pixels with data in the validation regions, found none")
-            if miou > progress.best_miou:
-                progress = replace(progress, best_iteration=step.iteration, best_miou=miou)
-                save_best(folder, model)
-            log.row(step, float(np.mean(losses)), confusion)
-            losses.clear()
-            save_checkpoint(folder, fingerprint, progress, model, optimizer)
-        report(step)
-    return progress
+    stepper = _stepper(model, loss, candidates, recipe, device)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": stepper.optimizer}
+    if stepper.ema is not None:
+        parts["ema"] = stepper.ema
+    if stepper.scaler.is_enabled():
+        parts["scaler"] = stepper.scaler
+    progress = load_checkpoint(folder, fingerprint, parts, device) if resume else None
+    progress = progress or Progress()
+    log = Log(folder / "log.csv", class_names, progress.validated)
+    with stops() as stop:
+        run = _Run(stepper, validate, folder, fingerprint, parts, device, log, stop, report, progress)
+        return run.to_the_end(make_batch)
+
+
+def _stepper(model: nn.Module, loss: Loss, candidates: Candidates, recipe: Recipe, device: torch.device) -> Stepper:
+    check_precision(recipe.precision, device)
+    frozen = Frozen(model, recipe.freeze)
+    ema = None if recipe.ema is None else Ema(model, recipe.ema)
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+    return Stepper(model, _optimizer(model, recipe), scaler, ema, frozen, loss, candidates, recipe, device)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decay = recipe.weight_decay
     match recipe.optimizer:
         case "adamw":
-            return torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+            return torch.optim.AdamW(learning, recipe.lr, weight_decay=decay)
         case "sgd":
             return torch.optim.SGD(
-                model.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+                learning, recipe.lr, momentum=recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov
             )
 
 
-def _step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    loss: Loss,
-    candidates: Candidates,
-    recipe: Recipe,
-    device: torch.device,
-    number: int,
-) -> float:
-    """One iteration; returns its loss."""
-    images_nchw, ids_nhw = batch
-    inputs_nchw = torch.from_numpy(images_nchw).to(device, memory_format=torch.channels_last)
-    target = Target.of_labels(torch.from_numpy(ids_nhw).to(device), candidates)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        logits_nchw = model(inputs_nchw)
-    cost = loss(logits_nchw, target)
-    value = cost.item()
-    if not math.isfinite(value):
-        raise GeosegError(
-            f"expected a finite loss, got {value} at iteration {number}: lower training.lr, or check the "
-            "imagery for values that are no measurements"
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A run under way."""
+
+    stepper: Stepper
+    validate: Callable[[nn.Module], Confusion]
+    folder: Path
+    fingerprint: str
+    parts: dict[str, Stateful]
+    device: torch.device
+    log: Log
+    stop: Stop
+    report: Callable[[Step], None]
+    progress: Progress
+    began: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+    stepping_s: float = 0.0
+    crops: int = 0
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.stepper.recipe
+
+    @property
+    def ended(self) -> bool:
+        return self.progress.stopped or self.progress.iteration >= self.recipe.iterations
+
+    @property
+    def due(self) -> bool:
+        """Whether a validation is; also when a run was stopped just before."""
+        done = self.progress.iteration
+        return done > self.progress.validated and (
+            done % self.recipe.validate_every == 0 or done == self.recipe.iterations
         )
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(cost)
-    optimizer.step()
-    return value
 
+    def to_the_end(self, make_batch: Callable[[int], Batch]) -> Progress:
+        if self.due:
+            self.report(self.judged())
+        each = self.recipe.accumulate
+        first, last = self.progress.iteration * each, self.recipe.iterations * each
+        with contextlib.closing(prefetch(make_batch, first, last, _AHEAD)) as batches:
+            while not self.ended:
+                self.one_step(batches)
+                self.report(self.judged() if self.due else self.step(None))
+                self.keep_now_and_then()
+        return self.progress
 
-class _Log:
-    """log.csv: a row per validation; rows after the iteration that a run resumes from are dropped."""
+    def one_step(self, batches: Iterator[Batch]) -> None:
+        """Do an iteration; what was asked to stop stops after it."""
+        clock, number = time.monotonic(), self.progress.iteration
+        try:
+            together = [next(batches) for _ in range(self.recipe.accumulate)]
+        except MemoryError as error:
+            raise StoppedError(
+                "out of memory while crops were read: lower training.batch, accumulate or crop_px, or free "
+                "memory and --resume"
+            ) from error
+        rates(self.recipe, number).apply(self.stepper.optimizer)
+        loss = self.stepper.step(together, number + 1)
+        self.progress = replace(self.progress, iteration=number + 1, losses=(*self.progress.losses, loss))
+        self.stepping_s += time.monotonic() - clock
+        self.crops += sum(len(batch.images_nchw) for batch in together)
+        if self.stop.asked:
+            self.save()
+            raise KeyboardInterrupt
 
-    def __init__(self, path: Path, class_names: tuple[str, ...], start: int) -> None:
-        self._path = path
-        header = ["iteration", "lr", "loss", "val_miou", *(f"val_iou_{name}" for name in class_names), "seconds"]
-        rows: list[list[str]] = []
-        if start and path.exists():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = [row for row in list(csv.reader(stream))[1:] if int(row[0]) <= start]
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerows([header, *rows])
+    def judged(self) -> Step:
+        """Validate, and keep the weights if they are the best, and a checkpoint."""
+        try:
+            with self.stop.at_once():
+                confusion = self.validate(self.stepper.judged)
+        except KeyboardInterrupt:
+            self.save()  # it goes on with this validation
+            raise
+        miou, now = confusion.miou(), self.progress.iteration
+        if miou is None:
+            raise ConfigError("expected labelled pixels with data in the validation regions, found none")
+        if miou > self.progress.best_miou:
+            save_best(self.folder, self.stepper.judged)
+            self.progress = replace(self.progress, best_iteration=now, best_miou=miou, stale=0)
+        else:
+            self.progress = replace(self.progress, stale=self.progress.stale + 1)
+        patience = self.recipe.patience
+        tired = patience is not None and self.progress.stale >= patience and now >= self.recipe.min_iterations
+        step = self.step(confusion)
+        self.log.row(step, float(np.mean(self.progress.losses)), confusion)
+        self.progress = replace(self.progress, validated=now, stopped=tired, losses=())
+        self.save()
+        return step
 
-    def row(self, step: Step, mean_loss: float, confusion: Confusion) -> None:
-        """Append a validation, with the mean loss since the last one; an IoU that does not exist is empty."""
-        values = [confusion.miou(), *confusion.iou()]
-        cells = ["" if value is None else f"{value:.4f}" for value in values]
-        row = [step.iteration, f"{step.lr:.6g}", f"{mean_loss:.5f}", *cells, f"{step.seconds:.1f}"]
-        with self._path.open("a", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow(row)
+    def step(self, validation: Confusion | None) -> Step:
+        """What is reported of the last iteration."""
+        done = self.progress.iteration
+        return Step(
+            iteration=done,
+            iterations=self.recipe.iterations,
+            lr=rates(self.recipe, done - 1).lr,
+            loss=self.progress.losses[-1],
+            validation=validation,
+            seconds=time.monotonic() - self.began,
+            samples_per_s=self.crops / self.stepping_s if self.stepping_s else 0.0,
+        )
+
+    def keep_now_and_then(self) -> None:
+        """Write a checkpoint when the last one is long ago."""
+        every = self.recipe.checkpoint_every
+        long_ago = time.monotonic() - self.saved >= self.recipe.checkpoint_seconds
+        if long_ago or (every is not None and self.progress.iteration % every == 0):
+            self.save()
+
+    def save(self) -> None:
+        save_checkpoint(self.folder, self.fingerprint, self.progress, self.parts, self.device)
+        self.saved = time.monotonic()

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -22,7 +22,7 @@ class _Failed:
     error: BaseException
 
 
-def prefetch(make: Callable[[int], _Item], start: int, stop: int, depth: int) -> Iterator[_Item]:
+def prefetch(make: Callable[[int], _Item], start: int, stop: int, depth: int) -> Generator[_Item, None, None]:
     """Yield make(start) to make(stop - 1) in order, made ahead on one background thread.
 
     An exception in `make` is raised here, in its place in the order. Closing the generator stops the thread

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from geoseg.train.fit import Step
+from geoseg.train.steps import Step
 
 _LINE_EVERY = 20
 """Iterations between JSON lines."""

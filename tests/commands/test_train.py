@@ -107,10 +107,12 @@ def run_evaluate(data: Path, model: Path, *options: str) -> Result:
     return CliRunner().invoke(evaluate, [*arguments, *options], catch_exceptions=False)
 
 
-def test_training_ends_with_a_package_and_the_next_command(trained: tuple[Path, Result]) -> None:
+def test_training_ends_with_a_package_and_the_next_command(data: Path, trained: tuple[Path, Result]) -> None:
     model, result = trained
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == f"next: geoseg map SCENE --model {model} -o RUN"
+    scene = yaml.safe_load((data / "train.yaml").read_text())["data"][2]["image"]
+    following = f"next: geoseg map {data / scene} --model {model} -o {model}-map"
+    assert result.stdout.splitlines()[-1] == following
     card = load_package(model).card
     assert card.name == "squares"
     assert list(card.metrics) == ["val", "test"]

@@ -1,0 +1,82 @@
+"""What the card of a trained model says of its training and its quality."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+
+from geoseg.config import TrainConfig
+from geoseg.config.recipe import WHOLE
+from geoseg.imagery import Imagery
+from geoseg.models.card import CardDraft, SplitMetrics, TileDefaults
+from geoseg.train.checkpoint import Progress
+from geoseg.train.recipe import Recipe
+from geoseg.train.score import TileShape
+from geoseg.train.start import Start
+
+
+def history(config: TrainConfig, start: Start, recipe: Recipe, progress: Progress) -> dict[str, JsonValue]:
+    """How a model was trained, for its card.
+
+    Args:
+        config: The whole of its recipe is told, with what was not said.
+        start: What the weights began from.
+        recipe: Has the lengths in iterations.
+        progress: Where the run ended.
+    """
+    whole = config.training.model_dump(mode="json", context=WHOLE)
+    return {
+        "geoseg": version("geoseg"),
+        "recipe": {**whole, "iterations": recipe.iterations, "validate_every": recipe.validate_every},
+        "iteration": progress.best_iteration,
+        "iterations": progress.iteration,
+        "torch": torch.__version__,
+        "data": [source.model_dump(mode="json") for source in config.data],
+        **start.history,
+    }
+
+
+def draft(
+    config: TrainConfig,
+    start: Start,
+    imagery: Imagery,
+    training: Mapping[str, JsonValue],
+    metrics: Mapping[str, SplitMetrics],
+) -> CardDraft:
+    """The card without what the weights file determines.
+
+    Args:
+        config: Names, words and classes.
+        start: The network, and whose work it stands on besides.
+        imagery: What the model expects, with its statistics.
+        training: As `history` has it.
+        metrics: By split.
+    """
+    shape = TileShape()
+    return CardDraft(
+        name=config.name,
+        description=config.description,
+        architecture=start.architecture,
+        imagery=imagery,
+        classes=config.label_set().classes,
+        activation=start.activation,
+        overlapping=start.overlapping,
+        tile=TileDefaults(size_px=shape.size_px, overlap_px=2 * shape.margin_px),
+        metrics=dict(metrics),
+        training=dict(training),
+        licence=config.licence,
+        attribution=tuple(dict.fromkeys((config.attribution, *start.attribution))),
+    )
+
+
+def split_metrics(figures: Mapping[str, Any]) -> SplitMetrics:
+    """A split's figures, as `Evaluation.to_json` gives them, for the card."""
+    return SplitMetrics(
+        miou=figures["miou"],
+        iou=figures["iou"],
+        pixel_accuracy=figures["accuracy"],
+        pixels=figures["pixels"],
+        regions=tuple(region["name"] for region in figures["regions"]),
+    )

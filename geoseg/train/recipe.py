@@ -1,0 +1,96 @@
+"""A recipe: how a network is trained, with every length in iterations."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from geoseg.config.recipe import Stage, TrainingConfig
+
+_VALIDATIONS = 50
+"""Validations of a run at most, where the configuration does not say how often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train; what is not explained here is as in the configuration's training section.
+
+    Attributes:
+        batch: Crops that the network sees at once.
+        iterations: Length of the run, in steps of the optimizer.
+        optimizer: "adamw" or "sgd".
+        lr: The highest learning rate.
+        validate_every: Iterations between validations.
+        accumulate: Batches of one iteration.
+        schedule: How the learning rate changes.
+        warmup: Iterations in which it rises.
+        weight_decay: Decoupled for AdamW, L2 for SGD.
+        momentum: For SGD only.
+        nesterov: For SGD only.
+        clip_norm: Longest gradient, or None.
+        ema: Decay of the moving average of the weights, or None.
+        freeze: Stages of the encoder that stay as they are; a number means the first so many.
+        patience: Validations in a row without a better mIoU after which the run ends; None goes on.
+        min_iterations: No run ends before.
+        precision: "fp32", or "bf16" or "fp16" under autocast.
+        checkpoint_seconds: Most seconds between checkpoints.
+        checkpoint_every: Iterations between them, or None.
+    """
+
+    batch: int
+    iterations: int
+    optimizer: Literal["adamw", "sgd"]
+    lr: float
+    validate_every: int
+    accumulate: int = 1
+    schedule: Literal["poly", "cosine", "one-cycle", "constant"] = "poly"
+    warmup: int = 0
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    clip_norm: float | None = None
+    ema: float | None = None
+    freeze: int | tuple[Stage, ...] = ()
+    patience: int | None = None
+    min_iterations: int = 0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    checkpoint_seconds: float = 600
+    checkpoint_every: int | None = None
+
+    @classmethod
+    def of(cls, settings: TrainingConfig, ground_px: float) -> Self:
+        """The recipe of a configuration, on a given training ground.
+
+        Args:
+            settings: Says the length in iterations or in epochs.
+            ground_px: Pixels of the regions of split train together, in number.
+        """
+        crops_px = settings.crop_px**2 * settings.batch * settings.accumulate
+        epoch = max(1, math.ceil(ground_px / crops_px))
+        iterations = settings.iterations
+        if iterations is None:
+            assert settings.epochs is not None
+            iterations = max(1, round(settings.epochs * epoch))
+        # Where an epoch is a few iterations, a validation after each would take longer than the training.
+        validate_every = settings.validate_every or max(epoch, math.ceil(iterations / _VALIDATIONS))
+        early = settings.early_stop
+        return cls(
+            batch=settings.batch,
+            iterations=iterations,
+            optimizer=settings.optimizer,
+            lr=settings.lr,
+            validate_every=min(validate_every, iterations),
+            accumulate=settings.accumulate,
+            schedule=settings.schedule,
+            warmup=min(settings.warmup, iterations - 1),
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov,
+            clip_norm=settings.clip_norm,
+            ema=settings.ema,
+            freeze=settings.freeze,
+            patience=None if early is None else early.patience,
+            min_iterations=0 if early is None else round(early.min_epochs * epoch),
+            precision=settings.precision,
+            checkpoint_seconds=settings.checkpoint_minutes * 60,
+            checkpoint_every=settings.checkpoint_every,
+        )
