@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import nn
 
@@ -28,6 +30,8 @@ from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
 from geoseg.train.augment import Augmentation
+from geoseg.train.batch import Batch
+from geoseg.train.batches import BatchMaker
 from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.device import place
 from geoseg.train.fit import Recipe, fit
@@ -189,23 +193,23 @@ def _fit(
     """Train a new network, in place; returns the imagery with its statistics, and how it went."""
     coding, settings = coding_of(config), config.training
     augmentation = Augmentation(**settings.augmentation.model_dump())
-    plain = Augmentation(flips=False, rotations=False, color_jitter=0)
     imagery = imagery_of(config)
     with open_scenes(sources, imagery, coding) as scenes:
         refuse_overlap(scenes)
         if config.imagery.mean is None:
             trained = tuple(scene for scene in scenes if scene.source.split == "train")
-            imagery = imagery_of(config, *CropSampler(trained, imagery, settings.crop_px, seed, plain).statistics())
+            imagery = imagery_of(config, *CropSampler(trained, imagery, settings.crop_px, seed).statistics())
     training = tuple(source for source in sources if source.split == "train")
     validation = tuple(source for source in sources if source.split == "val")
     # Two sets of readers: crops are read on a thread of their own while validation reads on this one.
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
-        sampler = CropSampler(scenes, imagery, settings.crop_px, seed, augmentation)
+        sampler = CropSampler(scenes, imagery, settings.crop_px, seed)
+        maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, seed)
         names = config.label_set().names
         with training_progress(names) as report:
             progress = fit(
                 place(network, device),
-                lambda iteration: sampler.batch(iteration * settings.batch, settings.batch),
+                lambda iteration: _arrays(maker.make(iteration)),
                 _validator(judged, len(names), device),
                 _recipe(config),
                 folder,
@@ -216,6 +220,13 @@ def _fit(
                 report,
             )
     return imagery, progress
+
+
+def _arrays(batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """A batch as the loop takes it."""
+    if batch.others_nhw is not None:
+        raise ConfigError("training.augmentation.mixup: expected 0, the loop learns one label for each pixel")
+    return batch.images_nchw, batch.labels_nhw.astype(np.int64)
 
 
 def _validator(

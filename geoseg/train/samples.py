@@ -1,4 +1,4 @@
-"""Random training crops, read on the fly from large scenes; a crop's number and the seed decide it."""
+"""Random windows of the training regions, read on the fly from large scenes; the number and the seed decide one."""
 
 import numpy as np
 import shapely
@@ -8,7 +8,7 @@ from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
 from geoseg.labels import NODATA_CLASS
-from geoseg.train.augment import Augmentation, Symmetry, jitter_color
+from geoseg.train.batch import Sample
 from geoseg.train.scenes import LabelledScene
 
 _TRIES = 16
@@ -35,44 +35,28 @@ class CropSampler:
         imagery: Imagery,
         crop_px: int,
         seed: int,
-        augmentation: Augmentation,
     ) -> None:
         """Remember what to draw from; nothing is read yet.
 
         Args:
             scenes: Open scenes; they are read on the thread that asks for crops.
             imagery: What the model expects.
-            crop_px: Side of the crops.
+            crop_px: Side of the crops that statistics are taken of.
             seed: Of all choices.
-            augmentation: What may change in a crop.
         """
         self._scenes = scenes
         self._imagery = imagery
         self._crop_px = crop_px
         self._seed = seed
-        self._augmentation = augmentation
         areas = np.array([scene.pixels.area for scene in scenes])
         self._shares = areas / areas.sum()
 
-    def crop(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """The crop with a number: normalized image (band, row, column) and class ids (row, column)."""
-        rng = np.random.default_rng([self._seed, index])
-        scene, window, ids_hw = self._draw(rng)
+    def sample(self, index: int, side_px: int) -> Sample:
+        """The window with a number: raw pixel values and class ids; `side_px` is its side."""
+        scene, window, ids_hw = self._draw(np.random.default_rng([self._seed, index]), side_px)
         image_chw, valid_hw = scene.image(window)
         ids_hw[~valid_hw] = NODATA_CLASS
-        symmetry = Symmetry.draw(self._augmentation, rng)
-        image_chw, valid_hw, ids_hw = (
-            symmetry.apply(image_chw),
-            symmetry.apply(valid_hw),
-            symmetry.apply(ids_hw),
-        )
-        image_chw = jitter_color(image_chw, self._imagery.value_range, self._augmentation.color_jitter, rng)
-        return self._imagery.normalize(image_chw, valid_hw), ids_hw
-
-    def batch(self, start: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Crops start to start + size: images (image, band, row, column), class ids (image, row, column)."""
-        images, ids = zip(*(self.crop(index) for index in range(start, start + size)), strict=True)
-        return np.stack(images), np.stack(ids).astype(np.int64)
+        return Sample(image_chw, valid_hw, ids_hw, f"{scene.source.name}, row {window.row}, column {window.col}")
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation per band over the data pixels of 256 crops drawn with seed 0.
@@ -86,7 +70,7 @@ class CropSampler:
         bands = len(self._imagery.bands)
         count, total_c, squares_c = 0, np.zeros(bands), np.zeros(bands)
         for index in range(_STATISTICS_CROPS):
-            scene, window, ids_hw = self._draw(np.random.default_rng([_STATISTICS_SEED, index]))
+            scene, window, ids_hw = self._draw(np.random.default_rng([_STATISTICS_SEED, index]), self._crop_px)
             image_chw, valid_hw = scene.image(window)
             values_cn = image_chw[:, valid_hw & (ids_hw != NODATA_CLASS)].astype(np.float64)
             count += values_cn.shape[1]
@@ -99,13 +83,13 @@ class CropSampler:
         std_c[std_c == 0] = 1
         return tuple(mean_c.tolist()), tuple(std_c.tolist())
 
-    def _draw(self, rng: np.random.Generator) -> tuple[LabelledScene, Window, NDArray[np.uint8]]:
+    def _draw(self, rng: np.random.Generator, side_px: int) -> tuple[LabelledScene, Window, NDArray[np.uint8]]:
         """A scene and a window with labels in it; the best of a few tries where labels are rare."""
         best: tuple[LabelledScene, Window, NDArray[np.uint8]] | None = None
         most = -1
         for _ in range(_TRIES):
             scene = self._scenes[int(rng.choice(len(self._scenes), p=self._shares))]
-            window = _place(scene.pixels, scene.grid, self._crop_px, rng)
+            window = _place(scene.pixels, scene.grid, side_px, rng)
             ids_hw = scene.labels(window)
             labelled = int(np.count_nonzero(ids_hw != NODATA_CLASS))
             if labelled > most:
