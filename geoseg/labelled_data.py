@@ -20,6 +20,7 @@ from geoseg.train.blocks import BlockRule, divide
 from geoseg.train.candidates import Candidates
 from geoseg.train.coding import LabelCoding
 from geoseg.train.entries import sources_of_entry
+from geoseg.train.samples import Balance
 from geoseg.train.scenes import Source, open_scenes
 
 _GPU_BATCH = 8
@@ -75,6 +76,12 @@ def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:
     everything = frozenset(range(len(config.classes)))
     labelled = [everything if source.labelled is None else source.labelled for source in sources]
     return LabelCoding(config.label_ids(), Candidates.of(len(config.classes), labelled))
+
+
+def balance_of(config: TrainConfig) -> Balance | None:
+    """Which windows training draws besides those that are uniform over the ground; None for no others."""
+    sampling = config.sampling
+    return None if sampling.balance == "ground" else Balance(sampling.share, sampling.balance)
 
 
 def imagery_of(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import JsonValue
 from torch import nn
@@ -17,7 +16,7 @@ from geoseg.config.options import TrainOptions
 from geoseg.errors import ConfigError, GeosegError, SceneError, StoppedError
 from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
-from geoseg.labelled_data import coding_of, data_folder, evaluate_model, imagery_of, sources_of
+from geoseg.labelled_data import balance_of, coding_of, data_folder, evaluate_model, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.architecture import build
 from geoseg.models.package import load_package, save_package
@@ -25,7 +24,7 @@ from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
 from geoseg.train.augment import Augmentation
-from geoseg.train.batch import Batch
+from geoseg.train.batches import BatchMaker
 from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.device import check_precision, place
@@ -35,7 +34,7 @@ from geoseg.train.losses import build_loss
 from geoseg.train.metrics import Confusion
 from geoseg.train.progress import training_progress
 from geoseg.train.recipe import Recipe
-from geoseg.train.samples import CropSampler
+from geoseg.train.samples import Sampler
 from geoseg.train.scenes import LabelledScene, Source, open_scenes, refuse_overlap
 from geoseg.train.score import TileShape, cores, evenly, score
 from geoseg.train.start import Start, seeded
@@ -203,12 +202,13 @@ def _fit(
     # Two sets of readers: crops are read on a thread of their own while validation reads on this one.
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
         augmentation = Augmentation(**settings.augmentation.model_dump())
-        sampler = CropSampler(scenes, imagery, settings.crop_px, settings.seed, augmentation)
+        sampler = Sampler(scenes, imagery, settings.seed, balance_of(config), overlapping=start.overlapping)
+        maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed)
         names = config.label_set().names
         with training_progress(names) as report:
             progress = fit(
                 place(network, device),
-                _batches(sampler, settings.batch),
+                maker.make,
                 _validator(judged, len(names), device),
                 build_loss(settings.loss, len(names), start.activation),
                 coding.candidates,
@@ -225,21 +225,8 @@ def _fit(
 
 def _measured(scenes: tuple[LabelledScene, ...], imagery: Imagery, crop_px: int) -> Imagery:
     """The imagery with mean and deviation of the training regions, whatever the seed."""
-    plain = Augmentation(flips=False, rotations=False, color_jitter=0)
-    mean, std = CropSampler(scenes, imagery, crop_px, 0, plain).statistics(crop_px)
+    mean, std = Sampler(scenes, imagery, 0).statistics(crop_px)
     return replace(imagery, mean=mean, std=std)
-
-
-def _batches(sampler: CropSampler, size: int) -> Callable[[int], Batch]:
-    """Batches by number; crops are named by theirs."""
-
-    def make(number: int) -> Batch:
-        first = number * size
-        images_nchw, ids_nhw = sampler.batch(first, size)
-        names = tuple(f"crop {index}" for index in range(first, first + size))
-        return Batch(images_nchw, ids_nhw.astype(np.uint8), names)
-
-    return make
 
 
 def _validator(

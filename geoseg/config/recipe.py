@@ -8,6 +8,10 @@ from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, mo
 from geoseg.config.losses import LossConfig
 from geoseg.config.sections import NotNegative, Positive, Section
 
+MOST_BEND = 0.48
+"""How far a field may move its control points, as a share of their distance, so that nothing folds over: below
+1 / 2.0464 (Choi and Lee 2000, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, theorem 1)."""
+
 
 class AugmentationConfig(Section):
     """Random changes of training crops.
@@ -16,11 +20,39 @@ class AugmentationConfig(Section):
         flips: Mirror left-right and top-bottom.
         rotations: Turn by multiples of 90 degrees.
         color_jitter: Strength of random gain per band and of random contrast, as a fraction; 0 is off.
+        scale: Least and greatest factor by which things appear larger; below a half, pixels would be skipped.
+        rotate_deg: Turn by any angle up to this, either way; 0 is off.
+        elastic_px: Most that a point is moved along each axis by a random smooth field; 0 is off.
+        elastic_spacing_px: Distance of that field's control points: how smooth it is.
+        noise: Greatest standard deviation of Gaussian noise, as a fraction of the value range; 0 is off.
+        blur_px: Greatest standard deviation of a Gaussian blur; 0 is off.
+        cutmix: Probability that a rectangle of another crop of the batch is pasted in; 0 is off.
+        mixup: Both parameters of the beta distribution that shares of blended crops come from; 0 is off.
     """
 
     flips: bool = True
     rotations: bool = True
     color_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    scale: tuple[Annotated[float, Field(ge=0.5, le=4)], Annotated[float, Field(ge=0.5, le=4)]] = (1.0, 1.0)
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    elastic_px: NotNegative = 0.0
+    elastic_spacing_px: Annotated[float, Field(ge=4, allow_inf_nan=False)] = 64.0
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+    blur_px: Annotated[float, Field(ge=0, le=16)] = 0.0
+    cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mixup: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale: expected [least, greatest], got {list(self.scale)}")
+        most = MOST_BEND * self.elastic_spacing_px
+        if self.elastic_px > most:
+            raise ValueError(
+                f"elastic_px: expected at most {MOST_BEND} of elastic_spacing_px ({most:g}), or the image would "
+                f"fold over itself, got {self.elastic_px:g}; lower it or raise elastic_spacing_px"
+            )
+        return self
 
 
 Stage = Literal["stem", "layer1", "layer2", "layer3", "layer4"]

@@ -1,4 +1,4 @@
-"""Random changes of training crops: the symmetries of the square, and colour."""
+"""What may change in training crops, and the changes that blend no pixels: the symmetries of the square."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -6,22 +6,40 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.train.batch import Sample
+
 _Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What may change in a crop.
+    """What may change in a crop; the defaults after the first three change nothing.
 
     Attributes:
         flips: Mirror left-right and top-bottom; imagery from above has no preferred handedness.
         rotations: Turn by multiples of 90 degrees.
         color_jitter: Half-width of the random gain of each band and of the random contrast, as a fraction.
+        scale: Least and greatest factor by which things appear larger.
+        rotate_deg: Turn by any angle up to this, either way.
+        elastic_px: Most that a point is moved along each axis by a random smooth field.
+        elastic_spacing_px: Distance of that field's control points: how smooth it is.
+        noise: Greatest standard deviation of Gaussian noise, as a fraction of the value range.
+        blur_px: Greatest standard deviation of a Gaussian blur.
+        cutmix: Probability that a rectangle of another crop of the batch is pasted into a crop, with its labels.
+        mixup: Both parameters of the beta distribution that shares of blended crops come from; 0 blends none.
     """
 
     flips: bool
     rotations: bool
     color_jitter: float
+    scale: tuple[float, float] = (1.0, 1.0)
+    rotate_deg: float = 0.0
+    elastic_px: float = 0.0
+    elastic_spacing_px: float = 64.0
+    noise: float = 0.0
+    blur_px: float = 0.0
+    cutmix: float = 0.0
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +71,8 @@ class Symmetry:
             values = values[..., ::-1, :]
         return np.ascontiguousarray(np.rot90(values, self.quarter_turns, (-2, -1)))
 
-
-def jitter_color(
-    image_chw: NDArray[np.float32], value_range: tuple[float, float], strength: float, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Change the colours of a crop at random.
-
-    With s the strength, each band is multiplied by its own gain from [1 - s, 1 + s] (acquisitions differ in
-    tint as well as in brightness), then the distance from the crop's mean by a common contrast from
-    [1 - s, 1 + s]; the result is clipped to the value range.
-
-    Args:
-        image_chw: Pixel values in the raster's own numbers.
-        value_range: Least and greatest pixel value.
-        strength: A fraction below 1; 0 changes nothing.
-        rng: Where the choices come from; the same state makes the same choices.
-    """
-    if not strength:
-        return image_chw
-    gain_c11 = rng.uniform(1 - strength, 1 + strength, (image_chw.shape[0], 1, 1)).astype(np.float32)
-    contrast = np.float32(rng.uniform(1 - strength, 1 + strength))
-    image_chw = image_chw * gain_c11
-    mean = image_chw.mean(dtype=np.float64).astype(np.float32)
-    return np.clip((image_chw - mean) * contrast + mean, *value_range).astype(np.float32)
+    def move(self, sample: Sample) -> Sample:
+        """A crop with all that belongs to it, mirrored and turned alike."""
+        return Sample(
+            self.apply(sample.image_chw), self.apply(sample.valid_hw), self.apply(sample.labels_hw), sample.name
+        )

@@ -11,7 +11,6 @@ from geoseg.errors import ConfigError, SceneError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
 from geoseg.labels import NODATA_CLASS
-from geoseg.train.augment import Augmentation, Symmetry, jitter_color
 from geoseg.train.batch import Sample
 from geoseg.train.class_index import ClassIndex
 from geoseg.train.scenes import LabelledScene
@@ -182,50 +181,6 @@ class Sampler:
             cell.col + int(cols[chosen]) - col_off,
         )
         return scene, window, scene.labels(window)
-
-
-class CropSampler(Sampler):
-    """Samples as the network takes them, changed at random."""
-
-    def __init__(
-        self,
-        scenes: tuple[LabelledScene, ...],
-        imagery: Imagery,
-        crop_px: int,
-        seed: int,
-        augmentation: Augmentation,
-    ) -> None:
-        """Remember what to draw from; nothing is read yet.
-
-        Args:
-            scenes: As of `Sampler`.
-            imagery: What the model expects.
-            crop_px: Side of the crops.
-            seed: Of all choices.
-            augmentation: What may change in a crop.
-        """
-        super().__init__(scenes, imagery, seed)
-        self._crop_px = crop_px
-        self._augmentation = augmentation
-
-    def crop(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """The crop with a number: normalized image (band, row, column) and coded labels (row, column)."""
-        rng = np.random.default_rng([self._seed, index])
-        scene, window, labels_hw = self._draw(rng, self._crop_px)
-        sample = self._read(scene, window, labels_hw)
-        symmetry = Symmetry.draw(self._augmentation, rng)
-        image_chw, valid_hw, labels_hw = (
-            symmetry.apply(sample.image_chw),
-            symmetry.apply(sample.valid_hw),
-            symmetry.apply(sample.labels_hw),
-        )
-        image_chw = jitter_color(image_chw, self._imagery.value_range, self._augmentation.color_jitter, rng)
-        return self._imagery.normalize(image_chw, valid_hw), labels_hw
-
-    def batch(self, start: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Crops start to start + size: images (image, band, row, column), coded labels (image, row, column)."""
-        images, labels = zip(*(self.crop(index) for index in range(start, start + size)), strict=True)
-        return np.stack(images), np.stack(labels).astype(np.int64)
 
 
 def _place(pixels: shapely.Geometry, grid: Grid, side_px: int, rng: np.random.Generator) -> Window:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.train.augment import Augmentation, Symmetry, jitter_color
+from geoseg.train.augment import Augmentation, Symmetry
+from geoseg.train.batch import Sample
 
 SQUARE = np.arange(9).reshape(3, 3)
 
@@ -25,33 +26,13 @@ def test_only_what_was_asked_for_occurs(flips: bool, rotations: bool, count: int
     assert len(drawn(Augmentation(flips, rotations, 0))) == count
 
 
-@given(SYMMETRIES)
-def test_masks_move_with_the_image(symmetry: Symmetry) -> None:
+@given(SYMMETRIES, st.booleans())
+def test_labels_and_validity_move_with_the_image(symmetry: Symmetry, planes: bool) -> None:
     image_chw = np.stack([SQUARE, SQUARE + 100]).astype(np.float32)
-    moved_chw = symmetry.apply(image_chw)
-    assert np.array_equal(moved_chw[0], symmetry.apply(SQUARE))
-    assert np.array_equal(moved_chw[1], symmetry.apply(SQUARE) + 100)
-    assert moved_chw.flags.c_contiguous
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.floats(0.01, 0.99))
-def test_jitter_is_affine_per_band_and_stays_in_range(seed: int, strength: float) -> None:
-    rng = np.random.default_rng(seed)
-    image_chw = rng.uniform(0, 255, (3, 8, 8)).astype(np.float32)
-    changed_chw = jitter_color(image_chw, (0, 255), strength, rng)
-    assert changed_chw.dtype == np.float32
-    assert changed_chw.min() >= 0
-    assert changed_chw.max() <= 255
-    for before_hw, after_hw in zip(image_chw, changed_chw, strict=True):
-        free = (after_hw > 0) & (after_hw < 255)
-        if np.count_nonzero(free) < 3:
-            continue
-        slope, offset = np.polyfit(before_hw[free], after_hw[free], 1)
-        assert np.allclose(slope * before_hw[free] + offset, after_hw[free], atol=0.05)
-        assert (1 - strength) ** 2 - 1e-3 <= slope <= (1 + strength) ** 2 + 1e-3
-
-
-def test_no_strength_changes_nothing() -> None:
-    image_chw = np.full((3, 2, 2), 7, np.float32)
-    assert jitter_color(image_chw, (0, 255), 0, np.random.default_rng(0)) is image_chw
+    labels_hw = (image_chw if planes else image_chw[0]).astype(np.uint8)
+    moved = symmetry.move(Sample(image_chw, SQUARE % 2 == 0, labels_hw, "here"))
+    assert np.array_equal(moved.image_chw[0], symmetry.apply(SQUARE))
+    assert np.array_equal(moved.image_chw[1], symmetry.apply(SQUARE) + 100)
+    assert np.array_equal(moved.labels_hw, moved.image_chw if planes else moved.image_chw[0])
+    assert np.array_equal(moved.valid_hw, moved.image_chw[0] % 2 == 0)
+    assert moved.image_chw.flags.c_contiguous

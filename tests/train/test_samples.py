@@ -9,15 +9,12 @@ from geoseg.errors import SceneError
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
 from geoseg.labels import NODATA_CLASS
-from geoseg.train.augment import Augmentation
-from geoseg.train.samples import CropSampler
+from geoseg.train.samples import Sampler
 from geoseg.train.scenes import LabelCoding, LabelledScene, Source, open_scenes
 
 WriteScene = Callable[..., Source]
 
 CODING = LabelCoding({1: 0, 2: 1, 3: NODATA_CLASS})
-ALL = Augmentation(flips=True, rotations=True, color_jitter=0.2)
-NONE = Augmentation(flips=False, rotations=False, color_jitter=0)
 
 
 def noise(seed: int, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -37,15 +34,16 @@ def test_a_crop_depends_on_seed_and_number_alone(write_scene: WriteScene, imager
         write_scene("b", *noise(3, 50, 40)),
     )
     with open_scenes(sources, imagery, CODING) as scenes, open_scenes(sources, imagery, CODING) as again:
-        one, other = CropSampler(scenes, imagery, 32, 5, ALL), CropSampler(again, imagery, 32, 5, ALL)
-        seed_6 = CropSampler(scenes, imagery, 32, 6, ALL)
-        batch_nchw, ids_nhw = one.batch(8, 4)
-        for number in reversed(range(4)):
-            crop_chw, ids_hw = other.crop(8 + number)
-            assert np.array_equal(crop_chw, batch_nchw[number])
-            assert np.array_equal(ids_hw, ids_nhw[number])
-        assert not np.array_equal(one.crop(8)[0], one.crop(9)[0])
-        assert not np.array_equal(one.crop(8)[0], seed_6.crop(8)[0])
+        one, other = Sampler(scenes, imagery, 5), Sampler(again, imagery, 5)
+        seed_6 = Sampler(scenes, imagery, 6)
+        samples = [one.sample(number, 32) for number in range(8, 12)]
+        for number in reversed(range(8, 12)):
+            sample, expected = other.sample(number, 32), samples[number - 8]
+            assert sample.name == expected.name
+            assert np.array_equal(sample.image_chw, expected.image_chw)
+            assert np.array_equal(sample.labels_hw, expected.labels_hw)
+        assert samples[0].name != samples[1].name
+        assert samples[0].name != seed_6.sample(8, 32).name
 
 
 def test_crops_are_pieces_of_the_scene_inside_the_bounds_of_their_region(
@@ -56,17 +54,18 @@ def test_crops_are_pieces_of_the_scene_inside_the_bounds_of_their_region(
     labels_hw = np.ones((60, 90), np.uint8)
     source = write_scene("scene", np.stack([rows_hw, cols_hw, rows_hw]), labels_hw, region=region(10, 5, 70, 50))
     with LabelledScene(source, imagery, CODING) as scene:
-        sampler = CropSampler((scene,), imagery, 32, 0, NONE)
+        sampler = Sampler((scene,), imagery, 0)
         corners = set()
         for number in range(200):
-            image_chw, ids_hw = sampler.crop(number)
-            place_chw = np.rint(image_chw * 50 + 100)
+            sample = sampler.sample(number, 32)
+            place_chw = sample.image_chw
             row, col = int(place_chw[0, 0, 0]), int(place_chw[1, 0, 0])
+            assert sample.name == f"scene, row {row}, column {col}"
             assert np.array_equal(place_chw[0], rows_hw[row : row + 32, col : col + 32])
             assert np.array_equal(place_chw[1], cols_hw[row : row + 32, col : col + 32])
             assert 5 <= row <= 18
             assert 10 <= col <= 38
-            assert (ids_hw == 0).all()
+            assert (sample.labels_hw == 0).all()
             corners.add((row, col))
     assert {5, 18} <= {row for row, _ in corners}
     assert {10, 38} <= {col for _, col in corners}
@@ -79,8 +78,8 @@ def test_regions_are_seen_in_proportion_to_their_area(write_scene: WriteScene, i
         write_scene("light", light, np.ones((80, 90), np.uint8)),
     )
     with open_scenes(sources, imagery, CODING) as scenes:
-        sampler = CropSampler(scenes, imagery, 32, 0, NONE)
-        light_share = np.mean([sampler.crop(number)[0].mean() > 0 for number in range(400)])
+        sampler = Sampler(scenes, imagery, 0)
+        light_share = np.mean([sampler.sample(number, 32).image_chw.mean() > 0 for number in range(400)])
     # 7200 of 9600 pixels; 0.022 is one standard error.
     assert abs(light_share - 0.75) < 0.09
 
@@ -89,10 +88,10 @@ def test_a_scene_smaller_than_the_crop_is_centred_and_mirrored(write_scene: Writ
     image_chw, labels_hw = noise(4, 17, 23)
     labels_hw[:] = 1
     with LabelledScene(write_scene("small", image_chw, labels_hw), imagery, CODING) as scene:
-        seen_chw, ids_hw = CropSampler((scene,), imagery, 64, 0, NONE).crop(0)
-    assert seen_chw.shape == (3, 64, 64)
-    assert np.count_nonzero(ids_hw == 0) == 17 * 23
-    assert np.array_equal(np.rint(seen_chw[:, 24:41, 21:44] * 50 + 100), image_chw)
+        sample = Sampler((scene,), imagery, 0).sample(0, 64)
+    assert sample.image_chw.shape == (3, 64, 64)
+    assert np.count_nonzero(sample.labels_hw == 0) == 17 * 23
+    assert np.array_equal(sample.image_chw[:, 24:41, 21:44], image_chw)
 
 
 def test_crops_find_the_labels_where_they_are_rare(write_scene: WriteScene, imagery: Imagery) -> None:
@@ -100,8 +99,8 @@ def test_crops_find_the_labels_where_they_are_rare(write_scene: WriteScene, imag
     labels_hw[:] = 0
     labels_hw[80:120, 80:120] = 1
     with LabelledScene(write_scene("rare", image_chw, labels_hw), imagery, CODING) as scene:
-        sampler = CropSampler((scene,), imagery, 64, 0, NONE)
-        labelled = [np.any(sampler.crop(number)[1] == 0) for number in range(50)]
+        sampler = Sampler((scene,), imagery, 0)
+        labelled = [np.any(sampler.sample(number, 64).labels_hw == 0) for number in range(50)]
     assert np.mean(labelled) > 0.9
 
 
@@ -113,8 +112,8 @@ def test_statistics_are_those_of_the_labelled_pixels(write_scene: WriteScene, im
     valid_hw = np.ones((120, 120), np.bool_)
     valid_hw[:40] = False
     with LabelledScene(write_scene("scene", image_chw, labels_hw, valid_hw), imagery, CODING) as scene:
-        mean, std = CropSampler((scene,), imagery, 32, 0, NONE).statistics(32)
-        assert CropSampler((scene,), imagery, 32, 9, ALL).statistics(32) == (mean, std)
+        mean, std = Sampler((scene,), imagery, 0).statistics(32)
+        assert Sampler((scene,), imagery, 9).statistics(32) == (mean, std)
     seen = image_chw[:, 40:].reshape(3, -1)
     assert mean == pytest.approx(seen.mean(1).tolist(), abs=0.5)
     assert std == pytest.approx(seen.std(1).tolist(), abs=0.5)
@@ -123,10 +122,10 @@ def test_statistics_are_those_of_the_labelled_pixels(write_scene: WriteScene, im
 def test_a_constant_band_has_deviation_1(write_scene: WriteScene, imagery: Imagery) -> None:
     source = write_scene("flat", np.full((3, 40, 40), 9, np.uint8), np.ones((40, 40), np.uint8))
     with LabelledScene(source, imagery, CODING) as scene:
-        assert CropSampler((scene,), imagery, 32, 0, NONE).statistics(32) == ((9.0,) * 3, (1.0,) * 3)
+        assert Sampler((scene,), imagery, 0).statistics(32) == ((9.0,) * 3, (1.0,) * 3)
 
 
 def test_statistics_without_labels_are_refused(write_scene: WriteScene, imagery: Imagery) -> None:
     source = write_scene("none", noise(6, 40, 40)[0], np.zeros((40, 40), np.uint8))
     with LabelledScene(source, imagery, CODING) as scene, pytest.raises(SceneError, match="found none"):
-        CropSampler((scene,), imagery, 32, 0, NONE).statistics(32)
+        Sampler((scene,), imagery, 0).statistics(32)
