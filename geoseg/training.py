@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue
+from pydantic import JsonValue  # noqa: TC002  # as elsewhere: names are values
 from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config

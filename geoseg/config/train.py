@@ -132,6 +132,19 @@ class TrainConfig(Section):
                 raise ValueError(f"label_values.{value}: expected one of {', '.join(names)}, got {name!r}")
         for number, entry in enumerate(self.data):
             self._check_classes(f"data.{number}", entry, names)
+        self._check_labelled(names)
+        both = sorted(set(self.ignore_values) & set(self.label_values))
+        if both:
+            raise ValueError(f"ignore_values: {both[0]} is in label_values too")
+        if self.architecture is not None:
+            self.training.loss.check_heads(self.architecture.heads, len(names))
+        for split in ("train", "val"):
+            if not any(source.split in (split, "auto") for source in self.data):
+                raise ValueError(f"data: no entry has split: {split}")
+        return self
+
+    def _check_labelled(self, names: tuple[str, ...]) -> None:
+        """Refuse classes that no entry labels."""
         labelled = [self.labelled_by(entry) for entry in self.data]
         # Where an entry labels all classes but one, its rest can be of that one alone.
         implied = frozenset(
@@ -146,15 +159,6 @@ class TrainConfig(Section):
             raise ValueError(f"label_values: no label value stands for {', '.join(unlabelled)}")
         if unlabelled:
             raise ValueError(f"data: no entry labels {', '.join(unlabelled)}; leave it out of classes, or label it")
-        both = sorted(set(self.ignore_values) & set(self.label_values))
-        if both:
-            raise ValueError(f"ignore_values: {both[0]} is in label_values too")
-        if self.architecture is not None:
-            self.training.loss.check_heads(self.architecture.heads, len(names))
-        for split in ("train", "val"):
-            if not any(source.split in (split, "auto") for source in self.data):
-                raise ValueError(f"data: no entry has split: {split}")
-        return self
 
     @model_serializer(mode="wrap")
     def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -227,8 +227,8 @@ class _Labels:
         some |= frozenset(self._names) & {entry.rest}
         if not some:
             raise ConfigError(
-                f"{self._key}: expected labels of one of {', '.join(self._names)}, its files name none of them; say "
-                "in values what theirs mean, or in classes which of them they label"
+                f"{self._key}: expected labels of one of {', '.join(self._names)}, its files name none of them; "
+                "say in values what theirs mean, or in classes which of them they label"
             )
         return None if len(some) == len(self._names) else frozenset(self._names.index(name) for name in some)
 
