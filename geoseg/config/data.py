@@ -110,7 +110,8 @@ class SourceConfig(Section):
         image: A scene, a folder of them, or a glob.
         labels: A class raster, a vector file, a file or folder of a chip format, or for each class its vector file
             (a name, or a mapping with `file`). For several scenes a folder with files of their names, or a
-            name with {stem}, the scene's without its ending, or {name}, that without a trailing _image, _img or _rgb too.
+            name with {stem}, the scene's without its ending, or {name}, that without a trailing _image, _img or
+            _rgb too.
         split: Which split it belongs to; "auto" divides it in spatial blocks (`SplitsConfig`).
         region: The part that is used; all of it when not given.
         format: Of the labels; "auto" looks at them.

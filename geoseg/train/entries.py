@@ -133,9 +133,10 @@ class _Labels:
         """The file of labels of a scene: as it is named, or the one of the scene's name in a folder."""
         stem = image.stem
         short = next((stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)), stem)
-        path = self._root / name.replace("{stem}", stem).replace("{name}", short)
+        meant = name.replace("{stem}", stem).replace("{name}", short)
+        path = self._root / meant
         if not path.is_dir():
-            return _file(self._root, str(path.relative_to(self._root)), key)
+            return _file(self._root, meant, key)
         found = [one for one in sorted(path.iterdir()) if one.stem == stem and one.suffix.lower() in _LABELS]
         if len(found) != 1:
             raise ConfigError(
@@ -227,8 +228,8 @@ class _Labels:
         some |= frozenset(self._names) & {entry.rest}
         if not some:
             raise ConfigError(
-                f"{self._key}: expected labels of one of {', '.join(self._names)}, its files name none of them; say "
-                "in values what theirs mean, or in classes which of them they label"
+                f"{self._key}: expected labels of one of {', '.join(self._names)}, its files name none of them; "
+                "say in values what theirs mean, or in classes which of them they label"
             )
         return None if len(some) == len(self._names) else frozenset(self._names.index(name) for name in some)
 
