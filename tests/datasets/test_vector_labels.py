@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio.features
@@ -172,7 +173,6 @@ def test_what_cannot_be_drawn_is_refused_and_named(tmp_path: Path) -> None:
 
 
 def test_vector_labels_without_a_crs_are_refused(tmp_path: Path) -> None:
-    import geopandas
 
     path = tmp_path / "labels.shp"
     geopandas.GeoDataFrame({"class": ["a"]}, geometry=[shapely.box(0, 0, 1, 1)]).to_file(path)
