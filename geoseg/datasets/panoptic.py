@@ -21,6 +21,7 @@ from geoseg.datasets.rasters import image_shape
 from geoseg.datasets.values import planes_of, value_of
 from geoseg.errors import ConfigError, SceneError
 from geoseg.io.drivers import open_raster
+from geoseg.io.formats import strictly
 from geoseg.labels import NODATA_CLASS
 
 _VOID = 0
@@ -133,7 +134,8 @@ class PanopticChip:
                     f"{shape[1]}: expected a segment for each pixel"
                 )
             try:
-                red_hw, green_hw, blue_hw = dataset.read().astype(np.int64)
+                with strictly(dataset.driver):
+                    red_hw, green_hw, blue_hw = dataset.read().astype(np.int64)
             except RasterioIOError as error:
                 raise SceneError(f"{self.labels} cannot be read ({error}): is it damaged? Copy it again") from error
         return red_hw + 256 * green_hw + 65536 * blue_hw

@@ -15,6 +15,7 @@ from rasterio.io import DatasetReader
 from geoseg.datasets.values import planes_of, value_of
 from geoseg.errors import ConfigError, SceneError
 from geoseg.io.drivers import open_raster
+from geoseg.io.formats import strictly
 from geoseg.labels import NODATA_CLASS
 
 MOST_PX = 2**28
@@ -178,10 +179,11 @@ class RasterChip:
                 "one band of whole numbers, or red, green and blue"
             )
         try:
-            bands = dataset.read(numbers)
-            opaque_hw = np.ones(bands.shape[1:], np.bool_)
-            for number in alpha:
-                opaque_hw &= dataset.read(number) == np.iinfo(dataset.dtypes[number - 1]).max
+            with strictly(dataset.driver):
+                bands = dataset.read(numbers)
+                opaque_hw = np.ones(bands.shape[1:], np.bool_)
+                for number in alpha:
+                    opaque_hw &= dataset.read(number) == np.iinfo(dataset.dtypes[number - 1]).max
         except RasterioIOError as error:
             raise SceneError(f"{self.labels} cannot be read ({error}): is it damaged? Copy it again") from error
         if dataset.driver == "GTiff" and len(numbers) == 1 and dataset.nodata is not None:

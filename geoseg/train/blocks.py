@@ -58,8 +58,8 @@ def divide(scenes: Sequence[LabelledScene], rule: BlockRule) -> list[dict[Part, 
 
     Blocks lie on a lattice in a transverse Mercator plane about the scenes (those that lie near one another share
     one), so that scenes that overlap, in whatever CRS, are divided alike. Which blocks are judged follows from the
-    seed: blocks in random order until their ground is the wanted share. No pixel of train lies within the buffer of
-    one of val or test, no pixel of test within the buffer of one of val.
+    seed: of each plane, blocks in random order until their ground is the wanted share. No pixel of train lies
+    within the buffer of one of val or test, no pixel of test within the buffer of one of val.
 
     Args:
         scenes: Open scenes, their `pixels` being the regions to divide.
@@ -89,19 +89,12 @@ def divide(scenes: Sequence[LabelledScene], rule: BlockRule) -> list[dict[Part, 
         )
         for plane in dict.fromkeys(planes)
     }
-    area_m2 = sum(ground.area for ground in whole.values())
-    side_m = rule.block_m or math.sqrt(area_m2 / _BLOCKS)
     coarsest_m = max(max(scene.grid.ground_resolution_m()) for scene in scenes)
-    buffer_m = (_BUFFER * side_m if rule.buffer_m is None else rule.buffer_m) + _DIAGONAL * coarsest_m
-    judged = _choose(whole, side_m, rule)
+    divided = {plane: _divided(ground, rule, _DIAGONAL * coarsest_m) for plane, ground in whole.items()}
     found = []
     for scene, plane in zip(scenes, planes, strict=True):
-        val, test = (shapely.union_all(judged[part].get(plane, [])) for part in ("val", "test"))
-        test = shapely.difference(test, _wider(val, buffer_m))
-        kept = shapely.difference(whole[plane], _wider(shapely.union(val, test), buffer_m))
         regions: dict[Part, Region] = {}
-        geometries: tuple[tuple[Part, shapely.Geometry], ...] = (("train", kept), ("val", val), ("test", test))
-        for part, geometry in geometries:
+        for part, geometry in divided[plane].items():
             if geometry.is_empty:
                 continue
             pixels = shapely.intersection(in_pixels(Region(plane, geometry), scene.grid), scene.pixels)
@@ -111,10 +104,21 @@ def divide(scenes: Sequence[LabelledScene], rule: BlockRule) -> list[dict[Part, 
     for part in ("train", "val"):
         if not any(part in regions for regions in found):
             raise ConfigError(
-                f"splits: nothing is left for {part}, of {area_m2:.0f} m2 in blocks of {side_m:.0f} m, buffer "
-                f"{buffer_m:.0f} m; choose smaller ones with splits.block_m and splits.buffer_m, or add scenes"
+                f"splits: nothing is left for {part}; choose smaller blocks and a smaller buffer with "
+                "splits.block_m and splits.buffer_m, or add scenes"
             )
     return found
+
+
+def _divided(ground: shapely.Geometry, rule: BlockRule, more_m: float) -> dict[Part, shapely.Geometry]:
+    """The ground of each split in a plane; the buffer is wider by `more_m` than was asked for."""
+    side_m = rule.block_m or math.sqrt(ground.area / _BLOCKS)
+    buffer_m = (_BUFFER * side_m if rule.buffer_m is None else rule.buffer_m) + more_m
+    judged = _choose(ground, side_m, rule)
+    val, test = (shapely.union_all(judged[part]) for part in ("val", "test"))
+    test = shapely.difference(test, _wider(val, buffer_m))
+    train = shapely.difference(ground, _wider(shapely.union(val, test), buffer_m))
+    return {"train": train, "val": val, "test": test}
 
 
 def _wider(geometry: shapely.Geometry, by_m: float) -> shapely.Geometry:
@@ -141,28 +145,22 @@ def _planes(prints: Sequence[Region]) -> list[str]:
 
 
 def _choose(
-    whole: dict[str, shapely.Geometry], side_m: float, rule: BlockRule
-) -> dict[Part, dict[str, list[shapely.Geometry]]]:
-    """The blocks of val and test, by their plane."""
-    blocks = [(plane, block) for plane, ground in whole.items() for block in _lattice(ground, side_m)]
-    areas = np.array([shapely.intersection(block, whole[plane]).area for plane, block in blocks])
+    ground: shapely.Geometry, side_m: float, rule: BlockRule
+) -> dict[Literal["val", "test"], list[shapely.Geometry]]:
+    """The blocks of val and test."""
+    blocks = _lattice(ground, side_m)
+    areas = shapely.area(shapely.intersection(blocks, ground))
     drawn: list[int] = np.random.default_rng(rule.seed).permutation(len(blocks)).tolist()
     order = [number for number in drawn if areas[number] >= _WHOLE * side_m**2] or drawn
-    if len(order) < (3 if rule.test else 2):
-        raise ConfigError(
-            f"splits: the scenes hold {len(order)} block(s) of {side_m:.0f} m, expected one for each split; choose "
-            "smaller ones with splits.block_m, or add scenes"
-        )
-    chosen: dict[Part, dict[str, list[shapely.Geometry]]] = {"val": {}, "test": {}}
-    shares: tuple[tuple[Part, float], ...] = (("val", rule.val), ("test", rule.test))
+    chosen: dict[Literal["val", "test"], list[shapely.Geometry]] = {"val": [], "test": []}
+    shares: tuple[tuple[Literal["val", "test"], float], ...] = (("val", rule.val), ("test", rule.test))
     for part, share in shares:
         taken_m2 = 0.0
-        # One block at least is left for whatever comes after.
-        while share and taken_m2 < share * areas.sum() and (taken_m2 == 0 or len(order) > 2):
+        # One block at least is left to train on.
+        while taken_m2 < share * areas.sum() and len(order) > 1:
             number = order.pop(0)
             taken_m2 += float(areas[number])
-            plane, block = blocks[number]
-            chosen[part].setdefault(plane, []).append(block)
+            chosen[part].append(blocks[number])
     return chosen
 
 

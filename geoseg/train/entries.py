@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from geoseg.config import TrainConfig
-from geoseg.config.data import IGNORE, UNKNOWN, ClassFileConfig, Conditions, SourceConfig
+from geoseg.config.data import IGNORE, OTHERS, UNKNOWN, ClassFileConfig, Conditions, SourceConfig
 from geoseg.datasets.features import file_values
-from geoseg.datasets.label_files import REST, LabelFiles, RasterFile, VectorFile, VectorFiles
+from geoseg.datasets.label_files import REST, ChipFile, LabelFiles, RasterFile, VectorFile, VectorFiles
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.io.assets import RASTER_SUFFIXES
 from geoseg.io.features_file import attribute_text
@@ -15,6 +15,7 @@ from geoseg.io.polygons import read_polygons, vector_kind
 from geoseg.io.regions import Region, read_region
 from geoseg.io.scene import PercentStretch, SceneOptions
 from geoseg.labels import NODATA_CLASS
+from geoseg.train.chip_entries import chip_format, chips_of_entry
 from geoseg.train.scenes import Source
 
 _ENDINGS = ("_image", "_img", "_rgb")
@@ -48,9 +49,7 @@ def sources_of_entry(config: TrainConfig, number: int, root: Path) -> Iterator[S
         assume_crs=entry.assume_crs,
         ground_resolution_m=entry.ground_resolution_m,
     )
-    images = _images(root, entry.image, f"{key}.image")
-    for image in images:
-        labels, labelled = _Labels(config, entry, key, root).of(image)
+    for image, labels, labelled in _labelled(config, entry, key, root):
         yield Source(
             name=image.with_suffix("").name,
             image=str(image),
@@ -62,6 +61,21 @@ def sources_of_entry(config: TrainConfig, number: int, root: Path) -> Iterator[S
             weight=entry.weight,
             options=options,
         )
+
+
+def _labelled(
+    config: TrainConfig, entry: SourceConfig, key: str, root: Path
+) -> Iterator[tuple[Path, LabelFiles, frozenset[int] | None]]:
+    """Each image with its labels, and the ids of the classes that they label; None for all."""
+    labels = _Labels(config, entry, key, root)
+    form = chip_format(entry, root)
+    if form is not None:
+        meaning = labels.of_chips()
+        for chip in chips_of_entry(entry, form, key, root):
+            yield chip.image, ChipFile(chip, *meaning[:2]), meaning[2]
+        return
+    for image in _images(root, entry.image, f"{key}.image"):
+        yield image, *labels.of(image)
 
 
 def _region(entry: SourceConfig, key: str, root: Path) -> Region | None:
@@ -129,13 +143,30 @@ class _Labels:
             return self._vector(path)
         return self._raster(path)
 
+    def of_chips(self) -> tuple[dict[str, int], int, frozenset[int] | None]:
+        """What categories of chips mean, what is not annotated, and the ids of the classes that they label."""
+        entry, config, names = self._entry, self._config, self._names
+        given = entry.values
+        if given is None and entry.reads_label_values:
+            given = {str(value): name for value, name in config.label_values.items()}
+        if OTHERS in (given or {}):
+            raise ConfigError(
+                f"{self._key}.values.{OTHERS}: it stands for values of attributes, name the categories"
+            )
+        ids = {name: number for number, name in enumerate(names)}
+        ids |= {value: self._meaning(name) for value, name in (given or {}).items()}
+        ignored = config.ignore_values if entry.ignore_values is None else entry.ignore_values
+        ids = {str(value): NODATA_CLASS for value in ignored} | ids
+        return ids, self._rest(REST), self._ids(frozenset(given.values() if given else names))
+
     def _path(self, image: Path, name: str, key: str) -> Path:
         """The file of labels of a scene: as it is named, or the one of the scene's name in a folder."""
         stem = image.stem
         short = next((stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)), stem)
-        path = self._root / name.replace("{stem}", stem).replace("{name}", short)
+        meant = name.replace("{stem}", stem).replace("{name}", short)
+        path = self._root / meant
         if not path.is_dir():
-            return _file(self._root, str(path.relative_to(self._root)), key)
+            return _file(self._root, meant, key)
         found = [one for one in sorted(path.iterdir()) if one.stem == stem and one.suffix.lower() in _LABELS]
         if len(found) != 1:
             raise ConfigError(
