@@ -158,6 +158,8 @@ def predict_block(
     predictor: Predictor,
     classes: int,
     activation: Activation = "softmax",
+    *,
+    probability: bool = True,
 ) -> BlockFields | None:
     """Predict one block by itself.
 
@@ -169,6 +171,7 @@ def predict_block(
         predictor: The network.
         classes: How many classes it tells apart.
         activation: What makes probabilities of its answers.
+        probability: Whether the probabilities of all classes are wanted.
 
     Returns:
         The block's fields, or None if it holds no data.
@@ -177,7 +180,8 @@ def predict_block(
         ModelError: The network's answer is not finite.
     """
     pixels = BlockPixels.read(source, imagery, plan, block, whole=True)
-    return BlockPredictor(plan, predictor, classes, activation=activation).predict(pixels, None)[0]
+    blockwise = BlockPredictor(plan, predictor, classes, probability=probability, activation=activation)
+    return blockwise.predict(pixels, None)[0]
 
 
 def quantise(probability_chw: Tensor, valid_hw: NDArray[np.bool_], *, probability: bool = True) -> BlockFields:

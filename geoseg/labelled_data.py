@@ -10,7 +10,7 @@ from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError
-from geoseg.evaluate import Evaluation, evaluate
+from geoseg.evaluate import Evaluation, Judged, evaluate
 from geoseg.imagery import Imagery
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.predict import Numerics, Predictor, choose_device
@@ -172,11 +172,16 @@ def evaluate_model(
         ConfigError: No source belongs to the split, or none of its pixels is labelled.
         SceneError: A raster cannot be opened or used.
     """
-    return evaluate(
+    judged = Judged(
         predictor_of(model.build(), device),
         model.imagery,
         model.labels,
         Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
+        model.card.activation,
+        model.card.overlapping,
+    )
+    return evaluate(
+        judged,
         sources,
         coding_of(config, sources),
         split,
