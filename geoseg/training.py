@@ -17,6 +17,7 @@ from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
+from geoseg.io.decoding import decoding
 from geoseg.io.ledger import file_sha256
 from geoseg.labelled_data import coding_of, data_folder, evaluate_package, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS
@@ -33,6 +34,7 @@ from geoseg.train.augment import Augmentation
 from geoseg.train.batch import Batch
 from geoseg.train.batches import BatchMaker
 from geoseg.train.checkpoint import Progress, load_best
+from geoseg.train.decoded import cache_mib
 from geoseg.train.device import place
 from geoseg.train.fit import Recipe, fit
 from geoseg.train.metrics import Confusion
@@ -206,7 +208,8 @@ def _fit(
         sampler = CropSampler(scenes, imagery, settings.crop_px, seed)
         maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, seed)
         names = config.label_set().names
-        with training_progress(names) as report:
+        cache = decoding(cache_mib(scene.reader.ref for scene in scenes), threads=1)
+        with training_progress(names) as report, cache:
             progress = fit(
                 place(network, device),
                 lambda iteration: _arrays(maker.make(iteration)),
