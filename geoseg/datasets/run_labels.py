@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from geoseg.errors import ConfigError, RunFolderError, SceneError
 from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.mosaic import PROBABILITY_SCALE
-from geoseg.io.record import RunRecord
+from geoseg.io.record import GridRecord
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.slant import Slant
 from geoseg.io.warp import Warp
@@ -147,13 +147,20 @@ class RunLabels:
             ) from error
 
 
-def _record(path: Path) -> RunRecord:
+class _Record(BaseModel):
+    """What of run.json is needed."""
+
+    classes: tuple[str, ...]
+    grid: GridRecord
+
+
+def _record(path: Path) -> _Record:
     run = RunFolder(path)
     try:
         content = run.record()
         if content is None:
             raise RunFolderError(f"expected a RUN folder with run.json, got {path}")
-        return RunRecord.model_validate(content)
+        return _Record.model_validate(content)
     except (OSError, ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
         reason = str(error).partition("\n")[0]
         raise RunFolderError(f"{run.run_file} cannot be used ({reason}): map the scene again") from error

@@ -1,9 +1,9 @@
 """Labels of pixels from labels of images: a classifier of crops shows where it sees a class.
 
 Class activation maps (Zhou et al. 2016, Learning deep features for discriminative localization, section 2): a
-network that ends in global average pooling and a linear layer gives, with that layer applied at each place before the
-pooling, a map for each class whose mean is the class's score. What stands out in the map of a class that is in the
-image becomes its label; of what does not, nothing is known.
+network that ends in global average pooling and a linear layer gives, with that layer applied at each place before
+the pooling, a map for each class whose mean is the class's score. What stands out in the map of a class that is in
+the image becomes its label; of what does not, nothing is known.
 """
 
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +125,7 @@ def rate(step: Step, source: Source, augmentation: Augmentation, steps: int, rou
             for _ in range(2 * _AHEAD):
                 step(next(batches))
             loaded.append(timed(lambda batches=batches: step(next(batches)), steps))  # type: ignore[misc]  # its default
+            assert isinstance(batches, Generator)
             batches.close()
     shares = [one / other for one, other in zip(bare, loaded, strict=True)]
     middle = statistics.median

@@ -1,4 +1,6 @@
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +18,65 @@ from geoseg.commands.pseudo_labels import pseudo_labels
 from geoseg.datasets.run_labels import RunLabels, confident_labels
 from geoseg.errors import ConfigError, RunFolderError
 from geoseg.grid import Grid, Window
-from geoseg.labels import NODATA_CLASS
+from geoseg.io.run_folder import RunFolder
+from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.train.pseudo import write_pseudo_labels
 
 REST = 77
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run, and what it says."""
+
+    path: Path
+    grid: Grid
+    class_names: tuple[str, ...]
+    classes_hw: NDArray[np.uint8]
+    confidence_hw: NDArray[np.uint8]
+
+
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory, write_raster: Callable[..., Path], tiny_model: Path
-) -> geoseg.Run:
-    """40 x 50 px at 1 m."""
+def run(tmp_path_factory: pytest.TempPathFactory, labels: LabelSet) -> Finished:
+    """40 x 50 px at 1 m: all of a run that labels are read from."""
+    path, rng = tmp_path_factory.mktemp("run_labels"), np.random.default_rng(5)
+    grid = Grid("EPSG:32640", Affine(1, 0, 320000, 0, -1, 2770000), 40, 50)
+    classes_hw = rng.integers(0, 3, (40, 50)).astype(np.uint8)
+    confidence_hw = rng.integers(80, 255, (40, 50)).astype(np.uint8)
+    classes_hw[:4], confidence_hw[:4] = NODATA_CLASS, NODATA_CLASS
+    mosaic = RunFolder(path).mosaic
+    mosaic.create(grid, labels, probability=False)
+    mosaic.write(0, "classes", grid.window, classes_hw)
+    mosaic.write(0, "confidence", grid.window, confidence_hw)
+    content = {"classes": labels.names, "grid": grid.to_json(), "status": "complete"}
+    (path / "run.json").write_text(json.dumps(content))
+    return Finished(path, grid, labels.names, classes_hw, confidence_hw)
+
+
+@pytest.mark.slow
+def test_a_real_run_gives_its_labels(tmp_path: Path, write_raster: Callable[..., Path], tiny_model: Path) -> None:
     scene = write_raster(np.random.default_rng(5).integers(0, 256, (3, 40, 50)).astype(np.uint8))
-    output = tmp_path_factory.mktemp("run_labels") / "run"
-    return geoseg.map_scenes(scene, output, model=tiny_model, min_area=0, simplify=0, local=True)
+    run = geoseg.map_scenes(scene, tmp_path / "run", model=tiny_model, local=True)
+    labels = RunLabels(run.path, None, None, {"*": 0.0})
+    assert labels.names == run.class_names
+    assert labels.grid == run.grid
+    assert np.array_equal(labels.read(Window(0, 0, 40, 50)), np.asarray(run.array("classes")[...]))
 
 
-def sure(run: geoseg.Run, least: float) -> NDArray[np.uint8]:
+def sure(run: Finished, least: float) -> NDArray[np.uint8]:
     """From the definition, pixel by pixel."""
-    classes_hw, confidence_hw = np.asarray(run.array("classes")[...]), np.asarray(run.array("confidence")[...])
     return np.array(
         [
             [NODATA_CLASS if p == NODATA_CLASS or p < round(least * 254) else k for k, p in zip(*row, strict=True)]
-            for row in zip(classes_hw, confidence_hw, strict=True)
+            for row in zip(run.classes_hw, run.confidence_hw, strict=True)
         ],
         np.uint8,
     )
 
 
-def middle(run: geoseg.Run) -> float:
+def middle(run: Finished) -> float:
     """A confidence that about half of the pixels have."""
-    return float(np.median(np.asarray(run.array("confidence")[...]))) / 254
+    return float(np.median(run.confidence_hw[4:])) / 254
 
 
 @settings(max_examples=30, deadline=None)
@@ -63,7 +93,7 @@ def test_a_class_is_believed_from_its_threshold_on(seed: int, least: list[float]
         assert label == (k if believed else NODATA_CLASS)
 
 
-def test_a_window_is_a_part_of_the_whole(run: geoseg.Run) -> None:
+def test_a_window_is_a_part_of_the_whole(run: Finished) -> None:
     least = middle(run)
     labels = RunLabels(run.path, None, None, {"*": least})
     expected_hw = sure(run, least)
@@ -76,7 +106,7 @@ def test_a_window_is_a_part_of_the_whole(run: geoseg.Run) -> None:
     assert (beyond_hw[:, 5:] == NODATA_CLASS).all()
 
 
-def test_a_finer_grid_and_another_crs_get_the_pixel_that_holds_their_centres(run: geoseg.Run) -> None:
+def test_a_finer_grid_and_another_crs_get_the_pixel_that_holds_their_centres(run: Finished) -> None:
     expected_hw = sure(run, 0.0)
     finer = Grid(run.grid.crs, run.grid.transform @ Affine.scale(1 / 3), 120, 150)
     assert np.array_equal(
@@ -97,17 +127,17 @@ def test_a_finer_grid_and_another_crs_get_the_pixel_that_holds_their_centres(run
     assert agreed >= 399  # places are 0.001 px off at most
 
 
-def test_classes_are_known_by_name_and_what_is_no_class_is_the_rest(run: geoseg.Run) -> None:
+def test_classes_are_known_by_name_and_what_is_no_class_is_the_rest(run: Finished) -> None:
     first, second, *_ = run.class_names
     labels = RunLabels(run.path, None, {second: 4, "elsewhere": 5}, {"*": 0.0, first: 1.0}, REST)
     assert labels.labelled == {4}
-    classes_hw = np.asarray(run.array("classes")[...])
-    sure_hw = (classes_hw != 0) | (np.asarray(run.array("confidence")[...]) == 254)
-    expected_hw = np.where(sure_hw, np.where(classes_hw == 1, 4, REST), NODATA_CLASS)
+    valid_hw = run.classes_hw != NODATA_CLASS
+    sure_hw = valid_hw & ((run.classes_hw != 0) | (run.confidence_hw == 254))
+    expected_hw = np.where(sure_hw, np.where(run.classes_hw == 1, 4, REST), NODATA_CLASS)
     assert np.array_equal(labels.read(Window(0, 0, 40, 50)), expected_hw)
 
 
-def test_the_raster_says_what_the_run_is_sure_of(run: geoseg.Run, tmp_path: Path) -> None:
+def test_the_raster_says_what_the_run_is_sure_of(run: Finished, tmp_path: Path) -> None:
     least, output = middle(run), tmp_path / "labels.tif"
     labels = write_pseudo_labels(run.path, output, {"*": least})
     expected_hw = sure(run, least)
@@ -123,7 +153,7 @@ def test_the_raster_says_what_the_run_is_sure_of(run: geoseg.Run, tmp_path: Path
         write_pseudo_labels(run.path, output, {"*": least})
 
 
-def test_what_cannot_be_is_refused(run: geoseg.Run, tmp_path: Path) -> None:
+def test_what_cannot_be_is_refused(run: Finished, tmp_path: Path) -> None:
     output = tmp_path / "labels.tif"
     with pytest.raises(ConfigError, match="lower --min-confidence"):
         write_pseudo_labels(run.path, output, {})
@@ -138,7 +168,7 @@ def test_what_cannot_be_is_refused(run: geoseg.Run, tmp_path: Path) -> None:
         RunLabels(run.path, None, {"field": 0}, {"*": 0.5})
 
 
-def test_the_command_prints_the_entry_to_train_on(run: geoseg.Run, tmp_path: Path) -> None:
+def test_the_command_prints_the_entry_to_train_on(run: Finished, tmp_path: Path) -> None:
     output = tmp_path / "labels.tif"
     asked = [str(run.path), "-o", str(output), "--min-confidence", str(middle(run))]
     done = CliRunner().invoke(pseudo_labels, asked, catch_exceptions=False)
