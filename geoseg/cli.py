@@ -25,6 +25,11 @@ _COMMANDS = {
     "inspect": ("geoseg.commands.inspect", "inspect", "Say what a scene, a model or a run is."),
     "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
     "models": ("geoseg.commands.models", "models", "List the models that have a name."),
+    "pseudo-labels": (
+        "geoseg.commands.pseudo_labels",
+        "pseudo_labels",
+        "Write what a run is sure of as labels to train on.",
+    ),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
     "view": ("geoseg.commands.view", "view", "Show a run on a map in the browser."),

@@ -16,6 +16,7 @@ from geoseg.config.options import TrainOptions
 from geoseg.errors import ConfigError, GeosegError, SceneError, StoppedError
 from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
+from geoseg.io.decoding import decoding
 from geoseg.labelled_data import balance_of, coding_of, data_folder, evaluate_model, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.architecture import build
@@ -27,6 +28,7 @@ from geoseg.train.augment import Augmentation
 from geoseg.train.batches import BatchMaker
 from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import Progress, load_best
+from geoseg.train.decoded import cache_mib
 from geoseg.train.device import check_precision, place
 from geoseg.train.fit import fit
 from geoseg.train.freeze import Frozen
@@ -205,7 +207,8 @@ def _fit(
         sampler = Sampler(scenes, imagery, settings.seed, balance_of(config), overlapping=start.overlapping)
         maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed)
         names = config.label_set().names
-        with training_progress(names) as report:
+        cache = decoding(cache_mib(scene.ref for scene in scenes), threads=1)
+        with training_progress(names) as report, cache:
             progress = fit(
                 place(network, device),
                 maker.make,
