@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue  # noqa: TC002  # as elsewhere: names are values
 from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
@@ -120,11 +119,7 @@ def _train(
     network = build(start.architecture)
     load_best(folder, network, torch.device("cpu"))
     done = fitted.progress
-    training: dict[str, JsonValue] = {
-        **history(config, start, fitted.recipe, done),
-        "device": chosen.partition(":")[0],
-        "skipped": list(skipped),
-    }
+    training = history(config, start, fitted.recipe, done, chosen.partition(":")[0], skipped)
     # Measured on the weights as they were written, so the figures are those that a user gets.
     save_package(output, draft(config, start, fitted.imagery, training, {}), network)
     model = load_package(output)

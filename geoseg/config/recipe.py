@@ -165,7 +165,10 @@ class TrainingConfig(Section):
         values = dump(self)
         if info.context == WHOLE:
             return values
-        return {key: value for key, value in values.items() if key not in _LATER or value != _LATER[key]}
+        defaults = {key: field.default for key, field in type(self).model_fields.items()}
+        return {
+            key: value for key, value in values.items() if key not in _LATER or getattr(self, key) != defaults[key]
+        }
 
 
 _TUNED_BATCH = 8
@@ -173,19 +176,19 @@ _TUNED_BATCH = 8
 WHOLE = "whole"
 """A context of `model_dump` in which nothing is left out."""
 
-_LATER: dict[str, Any] = {
-    "accumulate": 1,
-    "iterations": None,
-    "epochs": None,
-    "schedule": "poly",
-    "warmup": 0,
-    "nesterov": False,
-    "clip_norm": None,
-    "ema": None,
-    "freeze": (),
-    "validate_every": None,
-    "early_stop": None,
-    "checkpoint_minutes": 10.0,
-    "checkpoint_every": None,
+_LATER = {
+    "accumulate",
+    "iterations",
+    "epochs",
+    "schedule",
+    "warmup",
+    "nesterov",
+    "clip_norm",
+    "ema",
+    "freeze",
+    "validate_every",
+    "early_stop",
+    "checkpoint_minutes",
+    "checkpoint_every",
 }
-"""Keys that older runs did not know, with what they did."""
+"""Keys that older runs did not know, or could not leave out."""

@@ -1,6 +1,6 @@
 """What the card of a trained model says of its training and its quality."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +17,9 @@ from geoseg.train.score import TileShape
 from geoseg.train.start import Start
 
 
-def history(config: TrainConfig, start: Start, recipe: Recipe, progress: Progress) -> dict[str, JsonValue]:
+def history(
+    config: TrainConfig, start: Start, recipe: Recipe, progress: Progress, device: str, skipped: Sequence[str]
+) -> dict[str, JsonValue]:
     """How a model was trained, for its card.
 
     Args:
@@ -25,6 +27,8 @@ def history(config: TrainConfig, start: Start, recipe: Recipe, progress: Progres
         start: What the weights began from.
         recipe: Has the lengths in iterations.
         progress: Where the run ended.
+        device: "cpu" or "cuda".
+        skipped: Why scenes were left out.
     """
     whole = config.training.model_dump(mode="json", context=WHOLE)
     return {
@@ -32,8 +36,10 @@ def history(config: TrainConfig, start: Start, recipe: Recipe, progress: Progres
         "recipe": {**whole, "iterations": recipe.iterations, "validate_every": recipe.validate_every},
         "iteration": progress.best_iteration,
         "iterations": progress.iteration,
+        "device": device,
         "torch": torch.__version__,
         "data": [source.model_dump(mode="json") for source in config.data],
+        **({"skipped": list(skipped)} if skipped else {}),
         **start.history,
     }
 

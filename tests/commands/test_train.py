@@ -1,6 +1,10 @@
 import csv
 import hashlib
 import json
+import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from geoseg.commands.evaluate import evaluate
 from geoseg.commands.train import train
-from geoseg.errors import ConfigError, GeosegError
+from geoseg.errors import ConfigError, GeosegError, SceneError
 from geoseg.models.package import load_package
 from geoseg.models.resnet import ResNetEncoder
 
@@ -241,6 +245,115 @@ def test_splits_that_overlap_are_refused(data: Path, tmp_path: Path) -> None:
 def test_evaluate_refuses_a_model_of_other_classes(data: Path, tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="expected the model's classes building, road, other"):
         run_evaluate(data, tiny_model)
+
+
+def changed(root: Path, name: str, **changes: Any) -> Path:  # noqa: ANN401  # sections of a configuration
+    """A copy of the data root's configuration with other sections; None takes a section out."""
+    config = {**yaml.safe_load((root / "train.yaml").read_text()), **changes}
+    (root / name).write_text(yaml.safe_dump({key: value for key, value in config.items() if value is not None}))
+    return root / name
+
+
+def test_options_go_before_the_file_and_the_outcome_is_json(data: Path, tmp_path: Path) -> None:
+    options = ["--epochs", "2", "--batch", "3", "--lr", "0.02", "--seed", "7", "--json"]
+    document = json.loads(run_train(data, tmp_path / "model", *options).stdout)
+    card = load_package(tmp_path / "model").card
+    # The training region has 96 x 96 px, 9 crops of 32 px: an epoch is 3 iterations of 3 crops.
+    assert document["iterations"] == document["planned_iterations"] == 6
+    recipe = card.training["recipe"]
+    assert isinstance(recipe, dict)
+    assert [recipe[key] for key in ("iterations", "epochs", "batch", "lr", "seed")] == [6, 2, 3, 0.02, 7]
+    assert recipe["schedule"] == "poly"
+    assert [one["split"] for one in document["evaluations"]] == ["val", "test"]
+    assert document["next"].startswith("geoseg map ")
+
+
+def test_a_model_is_trained_further(data: Path, trained: tuple[Path, Result], tmp_path: Path) -> None:
+    classes = [
+        {"name": "ground", "layer": None, "kind": "stuff", "color": "#000000"},
+        {"name": "roof", "layer": "roofs", "kind": "thing", "color": "#ffffff"},
+    ]
+    values = {1: "roof", 2: "ground"}
+    config = changed(data, "further.yaml", classes=classes, label_values=values, architecture=None, training=None)
+    # Steps so small that they change no weight.
+    options = ["--from", str(trained[0]), "--lr", "1e-30", "--epochs", "1"]
+    run_train(data, tmp_path / "model", *options, config=config)
+    base, further = load_package(trained[0]), load_package(tmp_path / "model")
+    card, (old, new) = further.card, (package.build().state_dict() for package in (base, further))
+    learned = {name for name, parameter in base.build().named_parameters() if not name.startswith("head.")}
+    assert all(torch.equal(new[name], old[name]) for name in learned)
+    assert torch.equal(new["head.weight"][0], old["head.weight"][1])
+    assert not torch.equal(new["head.weight"][1], old["head.weight"][0])
+    recipe = card.training["recipe"]
+    assert isinstance(recipe, dict)
+    assert [recipe[key] for key in ("batch", "accumulate", "early_stop")] == [
+        8,
+        1,
+        {"patience": 10, "min_epochs": 50.0},
+    ]
+    assert card.training["start_from"] == {"model": "squares", "identity": base.identity}
+    assert card.attribution == ("nobody", "trained further from the weights of squares (CC0-1.0)")
+    assert card.imagery == base.imagery
+    with pytest.raises(ConfigError, match="architecture: expected a value, the key is missing"):
+        run_train(data, tmp_path / "other", config=config)
+
+
+def test_a_scene_that_cannot_be_read_is_named_and_skipped_only_when_told(data: Path, tmp_path: Path) -> None:
+    (data / "broken.tif").write_bytes(b"II*\x00" + bytes(100))
+    sources = yaml.safe_load((data / "train.yaml").read_text())["data"]
+    broken = {**sources[0], "image": "broken.tif"}
+    training = {"crop_px": 32, "batch": 2, "iterations": 1, "validate_every": 1}
+    config = changed(data, "broken.yaml", data=[*sources[:2], broken], training=training)
+    with pytest.raises(SceneError, match=r"broken\.tif.*--skip-bad trains without it"):
+        run_train(data, tmp_path / "model", config=config)
+    assert not (tmp_path / "model.training").exists()
+    result = run_train(data, tmp_path / "model", "--skip-bad", config=config)
+    assert "skipped broken: " in result.stderr
+    assert "broken" in str(load_package(tmp_path / "model").card.training["skipped"])
+    config = changed(data, "broken.yaml", data=[broken, sources[1]])
+    with pytest.raises(ConfigError, match="a scene of split train that can be read, got none: broken: "):
+        run_train(data, tmp_path / "other", "--skip-bad", config=config)
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [
+        ({"precision": "fp16"}, "fp16 is for CUDA, this run is on cpu"),
+        ({"epochs": 1}, "expected iterations or epochs, got both"),
+        ({"iterations": None}, "expected iterations or epochs, got neither"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused_before_anything_is_written(
+    data: Path, tmp_path: Path, training: dict[str, Any], words: str
+) -> None:
+    config = changed(data, "recipe.yaml", training={"iterations": 2, "validate_every": 1, **training})
+    with pytest.raises(ConfigError, match=words):
+        run_train(data, tmp_path / "model", config=config)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_signal_stops_a_training_which_goes_on_as_it_says(data: Path, tmp_path: Path) -> None:
+    training = {"crop_px": 32, "batch": 2, "iterations": 100, "validate_every": 100, "ema": 0.9}
+    config = changed(data, "long.yaml", training=training)
+    run_train(data, tmp_path / "whole", "--threads", "1", config=config)
+    model = tmp_path / "model"
+    words = ["train", "--config", str(config), "-o", str(model), "--data-root", str(data), "--threads", "1"]
+    words += ["--device", "cpu"]
+    command = [sys.executable, "-c", "from geoseg.cli import main; main()", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = next(line for line in process.stderr if '"train"' in line)
+        process.send_signal(signal.SIGTERM)
+        last = process.stderr.read().splitlines()[-1]
+    assert json.loads(first)["iteration"] == 1
+    assert process.returncode == 130
+    assert last == f"stopped: go on with: geoseg {shlex.join(words)} --resume"
+    stood = torch.load(tmp_path / "model.training" / "last.pt", weights_only=True)["progress"]
+    assert 1 < stood["iteration"] < 100
+    run_train(data, model, "--resume", "--threads", "1", config=config)
+    packed = [(folder / "weights.safetensors").read_bytes() for folder in (model, tmp_path / "whole")]
+    assert packed[0] == packed[1]
 
 
 def with_architecture(data: Path, name: str, architecture: dict[str, Any], **training: float) -> Path:

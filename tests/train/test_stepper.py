@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -82,6 +82,7 @@ def gradients(done: Stepper) -> list[Tensor]:
     return [parameter.grad for parameter in done.model.parameters() if parameter.grad is not None]
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 3), min_size=2, max_size=4), st.booleans())
 def test_accumulated_gradients_are_those_of_one_batch(seed: int, sizes: list[int], mixed: bool) -> None:
     whole = crops(sum(sizes), seed, mixed)
@@ -95,6 +96,7 @@ def test_accumulated_gradients_are_those_of_one_batch(seed: int, sizes: list[int
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_a_blend_counts_both_labels_by_their_shares(seed: int) -> None:
     """Against the formula, pixel by pixel, for the cross-entropy."""
