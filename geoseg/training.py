@@ -202,7 +202,7 @@ def _fit(
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
         sampler = CropSampler(scenes, imagery, settings.crop_px, seed, augmentation)
         names = config.label_set().names
-        with training_progress(names) as report:
+        with training_progress(names, settings.batch) as report:
             progress = fit(
                 place(network, device),
                 lambda iteration: sampler.batch(iteration * settings.batch, settings.batch),
