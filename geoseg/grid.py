@@ -11,6 +11,13 @@ from pyproj.exceptions import CRSError, ProjError
 
 from geoseg.errors import SceneError
 
+NO_PLACE = (
+    'ENGCRS["an image without a place on earth",EDATUM["its lower left corner"],CS[Cartesian,2],'
+    'AXIS["(X)",east,ORDER[1]],AXIS["(Y)",north,ORDER[2]],LENGTHUNIT["metre",1]]'
+)
+"""The CRS of a grid that lies nowhere on earth and whose pixel is known in metres. No file has it: only what is
+told the ground resolution of a picture makes such a grid."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
@@ -83,6 +90,11 @@ class Grid:
         x, y = self.transform @ (self.width / 2, self.height / 2)
         return float(x), float(y)
 
+    @property
+    def has_place(self) -> bool:
+        """Whether it lies somewhere on earth; if not, nothing but itself can be laid over it."""
+        return self.crs != NO_PLACE
+
     def part(self, window: Window) -> "Grid":
         """The grid of a window of its pixels."""
         transform = self.transform
@@ -94,11 +106,15 @@ class Grid:
         """Ground length of one pixel's (height, width) in metres, measured at the grid's centre.
 
         Geodesic on the CRS's own ellipsoid (Karney 2013, as in GeographicLib), so that degrees, feet and
-        distorting projections (web mercator) all give metres on the ground.
+        distorting projections (web mercator) all give metres on the ground. Of a grid that has no place on earth
+        it is the length that was told.
 
         Raises:
             SceneError: The CRS cannot place the grid's centre on earth.
         """
+        if not self.has_place:
+            t = self.transform
+            return math.hypot(t.b, t.e), math.hypot(t.a, t.d)
         crs = parse_crs(self.crs)
         geod = crs.get_geod() or Geod(ellps="WGS84")
         row, col = self.height / 2, self.width / 2
@@ -130,6 +146,22 @@ class Grid:
             "height": self.height,
             "width": self.width,
         }
+
+
+def without_place(height: int, width: int, ground_resolution_m: float) -> Grid:
+    """The grid of a picture that has no place on earth.
+
+    Args:
+        height: Rows.
+        width: Columns.
+        ground_resolution_m: Length of a pixel's sides in metres.
+    """
+    return Grid(
+        NO_PLACE,
+        Affine(ground_resolution_m, 0, 0, 0, -ground_resolution_m, height * ground_resolution_m),
+        height,
+        width,
+    )
 
 
 @lru_cache(64)

@@ -28,7 +28,7 @@ from geoseg.scores.extent import Extent
 from geoseg.scores.marked import Marks
 from geoseg.scores.matching import Objects, detection_figures
 from geoseg.scores.pieces import Pieces
-from geoseg.scores.plane import Plane
+from geoseg.io.plane import Plane
 from geoseg.scores.reference import Labels, Reference, read_reference
 from geoseg.scores.run_lines import run_lines
 from geoseg.scores.shapes import shape_figures

@@ -1,12 +1,46 @@
 """Scenes with labels and their splits: sections of a configuration."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from geoseg.config.sections import Section
+from geoseg.config.sections import CHOICE, NotNegative, Positive, Section
 
 Split = Literal["train", "val", "test"]
+
+UNKNOWN = "unknown"
+"""In place of a class: none of those that the entry labels; which of the others is not known."""
+
+IGNORE = "ignore"
+"""In place of a class: not learned and not judged."""
+
+OTHERS = "*"
+"""Stands for all values of an attribute that are not listed."""
+
+LabelFormat = Literal[
+    "auto",
+    "raster",
+    "vector",
+    "folders",
+    "coco",
+    "coco-panoptic",
+    "labelme",
+    "cvat",
+    "supervisely",
+]
+
+_OF_FEATURES = (".geojson", ".json", ".gpkg", ".fgb", ".shp", ".parquet", ".geoparquet", ".kml", ".kmz", ".xml")
+
+Conditions = dict[str, str | int | float | bool | None]
 
 
 class RegionConfig(Section):
@@ -18,20 +52,204 @@ class RegionConfig(Section):
     """
 
     file: str
-    where: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+    where: Conditions = Field(default_factory=dict)
+
+
+class ClassFileConfig(Section):
+    """The vector file of one class.
+
+    Attributes:
+        file: Relative to the data root; may hold {stem} or {name} as `SourceConfig.labels`.
+        width_m: Lines are as wide, in metres on the ground; points are discs of this diameter.
+        width_attribute: Attribute that holds the width in metres, in place of `width_m` where it is a number.
+        where: Attributes, with the values that a feature must have to be taken.
+        layer: The layer of the file; all of them when not given.
+    """
+
+    file: str
+    width_m: Positive | None = None
+    width_attribute: str | None = None
+    where: Conditions = Field(default_factory=dict)
+    layer: str | None = None
+
+
+def _kind_of_labels(value: object) -> str:
+    return CHOICE + ("files" if isinstance(value, Mapping) else "file")
+
+
+Labels = Annotated[
+    Annotated[str, Tag(CHOICE + "file")] | Annotated[dict[str, ClassFileConfig], Tag(CHOICE + "files")],
+    Discriminator(_kind_of_labels),
+]
+"""A file or folder, or for each class its vector file."""
+
+_LATER: dict[str, Any] = {
+    "format": "auto",
+    "class_attribute": None,
+    "values": None,
+    "classes": None,
+    "width_m": None,
+    "width_attribute": None,
+    "where": {},
+    "layer": None,
+    "rest": None,
+    "ignore_values": None,
+    "ignore": None,
+    "weight": 1.0,
+    "bands": None,
+    "assume_crs": None,
+    "ground_resolution_m": None,
+    "stretch": None,
+}
 
 
 class SourceConfig(Section):
-    """One scene with its label raster.
+    """Scenes with their labels. Paths are relative to the data root.
 
     Attributes:
-        image: The scene, relative to the data root.
-        labels: The label raster, relative to the data root.
-        split: Which split the region belongs to.
-        region: The part of the scene that is used; all of it when not given.
+        image: A scene, a folder of them, or a glob.
+        labels: A class raster, a vector file, a file or folder of a chip format, or for each class its vector file
+            (a name, or a mapping with `file`). For several scenes a folder with files of their names, or a name with
+            {stem}, the scene's without its ending, or {name}, that without a trailing _image, _img or _rgb too.
+        split: Which split it belongs to; "auto" divides it in spatial blocks (`SplitsConfig`).
+        region: The part that is used; all of it when not given.
+        format: Of the labels; "auto" looks at them.
+        class_attribute: Attribute of vector features that names their class; "class" when not given.
+        values: From values of a raster or attribute, or categories of a chip format, to a class, "unknown" or
+            "ignore"; "*" stands for all other values of an attribute. The configuration's `label_values` when not
+            given, and classes by their own names.
+        classes: The classes that the entry labels; when not given those of `values`, of the mapping in `labels`, or
+            those that the file names.
+        width_m: As in `ClassFileConfig`, for vector labels in one file and for those of classes that say none.
+        width_attribute: Likewise.
+        where: Likewise, for labels in one file.
+        layer: Likewise.
+        rest: What ground without a label is: a class, "unknown" (none of the classes that the entry labels, which is
+            what vectors and chips say) or "ignore" (which is what a raster's nodata says).
+        ignore_values: Values of a raster that are not learned; the configuration's when not given.
+        ignore: Vector file of polygons whose area never counts.
+        weight: How much more often than by its area the entry is drawn in training.
+        bands: 1-based band numbers in the model's order; by colour interpretation when not given.
+        assume_crs: CRS of a scene that has none.
+        ground_resolution_m: Of chips without a place on earth.
+        stretch: Two values, or percentiles such as 2%, that become the ends of the model's value range.
     """
 
     image: str
-    labels: str
-    split: Split
+    labels: Labels
+    split: Literal["train", "val", "test", "auto"]
     region: RegionConfig | None = None
+    format: LabelFormat = "auto"
+    class_attribute: str | None = None
+    values: dict[str, str] | None = None
+    classes: tuple[str, ...] | None = None
+    width_m: Positive | None = None
+    width_attribute: str | None = None
+    where: Conditions = Field(default_factory=dict)
+    layer: str | None = None
+    rest: str | None = None
+    ignore_values: tuple[int, ...] | None = None
+    ignore: str | None = None
+    weight: Positive = 1.0
+    bands: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    assume_crs: str | None = None
+    ground_resolution_m: Positive | None = None
+    stretch: tuple[str, str] | None = None
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _files(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {name: {"file": file} if isinstance(file, str) else file for name, file in value.items()}
+        return value
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _texts(cls, value: object) -> object:
+        return {str(key): name for key, name in value.items()} if isinstance(value, Mapping) else value
+
+    @field_validator("stretch", mode="before")
+    @classmethod
+    def _pair(cls, value: object) -> object:
+        parts = value.split(",") if isinstance(value, str) else value
+        return [str(part).strip() for part in parts] if isinstance(parts, list) else parts
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.stretch is not None:
+            self.stretch_limits()
+        if isinstance(self.labels, dict):
+            for key, value in (("values", self.values), ("class_attribute", self.class_attribute)):
+                if value is not None:
+                    raise ValueError(f"{key}: labels name a file for each class, expected no {key} beside them")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Later keys are left out at their defaults: the fingerprints of older runs stay as they are.
+        return {key: value for key, value in dump(self).items() if key not in _LATER or value != _LATER[key]}
+
+    @property
+    def reads_label_values(self) -> bool:
+        """Whether the configuration's `label_values` say what the labels' values mean: they do of pixels."""
+        if not isinstance(self.labels, str) or self.class_attribute is not None:
+            return False
+        if self.format == "auto":
+            return not self.labels.lower().endswith(_OF_FEATURES)
+        return self.format in ("raster", "folders")
+
+    def stretch_limits(self) -> tuple[tuple[float, float], bool] | None:
+        """The limits of the stretch, (low, high), and whether they are percentiles; None without a stretch.
+
+        Raises:
+            ValueError: They are no two numbers or percentages, or not in order.
+        """
+        if self.stretch is None:
+            return None
+        percent = all(part.endswith("%") for part in self.stretch)
+        try:
+            low, high = (float(part.removesuffix("%") if percent else part) for part in self.stretch)
+        except ValueError:
+            raise ValueError(f"stretch: expected LO,HI or 2%,98%, got {','.join(self.stretch)}") from None
+        if not low < high or (percent and not 0 <= low < high <= 100):
+            raise ValueError(f"stretch: expected LO below HI (and 0% to 100%), got {','.join(self.stretch)}")
+        return (low, high), percent
+
+
+class SplitsConfig(Section):
+    """How entries with `split: auto` are divided: in square blocks of ground, apart by a buffer.
+
+    Attributes:
+        block_m: Side of the blocks in metres; when not given, as long that the ground holds about 36 of them.
+        buffer_m: No training pixel lies within this distance of one that is judged; when not given an eighth of
+            `block_m`.
+        val: Share of the blocks for validation, one at least.
+        test: Share of the blocks for the test, one at least unless it is 0.
+        seed: Which blocks these are.
+    """
+
+    block_m: Positive | None = None
+    buffer_m: NotNegative | None = None
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if self.val + self.test > 0.9:
+            raise ValueError(f"expected val and test of at most 0.9 together, got {self.val + self.test:g}")
+        return self
+
+
+class SamplingConfig(Section):
+    """Which windows training draws.
+
+    Attributes:
+        balance: "ground": all ground alike. "class": a share of the windows lies around pixels of classes, each
+            class as often as any other. "inverse_frequency": rarer classes more often, by the inverse of their
+            pixels.
+        share: That share.
+    """
+
+    balance: Literal["ground", "class", "inverse_frequency"] = "ground"
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -1,12 +1,16 @@
 """What all sections of a configuration share, and errors in them in words."""
 
 import difflib
+from collections.abc import Iterator
 from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+CHOICE = "="
+"""How the names of alternatives begin that pydantic lists among keys; they are none of the user's."""
 
 
 class Section(BaseModel):
@@ -19,20 +23,28 @@ def _keys_beside(whole: type[BaseModel], place: tuple[int | str, ...]) -> list[s
     """The keys that are known where an unknown one stands."""
     section = whole
     for part in place[:-1]:
-        if isinstance(part, str):
-            annotation = section.model_fields[part].annotation
-            inner = [annotation, *get_args(annotation)]
-            section = next(kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel))
+        # What is no key of the section is a number in a list, or a name that the user gave.
+        if isinstance(part, str) and part in section.model_fields:
+            section = next(_sections(section.model_fields[part].annotation), section)
     return list(section.model_fields)
+
+
+def _sections(annotation: object) -> Iterator[type[BaseModel]]:
+    """The sections in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)
 
 
 def explain(whole: type[BaseModel], error: ValidationError) -> str:
     """The first problem on one line, as `key: what was expected, got what came`, and how many more there are."""
     first, *others = error.errors(include_url=False)
-    key = ".".join(str(part) for part in first["loc"])
+    place = tuple(part for part in first["loc"] if not str(part).startswith(CHOICE))
+    key = ".".join(str(part) for part in place)
     match first["type"]:
         case "extra_forbidden":
-            nearest = difflib.get_close_matches(str(first["loc"][-1]), _keys_beside(whole, first["loc"]), n=1)
+            nearest = difflib.get_close_matches(str(place[-1]), _keys_beside(whole, place), n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else "remove it or correct its spelling"
             text = f"{key}: unknown key, {hint}"
         case "missing":

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
-from geoseg.config.data import SourceConfig
+from geoseg.config.data import IGNORE, UNKNOWN, SamplingConfig, SourceConfig, SplitsConfig
 from geoseg.config.imagery import ClassConfig, ImageryConfig
 from geoseg.config.recipe import TrainingConfig
 from geoseg.config.sections import Positive, Section, explain
@@ -71,9 +71,11 @@ class TrainConfig(Section):
         architecture: The network.
         imagery: The pixels it expects.
         classes: What it tells apart.
-        label_values: From values of the label rasters to class names.
+        label_values: From values of the label rasters to class names, for entries of `data` without `values`.
         ignore_values: Values of the label rasters that are not learned and not judged.
         data: Scenes with labels; train, val and test are regions.
+        splits: How entries with `split: auto` are divided.
+        sampling: Which windows training draws.
         training: How to train.
     """
 
@@ -85,9 +87,11 @@ class TrainConfig(Section):
     architecture: ArchitectureConfig
     imagery: ImageryConfig
     classes: Annotated[tuple[ClassConfig, ...], Field(min_length=2, max_length=NODATA_CLASS)]
-    label_values: dict[int, str]
+    label_values: dict[int, str] = Field(default_factory=dict)
     ignore_values: tuple[int, ...] = ()
     data: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
+    splits: SplitsConfig = SplitsConfig()
+    sampling: SamplingConfig = SamplingConfig()
     training: TrainingConfig
 
     @model_validator(mode="after")
@@ -96,16 +100,59 @@ class TrainConfig(Section):
         for value, name in self.label_values.items():
             if name not in names:
                 raise ValueError(f"label_values.{value}: expected one of {', '.join(names)}, got {name!r}")
-        unlabelled = [name for name in names if name not in self.label_values.values()]
-        if unlabelled:
+        for number, entry in enumerate(self.data):
+            self._check_classes(f"data.{number}", entry, names)
+        labelled = [self.labelled_by(entry) for entry in self.data]
+        unlabelled = [name for name in names if not any(some is None or name in some for some in labelled)]
+        if unlabelled and self.label_values:
             raise ValueError(f"label_values: no label value stands for {', '.join(unlabelled)}")
+        if unlabelled:
+            raise ValueError(f"data: no entry labels {', '.join(unlabelled)}; leave it out of classes, or label it")
         both = sorted(set(self.ignore_values) & set(self.label_values))
         if both:
             raise ValueError(f"ignore_values: {both[0]} is in label_values too")
         for split in ("train", "val"):
-            if not any(source.split == split for source in self.data):
+            if not any(source.split in (split, "auto") for source in self.data):
                 raise ValueError(f"data: no entry has split: {split}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Later sections are left out at their defaults: the fingerprints of older runs stay as they are.
+        content = dump(self)
+        for key, section in (("splits", self.splits), ("sampling", self.sampling)):
+            if key in content and section == type(section)():
+                del content[key]
+        return content
+
+    @staticmethod
+    def _check_classes(key: str, entry: SourceConfig, names: tuple[str, ...]) -> None:
+        """Refuse what an entry calls a class and is none."""
+        given = [("values." + value, name) for value, name in (entry.values or {}).items()]
+        given += [] if entry.rest is None else [("rest", entry.rest)]
+        for where, name in given:
+            if name not in (*names, UNKNOWN, IGNORE):
+                raise ValueError(
+                    f"{key}.{where}: expected one of {', '.join(names)}, {UNKNOWN} or {IGNORE}, got {name!r}"
+                )
+        of_labels = [("labels." + name, name) for name in entry.labels] if isinstance(entry.labels, dict) else []
+        for where, name in [*of_labels, *(("classes", name) for name in entry.classes or ())]:
+            if name not in names:
+                raise ValueError(f"{key}.{where}: expected one of {', '.join(names)}, got {name!r}")
+
+    def labelled_by(self, entry: SourceConfig) -> frozenset[str] | None:
+        """The names of the classes that an entry labels; None where only its files can tell."""
+        names = frozenset(self.label_set().names)
+        rest = names & {entry.rest}
+        if entry.classes is not None:
+            return frozenset(entry.classes) | rest
+        if isinstance(entry.labels, dict):
+            return frozenset(entry.labels) | rest
+        if entry.values is not None:
+            return frozenset(entry.values.values()) & names | rest
+        if self.label_values and entry.reads_label_values:
+            return frozenset(self.label_values.values()) | rest
+        return None
 
     def label_set(self) -> LabelSet:
         """The classes, in order."""

@@ -423,6 +423,10 @@ class ClassReader:
                 f"{scene.path}; check both geotransforms"
             )
 
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
     def read(self, window: Window) -> NDArray[np.int32]:
         """ids_hw of a window of the scene's grid: the file's numbers, -1 where it holds no data."""
         warp = self._scene.warp

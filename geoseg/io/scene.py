@@ -19,7 +19,7 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
-from geoseg.grid import Grid, parse_crs
+from geoseg.grid import Grid, parse_crs, without_place
 from geoseg.imagery import Imagery
 from geoseg.io.addresses import is_remote, shown
 from geoseg.io.drivers import open_raster
@@ -70,6 +70,9 @@ class SceneOptions:
             where its labels lie.
         trust_vrt: Whether a file named .vrt may be one. GDAL must have been loaded with the driver for it
             (`geoseg.io.gdal_environment`).
+        ground_resolution_m: Length of a pixel's sides, for training on pictures that have no place on earth (no
+            CRS, no ground control points); a world file beside one, in units that nothing names, is not used then.
+            A raster that has a place keeps it. None refuses what has no place, as mapping must.
     """
 
     bands: tuple[int, ...] | None = None
@@ -80,6 +83,7 @@ class SceneOptions:
     assume_crs: str | None = None
     rotated: Literal["north-up", "own-pixels"] = "north-up"
     trust_vrt: bool = False
+    ground_resolution_m: float | None = None
 
 
 def describe_scene(path: str, imagery: Imagery, options: SceneOptions | None = None) -> SceneRef:
@@ -153,7 +157,7 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
     """
     with open_raster(path, trust_vrt=options.trust_vrt) as dataset:
         name = shown(path)
-        source = _source_grid(name, dataset, options.assume_crs)
+        source = _source_grid(name, dataset, options)
         bands, band_rule = _choose_bands(name, dataset, imagery, options.bands)
         dtype = _check_dtype(name, dataset, bands, imagery, stretched=options.stretch is not None)
         own = place(source, (1.0, 1.0), crs=None, align=False, keep_slant=True)
@@ -178,7 +182,7 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
             stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
-            notes=_notes(dataset, bands, options.assume_crs),
+            notes=_notes(dataset, bands, options, source),
             stamps=_stamps(path, dataset),
             block_shape=dataset.block_shapes[bands[0] - 1],
             block_bytes=_block_bytes(dataset, bands),
@@ -194,6 +198,8 @@ def refuse_data_off_the_earth(ref: SceneRef) -> None:
         SceneError: There are such pixels.
     """
     grid = ref.grid
+    if not grid.has_place:
+        return
     crs = parse_crs(grid.crs)
     to_lonlat = transformer(grid.crs, (crs.geodetic_crs or CRS.from_epsg(4326)).to_wkt())
 
@@ -222,8 +228,11 @@ def refuse_data_off_the_earth(ref: SceneRef) -> None:
         )
 
 
-def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> Grid:
+def _source_grid(path: str, dataset: DatasetReader, options: SceneOptions) -> Grid:
     """The file's own pixels."""
+    assume_crs = options.assume_crs
+    if options.ground_resolution_m is not None and _is_unplaced(dataset, assume_crs):
+        return _without_place(path, dataset, options.ground_resolution_m)
     if dataset.crs is None or dataset.transform.is_identity:
         if dataset.gcps[0]:
             return _gcp_grid(path, dataset, assume_crs)
@@ -251,6 +260,18 @@ def _source_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> G
             f"{path} has a geotransform that places all pixels on a line: {tuple(t)[:6]}; mend it first"
         )
     return Grid(crs, t, dataset.height, dataset.width)
+
+
+def _is_unplaced(dataset: DatasetReader, assume_crs: str | None) -> bool:
+    """Whether nothing in a file says where on earth it lies."""
+    by_transform = (dataset.crs is not None or assume_crs is not None) and not dataset.transform.is_identity
+    return not by_transform and not dataset.gcps[0] and dataset.rpcs is None
+
+
+def _without_place(path: str, dataset: DatasetReader, ground_resolution_m: float) -> Grid:
+    if not (math.isfinite(ground_resolution_m) and ground_resolution_m > 0):
+        raise SceneError(f"{path}: expected a ground resolution above 0 m, got {ground_resolution_m:g}")
+    return without_place(dataset.height, dataset.width, ground_resolution_m)
 
 
 def _gcp_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> Grid:
@@ -282,9 +303,14 @@ def _date(dataset: DatasetReader) -> str | None:
         return None
 
 
-def _notes(dataset: DatasetReader, bands: tuple[int, ...], assume_crs: str | None) -> tuple[str, ...]:
+def _notes(dataset: DatasetReader, bands: tuple[int, ...], options: SceneOptions, source: Grid) -> tuple[str, ...]:
     """What is not as one might expect of the file."""
     notes = []
+    assume_crs, told_m = options.assume_crs, options.ground_resolution_m
+    if told_m is not None and source.has_place:
+        notes.append(f"the file has a place on earth: the ground resolution of {told_m:g} m is not used")
+    if not source.has_place and not dataset.transform.is_identity:
+        notes.append("the file has a geotransform without a CRS: it is not used, the ground resolution is as told")
     if assume_crs is not None and dataset.crs is not None:
         notes.append(f"the file has a CRS of its own, {dataset.crs.to_string()[:60]}: --assume-crs is not used")
     tags = {(dataset.scales[band - 1], dataset.offsets[band - 1]) for band in bands} - {(1.0, 0.0)}

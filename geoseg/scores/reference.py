@@ -18,7 +18,7 @@ from geoseg.io.regions import region_mask
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.scores.areas import Truth
 from geoseg.scores.class_raster import ClassRaster, coding, is_raster
-from geoseg.scores.plane import Plane
+from geoseg.io.plane import Plane
 from geoseg.squares import Squares
 
 _CELL_PX = 512

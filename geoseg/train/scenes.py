@@ -1,21 +1,33 @@
-"""Labelled scenes: windows of imagery with class ids, within the region that a split owns."""
+"""Labelled scenes: windows of imagery with coded labels, within the region that a split owns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.errors import ConfigError, SceneError
+from geoseg.datasets.chip_labels import ChipLabels
+from geoseg.datasets.label_files import REST, ChipFile, LabelFiles, RasterFile, VectorFiles
+from geoseg.datasets.raster_labels import RasterLabels, ValueTable
+from geoseg.datasets.vector_labels import VectorLabels
+from geoseg.errors import ConfigError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
-from geoseg.io.raster import ClassReader, SceneReader
+from geoseg.io.raster import SceneReader
 from geoseg.io.regions import Region, region_mask, region_on_grid
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS
+from geoseg.train.apart import refuse_overlap
+from geoseg.train.coding import LabelCoding
+from geoseg.train.open_files import OpenFiles
+
+__all__ = ["LabelCoding", "LabelledScene", "Source", "open_scenes", "refuse_overlap"]
+
+_SQUARES = 512
+"""Squares of drawn labels that all scenes keep together, 128 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,86 +37,90 @@ class Source:
     Attributes:
         name: What reports call it.
         image: Path of the scene.
-        labels: Path of the label raster.
+        labels: Where its labels are; a path alone is a raster in the coding of the run.
         split: The split.
         region: The part of the scene that belongs to the split; None means all.
+        labelled: Ids of the classes that it labels; None means all.
+        ignored: The part that never counts.
+        weight: How much more often than by its area it is drawn in training.
+        options: What the user says about how the scene is read.
     """
 
     name: str
     image: str
-    labels: str
+    labels: LabelFiles
     split: Literal["train", "val", "test"]
     region: Region | None
+    labelled: frozenset[int] | None = None
+    ignored: Region | None = None
+    weight: float = 1.0
+    options: SceneOptions = SceneOptions()
 
-
-class LabelCoding:
-    """From values of label rasters to class ids."""
-
-    def __init__(self, ids: Mapping[int, int]) -> None:
-        """Remember the coding.
-
-        Args:
-            ids: From raster value to class id, or to `NODATA_CLASS` for values that are not learned.
-        """
-        self._values = np.array(sorted(ids), np.int32)
-        self._ids = np.array([ids[int(value)] for value in self._values], np.uint8)
-
-    def encode(self, raw_hw: NDArray[np.int32], where: str) -> NDArray[np.uint8]:
-        """Class ids of raw label values; `NODATA_CLASS` where the raster has no data (-1).
-
-        Args:
-            raw_hw: Values of a label raster.
-            where: Its path, for the error.
-
-        Raises:
-            SceneError: A value is neither a class nor ignored.
-        """
-        # One lookup per pixel instead of a search: label values are small numbers, from -1 on.
-        top = max(int(raw_hw.max(initial=0)), int(self._values[-1]))
-        table = np.full(top + 2, -1, np.int16)
-        table[0] = NODATA_CLASS
-        table[self._values + 1] = self._ids
-        ids_hw = table[raw_hw + 1]
-        if (ids_hw < 0).any():
-            value = int(raw_hw[ids_hw < 0][0])
-            raise SceneError(
-                f"{where} holds the label value {value}: expected one of "
-                f"{', '.join(map(str, self._values))}; add it to label_values or ignore_values"
-            )
-        return ids_hw.astype(np.uint8)
+    @property
+    def label_path(self) -> str:
+        """Where its labels are kept, for messages."""
+        match self.labels:
+            case RasterFile(path=path):
+                return path
+            case VectorFiles(files=files):
+                return ", ".join(dict.fromkeys(file.path for file in files))
+            case ChipFile(chip=chip):
+                return chip.where
+            case path:
+                return path
 
 
 class LabelledScene:
-    """A scene and its labels, open for reading on one thread.
+    """A scene and its labels, for reading on one thread. Files are open while they are used.
 
     Attributes:
         source: What it was opened from.
-        reader: Of the scene's pixels.
         grid: The pixels it is read on.
         pixels: The split's region in pixel coordinates (x = column, y = row).
+        labelled: Ids of the classes that it labels.
     """
 
-    def __init__(self, source: Source, imagery: Imagery, coding: LabelCoding) -> None:
+    def __init__(
+        self,
+        source: Source,
+        imagery: Imagery,
+        coding: LabelCoding,
+        files: OpenFiles | None = None,
+        squares: int = 32,
+    ) -> None:
         """Open the rasters.
 
         Args:
             source: What to open.
             imagery: What the model expects.
             coding: The meaning of label values.
+            files: What keeps files open; of its own when not given.
+            squares: How many squares of drawn labels are kept.
 
         Raises:
-            SceneError: A raster cannot be opened or used.
-            ConfigError: The region does not meet the scene.
+            SceneError: A file cannot be opened or used.
+            ConfigError: The region does not meet the scene, or labels have no meaning.
         """
         self.source = source
-        self._imagery = imagery
-        self._coding = coding
+        self._imagery, self._coding, self._squares = imagery, coding, squares
+        self._own = OpenFiles() if files is None else None
+        self._files = files or self._own or OpenFiles()
+        everything = frozenset(range(coding.candidates.classes))
+        self.labelled = everything if source.labelled is None else source.labelled
+        self._rest = coding.candidates.rest(self.labelled)
+        if self.labelled != everything and self._rest == NODATA_CLASS:
+            raise ValueError(f"{source.name} labels {sorted(self.labelled)}, which the run's candidates do not know")
         # Labels lie on the scene's own pixels, also where those are rotated or sheared: nothing is resampled twice.
-        ref = describe_scene(source.image, imagery, SceneOptions(rotated="own-pixels"))
-        self.reader = SceneReader(ref)
-        self.grid: Grid = ref.grid
-        self._labels = ClassReader(source.labels, ref)
+        self.ref = describe_scene(source.image, imagery, replace(source.options, rotated="own-pixels"))
+        self.grid: Grid = self.ref.grid
+        self._vectors: VectorLabels | None = None
+        if isinstance(source.labels, VectorFiles):
+            self._vectors = VectorLabels(source.labels, self.grid, self._rest, squares)
+        elif not isinstance(source.labels, ChipFile):
+            self._drawn()
         self.pixels: shapely.Geometry = region_on_grid(source.region, self.grid)
+        if source.ignored is not None:
+            self.pixels = shapely.difference(self.pixels, region_on_grid(source.ignored, self.grid))
         if self.pixels.area == 0:
             raise ConfigError(f"{source.name}: expected a region that meets {source.image}, it lies beside it")
 
@@ -115,21 +131,53 @@ class LabelledScene:
         self.close()
 
     def close(self) -> None:
-        """Close the rasters."""
-        self.reader.close()
+        """Close the files, unless others keep them open."""
+        if self._own is not None:
+            self._own.close()
+
+    @property
+    def reader(self) -> SceneReader:
+        """Of the scene's pixels."""
+        return self._files.get((id(self), "image"), lambda: SceneReader(self.ref))
 
     def labels(self, window: Window) -> NDArray[np.uint8]:
-        """Class ids (row, column) of a window; `NODATA_CLASS` where ignored, outside the region or the scene.
+        """Coded labels (row, column) of a window; `NODATA_CLASS` where ignored, outside the region or the scene.
 
         Validity of the image is not known here: see `read`.
+
+        Raises:
+            SceneError: They cannot be read there, or hold a value that means nothing.
         """
-        ids_hw = np.full(window.shape, NODATA_CLASS, np.uint8)
+        labels_hw = np.full(window.shape, NODATA_CLASS, np.uint8)
         inside = window.intersection(self.grid.window)
         if inside is not None:
-            coded_hw = self._coding.encode(self._labels.read(inside), self.source.labels)
+            coded_hw = self._drawn().read(inside)
             coded_hw[~region_mask(self.pixels, inside)] = NODATA_CLASS
-            ids_hw[inside.slices_in(window)] = coded_hw
-        return ids_hw
+            labels_hw[inside.slices_in(window)] = coded_hw
+        return labels_hw
+
+    def planes(self, window: Window) -> NDArray[np.uint8]:
+        """Whether each class is there (class, row, column), where classes may overlap: 1, 0, or `NODATA_CLASS`.
+
+        Raises:
+            SceneError: As for `labels`.
+        """
+        classes = self._coding.candidates.classes
+        planes_khw = np.full((classes, *window.shape), NODATA_CLASS, np.uint8)
+        inside = window.intersection(self.grid.window)
+        if inside is not None:
+            match self._drawn():
+                case VectorLabels() as drawn:
+                    inner_khw = drawn.planes(inside, classes, self.labelled)
+                case ChipLabels() as drawn:
+                    inner_khw = drawn.planes(inside, classes)
+                    unlabelled = sorted(frozenset(range(classes)) - self.labelled)
+                    inner_khw[unlabelled] = NODATA_CLASS
+                case drawn:
+                    inner_khw = self._coding.planes(drawn.read(inside))
+            inner_khw[:, ~region_mask(self.pixels, inside)] = NODATA_CLASS
+            planes_khw[:, *inside.slices_in(window)] = inner_khw
+        return planes_khw
 
     def image(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixel values (band, row, column) in the raster's own numbers, and where they hold data.
@@ -139,6 +187,7 @@ class LabelledScene:
 
         Raises:
             ValueError: The window lies wholly beside the scene.
+            SceneError: The file is damaged there.
         """
         inside = window.intersection(self.grid.window)
         if inside is None:
@@ -152,11 +201,34 @@ class LabelledScene:
         return image_chw, valid_hw
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """A window as the model sees it: normalized image (band, row, column) and class ids (row, column)."""
+        """A window as the model sees it: normalized image (band, row, column) and coded labels (row, column)."""
         image_chw, valid_hw = self.image(window)
-        ids_hw = self.labels(window)
-        ids_hw[~valid_hw] = NODATA_CLASS
-        return self._imagery.normalize(image_chw, valid_hw), ids_hw
+        labels_hw = self.labels(window)
+        labels_hw[~valid_hw] = NODATA_CLASS
+        return self._imagery.normalize(image_chw, valid_hw), labels_hw
+
+    def _drawn(self) -> RasterLabels | VectorLabels | ChipLabels:
+        """What reads the labels."""
+        if self._vectors is not None:
+            return self._vectors
+        return self._files.get((id(self), "labels"), self._open_labels)
+
+    def _open_labels(self) -> RasterLabels | ChipLabels:
+        match self.source.labels:
+            case str() as path:
+                return RasterLabels(path, self.ref, self._coding)
+            case RasterFile(path=path, ids=ids, rest=rest):
+                table: ValueTable = self._coding
+                if ids is not None:
+                    table = ValueTable({value: self._code(meaning) for value, meaning in ids})
+                return RasterLabels(path, self.ref, table, self._code(rest))
+            case ChipFile() as file:
+                return ChipLabels(file, self.ref, self._rest)
+            case VectorFiles():
+                raise AssertionError("vector files are drawn, not opened")
+
+    def _code(self, meaning: int) -> int:
+        return self._rest if meaning == REST else meaning
 
 
 @contextmanager
@@ -165,23 +237,7 @@ def open_scenes(
 ) -> Iterator[tuple[LabelledScene, ...]]:
     """Open scenes together, and close them together."""
     with ExitStack() as stack:
-        yield tuple(stack.enter_context(LabelledScene(source, imagery, coding)) for source in sources)
-
-
-def refuse_overlap(scenes: tuple[LabelledScene, ...]) -> None:
-    """Check that no pixel of a raster belongs to two splits.
-
-    Raises:
-        ConfigError: Regions of different splits overlap; names both and the area.
-    """
-    for number, scene in enumerate(scenes):
-        for other in scenes[:number]:
-            if scene.source.image != other.source.image or scene.source.split == other.source.split:
-                continue
-            shared_px = shapely.intersection(scene.pixels, other.pixels).area
-            # Regions that only touch share slivers from rounding, never a whole pixel.
-            if shared_px >= 1:
-                raise ConfigError(
-                    f"expected {other.source.split} and {scene.source.split} to be apart on the ground, their "
-                    f"regions share {shared_px:.0f} pixels of {scene.source.image}; give them regions apart"
-                )
+        files = OpenFiles()
+        stack.callback(files.close)
+        squares = max(4, _SQUARES // max(1, len(sources)))
+        yield tuple(LabelledScene(source, imagery, coding, files, squares) for source in sources)

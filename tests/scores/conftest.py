@@ -10,7 +10,7 @@ import shapely
 from affine import Affine
 
 from geoseg.grid import Grid
-from geoseg.scores.plane import Plane
+from geoseg.io.plane import Plane
 
 WriteLabels = Callable[..., Path]
 

@@ -21,7 +21,7 @@ from geoseg.grid import Grid, Window
 from geoseg.labels import LabelSet
 from geoseg.scores.extent import Extent
 from geoseg.scores.pieces import Pieces
-from geoseg.scores.plane import Plane
+from geoseg.io.plane import Plane
 from geoseg.scores.reference import Labels, Reference, read_reference
 
 WriteLabels = Callable[..., Path]

@@ -1,4 +1,4 @@
-"""The plane in which objects and lines are compared: metres, right in lengths and angles near the run."""
+"""The plane in which shapes are compared, and lines get a width: metres, right in lengths and angles near a grid."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class Plane:
 
     Attributes:
         crs: Authority code or WKT.
-        grid: The run's grid, which it is for.
+        grid: The grid that it is for.
     """
 
     crs: str
