@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from geoseg.report.figure_file import write_whole
 from geoseg.report.training_facts import TrainingFacts
-from geoseg.report.training_figures import write_chips, write_confusion, write_curves, write_iou, write_whole
+from geoseg.report.training_figures import write_chips, write_confusion, write_curves, write_iou
 from geoseg.report.training_page import training_page
 
 
