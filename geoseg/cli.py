@@ -22,7 +22,7 @@ _COMMANDS = {
     "doctor": ("geoseg.commands.doctor", "doctor", "Check this installation and machine, with a small run."),
     "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model, or a run, with labels."),
     "export": ("geoseg.commands.export", "export", "Write the layers of a finished run in another format."),
-    "inspect": ("geoseg.commands.inspect", "inspect", "Say what a scene, a model or a run is."),
+    "inspect": ("geoseg.commands.inspect", "inspect", "Say what a scene, model, run or data set is."),
     "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
     "models": ("geoseg.commands.models", "models", "List the models that have a name."),
     "pseudo-labels": (

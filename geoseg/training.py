@@ -203,7 +203,7 @@ def _fit(
         maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed)
         names = config.label_set().names
         cache = decoding(cache_mib(scene.ref for scene in scenes), threads=1)
-        with training_progress(names) as report, cache:
+        with training_progress(names, settings.batch * settings.accumulate) as report, cache:
             progress = fit(
                 place(network, device),
                 maker.make,

@@ -1,4 +1,4 @@
-"""`geoseg inspect`: what a scene, a model or a run is."""
+"""`geoseg inspect`: what a scene, a model, a run or a data set is."""
 
 import difflib
 import json
@@ -11,38 +11,72 @@ from typing import Any
 import click
 
 from geoseg.catalog import DEFAULT_MODEL, load_model, model_folder, search_path
+from geoseg.commands.inspect_data import data_lines
 from geoseg.commands.inspect_scene import scene_content, scene_lines
+from geoseg.commands.labelled_data import data_root_option
 from geoseg.commands.text import echo_lines, megabytes
+from geoseg.config import load_train_config
 from geoseg.errors import GeosegError
 from geoseg.grid import parse_crs
 from geoseg.io.gdal_environment import gdal_environment
 from geoseg.io.run_folder import RunFolder
+from geoseg.labelled_data import data_folder
 from geoseg.models.package import CARD_NAME, known_models
 from geoseg.run import open_run
 
+_DATASETS = frozenset({".yaml", ".yml"})
+_GATE_FAILED = 3
+
 
 @click.command("inspect")
-@click.argument("what", metavar="SCENE|MODEL|RUN")
+@click.argument("what", metavar="SCENE|MODEL|RUN|DATASET")
 @click.option(
     "--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="The model that a SCENE is to fit."
 )
 @click.option("--trust-vrt", is_flag=True, help="Read a .vrt, and the local rasters that it names.")
+@data_root_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Of a DATASET: folder for its pictures. [NAME.inspect in the current folder; none with --check]",
+)
+@click.option(
+    "--check", is_flag=True, help="Of a DATASET: exit with 3 if it cannot train, having said why and where."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def inspect(what: str, model_name: str, trust_vrt: bool, as_json: bool) -> None:
-    """Say what a raster, a model (a name or folder) or a RUN folder is; writes nothing.
+def inspect(
+    what: str,
+    model_name: str,
+    trust_vrt: bool,
+    data_root: Path | None,
+    output: Path | None,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Say what a raster, a model (a name or folder), a RUN folder or a data set (the YAML of a training) is.
 
     Of a scene: how it is stored and placed, how much of it holds no data, and whether the model fits it.
+
+    Of a data set, every pixel of which is read: how much of each class there is, sizes, CRSs and resolutions, and
+    what is wrong with it; with pictures of images beside their labels.
     """
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
         os.environ.update(gdal_environment(trust_vrt=True))
-    match _kind(what):
+    kind = _kind(what)
+    if kind != "dataset" and (check or output is not None or data_root is not None):
+        raise GeosegError(f"--check, -o and --data-root are of a data set (a YAML file), {what} is a {kind}")
+    match kind:
         case "model":
             content = _model_content(what)
             lines = _model_lines(content)
         case "run":
             content = _run_content(what)
             lines = _run_lines(content)
+        case "dataset":
+            content = _data_content(what, data_root, output, check=check)
+            lines = data_lines(content)
         case _:
             content = scene_content(what, model_name, trust_vrt=trust_vrt)
             lines = scene_lines(content)
@@ -50,10 +84,12 @@ def inspect(what: str, model_name: str, trust_vrt: bool, as_json: bool) -> None:
         click.echo(json.dumps(content, indent=2))
     else:
         echo_lines(lines)
+    if check and any(problem["refused"] for problem in content["problems"]):
+        raise SystemExit(_GATE_FAILED)
 
 
 def _kind(what: str) -> str:
-    """model, run or scene: by what lies there, else by name.
+    """model, run, dataset or scene: by what lies there, else by name.
 
     Raises:
         GeosegError: Nothing lies there, or a folder with something else.
@@ -68,6 +104,8 @@ def _kind(what: str) -> str:
             f"expected a raster, a model package (a folder with {CARD_NAME}) or a RUN folder (with plan.json), got "
             f"the folder {what}"
         )
+    if path.suffix.lower() in _DATASETS:
+        return "dataset"
     known = known_models(search_path())
     if path.exists() or os.sep in what or what.startswith(("/vsi", "<")):
         return "scene"
@@ -77,6 +115,19 @@ def _kind(what: str) -> str:
     nearest = difflib.get_close_matches(what, near, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     raise GeosegError(f"no raster, RUN folder or model is named {what!r}{hint}")
+
+
+def _data_content(what: str, data_root: Path | None, output: Path | None, *, check: bool) -> dict[str, Any]:
+    from geoseg.data_inspection import draw_data, inspect_data  # noqa: PLC0415  # matplotlib, for data sets alone
+
+    path = Path(what)
+    config = load_train_config(path)
+    data = inspect_data(config, data_folder(data_root))
+    folder = output
+    if folder is None and not check:
+        folder = Path(f"{path.stem}.inspect")
+    files = () if folder is None else draw_data(folder, data)
+    return {**data.to_json(), "path": what, "files": [str(file) for file in files]}
 
 
 def _model_content(what: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 
 _SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$", re.MULTILINE)
 
+_NONE = "'none'"
+
 _OWN = ("map.js", "objects.js")
 """Our scripts, in the order in which they run."""
 
@@ -110,7 +112,7 @@ def policy(scripts: list[str], styles: list[str], *, served: bool) -> str:
     return "; ".join(
         (
             "default-src 'none'",
-            f"script-src {' '.join(map(_hash, scripts))}",
+            f"script-src {' '.join(map(_hash, scripts)) or _NONE}",
             f"style-src {' '.join(map(_hash, styles))}",
             "img-src data: blob:",
             connect,
