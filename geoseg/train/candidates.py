@@ -23,7 +23,8 @@ class Candidates:
     Attributes:
         allowed_vk: Boolean (value, class), 256 values: which classes a pixel with that label may be of. One for
             class ids, several for the rest of a partly labelled data set, all where nothing is known.
-        rests: For each set of labelled classes that is not all of them, the value of "none of these".
+        rests: For each set of labelled classes that leaves others, the value of "none of these"; where it leaves
+            one, that is its id.
     """
 
     allowed_vk: NDArray[np.bool_]
@@ -41,7 +42,8 @@ class Candidates:
             ConfigError: There are more classes and partly labelled kinds of data set than a byte holds.
         """
         everything = frozenset(range(classes))
-        partial = sorted({some for some in labelled if some < everything}, key=sorted)
+        one_left = {some: min(everything - some) for some in labelled if len(everything - some) == 1}
+        partial = sorted({some for some in labelled if len(everything - some) > 1}, key=sorted)
         if classes + len(partial) > NODATA_CLASS:
             raise ConfigError(
                 f"expected at most {NODATA_CLASS} classes and kinds of partly labelled data, got {classes} and "
@@ -52,7 +54,7 @@ class Candidates:
         rests = tuple((some, classes + number) for number, some in enumerate(partial))
         for some, value in rests:
             allowed_vk[value, sorted(some)] = False
-        return cls(allowed_vk, rests)
+        return cls(allowed_vk, (*rests, *one_left.items()))
 
     @property
     def classes(self) -> int:

@@ -49,7 +49,7 @@ class Reliability:
 
 
 def expected_calibration_error(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The mean distance of confidence and accuracy in 15 bins, weighted by pixels, from counts of shape (..., 15, 3).
+    """The mean distance of confidence and accuracy in 15 bins, weighted by pixels, from counts (..., 15, 3).
 
     Guo et al. 2017, On calibration of modern neural networks, equation 3, of confidences as maps store them, in
     steps of 1 / 254.
