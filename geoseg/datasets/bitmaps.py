@@ -73,5 +73,8 @@ def png_mask(content: bytes, most: tuple[int, int], where: str) -> NDArray[np.bo
                 return np.asarray(picture.convert("RGBA"))[..., 3] > 0
             values = np.asarray(picture) != 0
     except _DAMAGED as error:
-        raise SceneError(f"{where}: expected a mask as PNG that can be read ({error})") from error
+        raise SceneError(
+            f"{where}: expected a mask as a whole PNG of at most {most[0]} x {most[1]} px (height x width), got "
+            "something else: the annotation is damaged"
+        ) from error
     return values if values.ndim == 2 else values.any(-1)

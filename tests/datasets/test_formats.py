@@ -66,7 +66,7 @@ def test_options_of_other_formats_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     for option in ({"masks": tmp_path}, {"subset": "train"}, {"line_width_px": 3.0}):
         with pytest.raises(ConfigError, match=f"{next(iter(option))} is of .*: expected none for coco"):
-            read_chips(path, **option)  # type: ignore[arg-type]  # as each needs it
+            read_chips(path, **option)
     with pytest.raises(ConfigError, match="expected the file of labels in the format coco, got the folder"):
         read_chips(tmp_path, "coco")
     with pytest.raises(ConfigError, match="expected the folder of labels in the format voc"):

@@ -37,7 +37,7 @@ def write(kind: str, path: Path, labels_hw: NDArray[np.uint8]) -> None:
             picture = Image.fromarray(labels_hw).convert("P")
             picture.putdata(labels_hw.reshape(-1).tolist())
             picture.putpalette(COLOURS.reshape(-1).tolist())
-            picture.save(path, **({"bits": 2} if kind == "packed palette" else {}), transparency=1)
+            picture.save(path, "PNG", transparency=1, bits=2 if kind == "packed palette" else 8)
         case "grey in colour":
             Image.fromarray(np.repeat(labels_hw[..., None], 3, -1)).save(path)
         case "colours":
