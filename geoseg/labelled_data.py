@@ -1,7 +1,7 @@
 """Labelled scenes of a configuration, from its words to values; and a model package judged on them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,19 +9,21 @@ import torch
 from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, SceneError
 from geoseg.evaluate import Evaluation, Judged, evaluate
 from geoseg.imagery import Imagery
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.predict import Numerics, Predictor, choose_device
 from geoseg.threads import torch_threads
 from geoseg.tiling import Lattice
+from geoseg.train.audit import Survey, sound_sources, survey_data
 from geoseg.train.blocks import BlockRule, divide
 from geoseg.train.candidates import Candidates
 from geoseg.train.coding import LabelCoding
 from geoseg.train.entries import sources_of_entry
+from geoseg.train.open_files import OpenFiles
 from geoseg.train.samples import Balance
-from geoseg.train.scenes import Source, open_scenes
+from geoseg.train.scenes import LabelledScene, Source
 
 _GPU_BATCH = 8
 """Tiles in one forward pass on a GPU; a CPU is busy with one."""
@@ -54,13 +56,44 @@ def sources_of(config: TrainConfig, root: Path) -> tuple[Source, ...]:
     for number, entry in enumerate(config.data):
         found = list(sources_of_entry(config, number, root))
         (divided if entry.split == "auto" else given).extend(found)
-    if divided:
-        rule = BlockRule(**config.splits.model_dump())
-        with open_scenes(divided, imagery_of(config), coding_of(config, [*given, *divided])) as scenes:
-            regions = divide(scenes, rule)
-        for source, parts in zip(divided, regions, strict=True):
-            given += [replace(source, split=split, region=region) for split, region in parts.items()]
-    return tuple(given)
+    return (*given, *_divided(config, divided, coding_of(config, [*given, *divided])))
+
+
+def _divided(config: TrainConfig, sources: Sequence[Source], coding: LabelCoding) -> Iterator[Source]:
+    """The parts of scenes that belong to splits; a scene that cannot be opened as it is, for whoever opens it."""
+    files, scenes = OpenFiles(), []
+    try:
+        for source in sources:
+            try:
+                scenes.append(LabelledScene(source, imagery_of(config), coding, files, squares=4))
+            except SceneError:
+                yield source
+        if not scenes:
+            return
+        for scene, parts in zip(scenes, divide(scenes, BlockRule(**config.splits.model_dump())), strict=True):
+            for split, region in parts.items():
+                yield replace(scene.source, split=split, region=region)
+    finally:
+        files.close()
+
+
+def checked_sources(config: TrainConfig, root: Path, *, skip_bad: bool) -> tuple[tuple[Source, ...], Survey, int]:
+    """The scenes that can be trained on, what is in them, and how many were left out.
+
+    Args:
+        config: The configuration.
+        root: Where its paths start.
+        skip_bad: Whether damaged scenes are left out; all pixels are decoded then.
+
+    Raises:
+        ConfigError: Something is wrong with the data; names the first problem, and how many more there are.
+        GeosegError: A file of labels cannot be read.
+    """
+    sources = sources_of(config, root)
+    names = config.label_set().names
+    survey = survey_data(sources, imagery_of(config), coding_of(config, sources), names, decode=skip_bad)
+    kept, left_out = sound_sources(sources, survey, skip_bad=skip_bad)
+    return kept, survey, left_out
 
 
 def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:

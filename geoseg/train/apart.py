@@ -68,6 +68,8 @@ def refuse_overlap(scenes: Sequence[SplitScene]) -> None:
 
 
 def _refuse_shared_ground(scenes: Sequence[SplitScene]) -> None:
+    if len({scene.source.split for scene in scenes}) < 2:
+        return
     boxes = [lonlat_box(on_ground(scene.pixels, scene.grid)) for scene in scenes]
     pairs = shapely.STRtree(boxes).query(boxes, predicate="intersects").T.tolist()
     prints: dict[int, tuple[shapely.Geometry, float]] = {}

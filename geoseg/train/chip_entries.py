@@ -11,6 +11,9 @@ from geoseg.io.drivers import open_raster
 _WITH_LAYOUT = frozenset({"voc", "cityscapes", "ade20k", "coco-stuff"})
 """Formats that say where their images are."""
 
+OF_PIXELS = _WITH_LAYOUT | {"folders"}
+"""Formats whose labels are rasters: their categories are numbers or colours."""
+
 _WITH_LINES = frozenset({"labelme", "cvat", "supervisely"})
 
 _PICTURES = frozenset({".png", ".jpg", ".jpeg"})

@@ -15,7 +15,7 @@ from geoseg.io.polygons import read_polygons, vector_kind
 from geoseg.io.regions import Region, read_region
 from geoseg.io.scene import PercentStretch, SceneOptions
 from geoseg.labels import NODATA_CLASS
-from geoseg.train.chip_entries import chip_format, chips_of_entry
+from geoseg.train.chip_entries import OF_PIXELS, chip_format, chips_of_entry
 from geoseg.train.scenes import Source
 
 _ENDINGS = ("_image", "_img", "_rgb")
@@ -70,7 +70,7 @@ def _labelled(
     labels = _Labels(config, entry, key, root)
     form = chip_format(entry, root)
     if form is not None:
-        meaning = labels.of_chips()
+        meaning = labels.of_chips(of_pixels=form in OF_PIXELS)
         for chip in chips_of_entry(entry, form, key, root):
             yield chip.image, ChipFile(chip, *meaning[:2]), meaning[2]
         return
@@ -143,7 +143,7 @@ class _Labels:
             return self._vector(path)
         return self._raster(path)
 
-    def of_chips(self) -> tuple[dict[str, int], int, frozenset[int] | None]:
+    def of_chips(self, *, of_pixels: bool) -> tuple[dict[str, int], int, frozenset[int] | None]:
         """What categories of chips mean, what is not annotated, and the ids of the classes that they label."""
         entry, config, names = self._entry, self._config, self._names
         given = entry.values
@@ -153,8 +153,14 @@ class _Labels:
             raise ConfigError(
                 f"{self._key}.values.{OTHERS}: it stands for values of attributes, name the categories"
             )
-        ids = {name: number for number, name in enumerate(names)}
-        ids |= {value: self._meaning(name) for value, name in (given or {}).items()}
+        ids = {value: self._meaning(name) for value, name in (given or {}).items()}
+        if not of_pixels:
+            # Annotations name categories: those that are called as classes are these.
+            ids = {name: number for number, name in enumerate(names)} | ids
+        elif not given:
+            raise ConfigError(
+                f"{self._key}.values: expected what the labels' values mean, for example 1: {names[0]}"
+            )
         ignored = config.ignore_values if entry.ignore_values is None else entry.ignore_values
         ids = {str(value): NODATA_CLASS for value in ignored} | ids
         return ids, self._rest(REST), self._ids(frozenset(given.values() if given else names))

@@ -116,10 +116,8 @@ def test_lines_are_as_wide_as_their_metres_on_the_ground(tmp_path: Path, crs: st
 
 
 def test_points_are_discs_and_widths_may_be_an_attribute(tmp_path: Path) -> None:
-    points = [((200, 200), {"d": 10}), ((400, 200), {"d": None}), ((600, 200), {"d": 0})]
-    path = write(
-        tmp_path / "t.geojson", [(on_ground(shapely.Point(*at)), dict(d)) for at, d in points], "EPSG:32640"
-    )
+    points: list[tuple[int, dict[str, Any]]] = [(200, {"d": 10}), (400, {"d": None}), (600, {"d": 0})]
+    path = write(tmp_path / "t.geojson", [(on_ground(shapely.Point(x, 200)), d) for x, d in points], "EPSG:32640")
     files = VectorFiles((VectorFile(str(path), only=0, width_m=4.0, width_attribute="d"),), rest=1)
     drawn_hw = VectorLabels(files, GRID, rest=NODATA_CLASS).read(GRID.window)
     areas_m2 = [np.count_nonzero(drawn_hw[:, col : col + 200] == 0) / 4 for col in (100, 300, 500)]
@@ -128,7 +126,7 @@ def test_points_are_discs_and_widths_may_be_an_attribute(tmp_path: Path) -> None
 
 def test_features_are_taken_by_attribute_layer_and_condition(tmp_path: Path) -> None:
     box = shapely.box(100, 100, 140, 140)
-    features = [
+    features: list[tuple[shapely.Geometry, dict[str, Any]]] = [
         (on_ground(box), {"class": "house", "use": "home", "n": 1}),
         (on_ground(shapely.box(200, 100, 240, 140)), {"class": "house", "use": "shop", "n": 2}),
         (on_ground(shapely.box(300, 100, 340, 140)), {"class": None, "use": "home", "n": 1}),
