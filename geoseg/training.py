@@ -33,6 +33,7 @@ from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.device import place
 from geoseg.train.fit import Recipe, fit
 from geoseg.train.losses import build_loss
+from geoseg.train.losses.class_weights import inverse_frequency, labelled_pixels
 from geoseg.train.metrics import Confusion
 from geoseg.train.progress import training_progress
 from geoseg.train.samples import CropSampler
@@ -204,13 +205,16 @@ def _fit(
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
         sampler = CropSampler(scenes, imagery, settings.crop_px, seed, augmentation)
         names = config.label_set().names
+        candidates, weights_k = Candidates.of(len(names)), None
+        if settings.loss.class_weights == "inverse_frequency":
+            weights_k = inverse_frequency(labelled_pixels(scenes, candidates), names)
         with training_progress(names) as report:
             progress = fit(
                 place(network, device),
                 lambda iteration: sampler.batch(iteration * settings.batch, settings.batch),
                 _validator(judged, len(names), device),
-                build_loss(settings.loss, len(names), config.architecture.heads),
-                Candidates.of(len(names)),
+                build_loss(settings.loss, len(names), config.architecture.heads, weights_k),
+                candidates,
                 _recipe(config),
                 folder,
                 _fingerprint(config, imagery, encoder, seed),
