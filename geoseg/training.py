@@ -32,6 +32,7 @@ from geoseg.train.device import check_precision, place
 from geoseg.train.fit import fit
 from geoseg.train.freeze import Frozen
 from geoseg.train.losses import build_loss
+from geoseg.train.losses.class_weights import inverse_frequency, labelled_pixels
 from geoseg.train.metrics import Confusion
 from geoseg.train.progress import training_progress
 from geoseg.train.recipe import Recipe
@@ -201,14 +202,16 @@ def _fit(
         augmentation = Augmentation(**settings.augmentation.model_dump())
         sampler = Sampler(scenes, imagery, settings.seed, balance_of(config), overlapping=start.overlapping)
         maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed)
-        names = config.label_set().names
+        names, weights_k = config.label_set().names, None
+        if settings.loss.class_weights == "inverse_frequency":
+            weights_k = inverse_frequency(labelled_pixels(scenes, coding.candidates), names)
         cache = decoding(cache_mib(scene.ref for scene in scenes), threads=1)
         with training_progress(names, settings.batch * settings.accumulate) as report, cache:
             progress = fit(
                 place(network, device),
                 maker.make,
                 _validator(judged, len(names), device),
-                build_loss(settings.loss, len(names), start.activation),
+                build_loss(settings.loss, len(names), start.activation, weights_k),
                 coding.candidates,
                 recipe,
                 folder,

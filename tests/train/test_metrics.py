@@ -246,7 +246,7 @@ def test_intervals_are_those_of_scipy() -> None:
     ).confidence_interval
     assert found["accuracy"] == pytest.approx((theirs.low, theirs.high), abs=0.005)
     assert found["accuracy"] == again["accuracy"] != intervals(tallies, ("a", "b"), seed=1)["accuracy"]
-    assert found["b.precision"] == (0, 0)
+    assert found["b.precision"] == (0.0, 0.0)
     assert found["b.recall"] is None
     assert set(intervals(tallies[:1], ("a", "b")).values()) == {None}
 

@@ -1,11 +1,40 @@
 """Weights of classes from how often they are labelled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.grid import Window
+from geoseg.train.candidates import Candidates
+from geoseg.train.scenes import LabelledScene
+
+_WINDOW_PX = 2048
+
+
+def labelled_pixels(scenes: Iterable[LabelledScene], candidates: Candidates) -> NDArray[np.int64]:
+    """How many pixels of each class the labels of scenes hold within their regions, int64 (class,).
+
+    Labels alone are read, all of them; pixels that may be of several classes count for none.
+
+    Args:
+        scenes: Those to train on.
+        candidates: The meaning of coded labels.
+    """
+    values_v = np.zeros(256, np.int64)
+    for scene in scenes:
+        for row in range(0, scene.grid.height, _WINDOW_PX):
+            for col in range(0, scene.grid.width, _WINDOW_PX):
+                height, width = min(_WINDOW_PX, scene.grid.height - row), min(_WINDOW_PX, scene.grid.width - col)
+                if scene.pixels.intersects(shapely.box(col, row, col + width, row + height)):
+                    labels_hw = scene.labels(Window(row, col, height, width))
+                    values_v += np.bincount(labels_hw.ravel(), minlength=256)
+    one_v = candidates.allowed_vk.sum(1) == 1
+    pixels_k = np.zeros(candidates.classes, np.int64)
+    np.add.at(pixels_k, candidates.allowed_vk.argmax(1)[one_v], values_v[one_v])
+    return pixels_k
 
 
 def inverse_frequency(pixels_k: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.float64]:

@@ -30,8 +30,7 @@ class CrossEntropy:
 
     def costs(self, logits_nkhw: Tensor, target: Target) -> Tensor:
         """As for any term: logits (image, class, row, column) to (image,)."""
-        there_nhw, _ = candidate_logs(logits_nkhw, target)
-        cost_nhw = -there_nhw * (1 - self.label_smoothing)
+        cost_nhw = -candidate_logs(logits_nkhw, target) * (1 - self.label_smoothing)
         cost_nhw = cost_nhw * _pixel_weights(self.weights_k, target).to(cost_nhw.dtype)
         if self.label_smoothing:
             logs_nkhw = functional.log_softmax(logits_nkhw, 1)
@@ -88,7 +87,7 @@ class SoftmaxFocal:
 
     def costs(self, logits_nkhw: Tensor, target: Target) -> Tensor:
         """As for any term: logits (image, class, row, column) to (image,)."""
-        there_nhw, not_there_nhw = candidate_logs(logits_nkhw, target)
+        there_nhw, not_there_nhw = candidate_logs(logits_nkhw, target), other_logs(logits_nkhw, target)
         # From logarithms: the gradient of a power of 1 - p would not exist at p = 1.
         cost_nhw = -there_nhw * (self.gamma * not_there_nhw).exp()
         cost_nhw = cost_nhw * _pixel_weights(self.weights_k, target).to(cost_nhw.dtype)
@@ -151,7 +150,7 @@ class TopK:
             truth_nkhw = target.truth_nkhw.to(logits_nkhw.dtype)
             cost = functional.binary_cross_entropy_with_logits(logits_nkhw, truth_nkhw, reduction="none")
         else:
-            cost = -candidate_logs(logits_nkhw, target)[0]
+            cost = -candidate_logs(logits_nkhw, target)
         # Costs are 0 or more, so what is not known comes last and is never among the hardest.
         hardest = torch.where(self._known(target), cost, -1).flatten(1).sort(1, descending=True).values
         places = torch.arange(hardest.shape[1], device=hardest.device)
@@ -166,25 +165,35 @@ class TopK:
         return target.known_nkhw if self.sigmoid else target.labelled_nhw
 
 
-def candidate_logs(logits_nkhw: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-    """Logarithms of the probability that a pixel is of a candidate, and that it is of none.
+def candidate_logs(logits_nkhw: Tensor, target: Target) -> Tensor:
+    """Logarithms of the probability that a pixel is of one of its candidates.
 
     Args:
         logits_nkhw: Scores before the softmax (image, class, row, column).
         target: What is known.
 
     Returns:
-        Both (image, row, column); finite numbers without meaning where nothing is known.
+        (image, row, column); finite numbers without meaning where nothing is known.
     """
-    # Where nothing is known every class is a candidate and none is left: the first one stands in for them.
-    first_k = torch.zeros(logits_nkhw.shape[1], dtype=torch.bool, device=logits_nkhw.device)
-    first_k[0] = True
-    allowed_nkhw = torch.where(target.labelled_nhw.unsqueeze(1), target.allowed_nkhw, first_k[:, None, None])
     # Sums of exponentials without the greatest one cannot overflow, nor lose a probability near 0.
-    every_nhw = logits_nkhw.logsumexp(1)
-    there_nhw = logits_nkhw.masked_fill(~allowed_nkhw, -torch.inf).logsumexp(1)
-    not_there_nhw = logits_nkhw.masked_fill(allowed_nkhw, -torch.inf).logsumexp(1)
-    return there_nhw - every_nhw, not_there_nhw - every_nhw
+    some_nhw = logits_nkhw.masked_fill(~_candidates(target), -torch.inf).logsumexp(1)
+    return some_nhw - logits_nkhw.logsumexp(1)
+
+
+def other_logs(logits_nkhw: Tensor, target: Target) -> Tensor:
+    """Logarithms of the probability that a pixel is of none of its candidates, as `candidate_logs` (n, h, w)."""
+    others_nhw = logits_nkhw.masked_fill(_candidates(target), -torch.inf).logsumexp(1)
+    return others_nhw - logits_nkhw.logsumexp(1)
+
+
+def _candidates(target: Target) -> Tensor:
+    """The candidates of each pixel, boolean (image, class, row, column), never all of them.
+
+    Where nothing is known every class is a candidate and none is left: the first one stands in for them.
+    """
+    first_k = torch.zeros(target.truth_nkhw.shape[1], dtype=torch.bool, device=target.truth_nkhw.device)
+    first_k[0] = True
+    return torch.where(target.labelled_nhw.unsqueeze(1), target.allowed_nkhw, first_k[:, None, None])
 
 
 def _class_weights(weights_k: Tensor | None, target: Target) -> Tensor:

@@ -49,10 +49,16 @@ class Reliability:
 
 
 def expected_calibration_error(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The mean distance of confidence and accuracy in 15 bins, weighted by pixels, from counts (..., 15, 3).
+    """The mean distance of confidence and accuracy in 15 bins, weighted by pixels, from counts of 15 bins.
 
     Guo et al. 2017, On calibration of modern neural networks, equation 3, of confidences as maps store them, in
     steps of 1 / 254.
+
+    Args:
+        counts: As those of `Reliability`, or of many at once: shape (..., 15, 3).
+
+    Returns:
+        One for each, shape (...); NaN without any.
     """
     gaps = np.abs(counts[..., 1] - counts[..., 2] / PROBABILITY_SCALE).sum(-1)
     return figures.divide(gaps, counts[..., 0].sum(-1))
