@@ -18,7 +18,7 @@ class Answers:
     Attributes:
         first: Labels.
         second: Labels of what was blended in (Zhang et al. 2018, mixup), or None.
-        shares_n: How much `first` counts of each crop, `second` the rest; None where there is no second.
+        shares_n: How much `first` counts of each crop (n,), `second` the rest; None where there is no second.
     """
 
     first: Target

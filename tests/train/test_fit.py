@@ -269,7 +269,7 @@ def test_frozen_stages_do_not_change_and_the_rest_does(tmp_path: Path, name: Any
     torch.manual_seed(0)
     model = build(Architecture(name, 1, 2, 0.0625))
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    stages = ("stem", "layer2")
+    stages: Any = ("stem", "layer2")
     run(tmp_path / "run", replace(RECIPE, iterations=2, freeze=stages, ema=0.5), model=model)
     starts = ("down.0.", "down.2.") if name == "unet" else ("encoder.conv1", "encoder.bn1", "encoder.layer2.")
     changed = {key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])}

@@ -52,7 +52,7 @@ def test_leaving_early_stops_the_thread_and_bounds_the_work() -> None:
 
     items = prefetch(make, 0, 10_000, 3)
     assert next(items) == 0
-    items.close()  # type: ignore[attr-defined]  # an iterator to its users, a generator in fact
+    items.close()
     assert prefetching() == 0
     # One taken, three waiting, one in the making.
     assert len(made) <= 5

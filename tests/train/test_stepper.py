@@ -1,6 +1,7 @@
 """A step: accumulated gradients, blended labels, clipping, and memory that does not suffice."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ class Network(nn.Sequential):
             raise self.error
         if len(images_nchw) > self.most:
             torch.empty(2**62, dtype=torch.uint8)  # no machine has that: the allocator's own error
-        return super().forward(images_nchw)
+        answer: Tensor = super().forward(images_nchw)  # type: ignore[no-untyped-call]  # torch's own
+        return answer
 
 
 def stepper(
@@ -57,14 +59,15 @@ def stepper(
 
 def crops(count: int, seed: int, mixed: bool = False) -> Batch:
     rng = np.random.default_rng(seed)
-    images_nchw = rng.normal(size=(count, 1, 6, 6))
+    # In double precision, unlike real ones: sums in another order then agree to many digits.
+    images_nchw: Any = rng.normal(size=(count, 1, 6, 6))
     # Crops with few labels and with none: parts of a batch then weigh differently.
     labels = [rng.choice(3, (count, 6, 6)).astype(np.uint8) for _ in range(2)]
     for labels_nhw in labels:
         for crop_hw in labels_nhw:
             crop_hw[rng.random((6, 6)) < rng.choice([0, 0.5, 0.9, 1])] = NODATA_CLASS
     names = tuple(f"crop {number}" for number in range(count))
-    shares_n = rng.random(count) if mixed else None
+    shares_n: Any = rng.random(count) if mixed else None
     return Batch(images_nchw, labels[0], names, labels[1] if mixed else None, shares_n)
 
 
@@ -110,18 +113,18 @@ def test_a_blend_counts_both_labels_by_their_shares(seed: int) -> None:
     answers = Answers.of(batch, Candidates.of(3), CPU)
     found = loss.value(answers.numerators(loss, logits_nkhw), answers.denominators(loss)).item()
     log_nkhw = logits_nkhw.log_softmax(1).numpy()
-    cost = weight = 0.0
+    cost, weight = 0.0, 0.0
     for n, row, col in np.ndindex(3, 6, 6):
         for labels_nhw, share in ((batch.labels_nhw, batch.shares_n[n]), (batch.others_nhw, 1 - batch.shares_n[n])):
             if (label := labels_nhw[n, row, col]) != NODATA_CLASS:
-                cost -= share * log_nkhw[n, label, row, col]
-                weight += share
+                cost -= float(share * log_nkhw[n, label, row, col])
+                weight += float(share)
     assert found == pytest.approx(cost / weight if weight else 0, rel=1e-9)
 
 
 def test_where_all_of_a_blend_is_the_first_label_nothing_is_blended() -> None:
     mixed = crops(4, 1, mixed=True)
-    mixed = replace(mixed, shares_n=np.ones(4))
+    mixed = replace(mixed, shares_n=np.ones(4, np.float32))
     one, other = stepper(), stepper()
     assert one.step([mixed], 1) == other.step([part(replace(mixed, others_nhw=None, shares_n=None), slice(4))], 1)
 
