@@ -33,6 +33,11 @@ _COMMANDS = {
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
     "view": ("geoseg.commands.view", "view", "Show a run on a map in the browser."),
+    "weak-labels": (
+        "geoseg.commands.weak_labels",
+        "weak_labels",
+        "Label the pixels of images whose classes are known.",
+    ),
 }
 """By name: module, command, and what it does (said here so that --help loads no library)."""
 

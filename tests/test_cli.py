@@ -251,7 +251,10 @@ def test_the_version_is_that_of_the_package() -> None:
         ("inspct", "did you mean inspect?"),
         (
             "zzz",
-            "commands: doctor, evaluate, export, inspect, map, models, pseudo-labels, train, verify, view (see",
+            (
+                "commands: doctor, evaluate, export, inspect, map, models, pseudo-labels, train, verify, view, "
+                "weak-labels (see"
+            ),
         ),
     ],
 )
