@@ -25,6 +25,7 @@ _COMMANDS = {
     "inspect": ("geoseg.commands.inspect", "inspect", "Say what a scene, model, run or data set is."),
     "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
     "models": ("geoseg.commands.models", "models", "List the models that have a name."),
+    "tiles": ("geoseg.commands.tiles", "tiles", "Write labelled scenes as chips, or what is worth labelling."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
     "view": ("geoseg.commands.view", "view", "Show a run on a map in the browser."),
