@@ -30,6 +30,7 @@ _COMMANDS = {
         "pseudo_labels",
         "Write what a run is sure of as labels to train on.",
     ),
+    "tiles": ("geoseg.commands.tiles", "tiles", "Write labelled scenes as chips, or what is worth labelling."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
     "view": ("geoseg.commands.view", "view", "Show a run on a map in the browser."),
