@@ -15,6 +15,7 @@ from rasterio.errors import RasterioIOError
 from geoseg.catalog import load_model
 from geoseg.config import TrainConfig
 from geoseg.config.data import IGNORE, UNKNOWN
+from geoseg.config.options import TrainOptions
 from geoseg.config.sections import explain
 from geoseg.datasets.features import file_values
 from geoseg.errors import ConfigError, GeosegError, SceneError
@@ -48,6 +49,11 @@ _COLORS = (
 )
 _OTHER_COLOR = "#f0e6d0"
 
+_ARCHITECTURE = {"name": "unet_resnet18", "width": 0.5}
+_FROM_CHANCE = {"iterations": 1300, "validate_every": 50, "early_stop": {"patience": 8}}
+_AUGMENTATION = {"color_jitter": 0.2, "rotate_deg": 45, "scale": [0.8, 1.25]}
+"""What is trained where the user says nothing of it; further from a package by the recipe of fine-tuning."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataArguments:
@@ -76,7 +82,9 @@ class DataArguments:
     ground_resolution_m: float | None = None
 
 
-def config_from_arguments(arguments: DataArguments, name: str) -> TrainConfig:
+def config_from_arguments(
+    arguments: DataArguments, name: str, options: TrainOptions | None = None
+) -> TrainConfig:
     """A configuration that trains on scenes with labels, divided in blocks of ground (`split: auto`).
 
     Classes are those that the labels name; ground without a feature is of a class `other`. The model's bands, data
@@ -86,6 +94,7 @@ def config_from_arguments(arguments: DataArguments, name: str) -> TrainConfig:
     Args:
         arguments: What the user says.
         name: Of the model.
+        options: What the user says of the recipe.
 
     Raises:
         ConfigError: The labels name no classes, too many, or only one, or a name is no class.
@@ -106,14 +115,15 @@ def config_from_arguments(arguments: DataArguments, name: str) -> TrainConfig:
         "description": f"{', '.join(names)}; trained on the user's own labels",
         "licence": "not stated",
         "attribution": "not stated" if model is None else "; ".join(model.card.attribution),
-        "architecture": _architecture(model),
+        **({"architecture": _ARCHITECTURE} if model is None else {"start_from": arguments.start_from}),
         "imagery": imagery,
         "classes": [_class(number, one, known) for number, one in enumerate(names)],
         "data": [{"image": image, "split": "auto", **entry} for image in images],
-        "training": {"iterations": 1300, "validate_every": 100, "augmentation": {"color_jitter": 0.15}},
+        "sampling": {"balance": "class"},
+        "training": {**(_FROM_CHANCE if model is None else {}), "augmentation": _AUGMENTATION},
     }
     try:
-        return TrainConfig.model_validate(values)
+        return TrainConfig.model_validate(values if options is None else options.over(values))
     except ValidationError as error:
         raise ConfigError(f"from the command line: {explain(TrainConfig, error)}") from error
 
@@ -276,18 +286,6 @@ def _imagery_of(model: LoadedModel, arguments: DataArguments) -> dict[str, Any]:
         # What the weights were trained on goes on meaning the same.
         "mean": imagery.mean,
         "std": imagery.std,
-    }
-
-
-def _architecture(model: LoadedModel | None) -> dict[str, Any]:
-    if model is None:
-        return {"name": "unet_resnet18", "width": 0.5}
-    architecture = model.card.architecture
-    return {
-        "name": architecture.name,
-        "width": architecture.width,
-        "output_stride": architecture.output_stride,
-        "separable": architecture.separable,
     }
 
 

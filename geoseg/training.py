@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from geoseg.config import TrainConfig, load_train_config
+from geoseg.config import TrainConfig, load_train_config, write_config
 from geoseg.config.options import TrainOptions
-from geoseg.errors import ConfigError, GeosegError, SceneError, StoppedError
+from geoseg.data_arguments import DataArguments, config_from_arguments
+from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
 from geoseg.io.decoding import decoding
-from geoseg.labelled_data import balance_of, coding_of, data_folder, evaluate_model, imagery_of, sources_of
+from geoseg.labelled_data import balance_of, checked_sources, coding_of, data_folder, evaluate_model, imagery_of
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.architecture import build
 from geoseg.models.package import load_package, save_package
@@ -25,6 +27,7 @@ from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
 from geoseg.train.augment import Augmentation
 from geoseg.train.batches import BatchMaker
+from geoseg.train.candidates import Candidates
 from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.decoded import cache_mib
@@ -37,9 +40,10 @@ from geoseg.train.metrics import Confusion
 from geoseg.train.progress import training_progress
 from geoseg.train.recipe import Recipe
 from geoseg.train.samples import Sampler
-from geoseg.train.scenes import LabelledScene, Source, open_scenes, refuse_overlap
+from geoseg.train.scenes import LabelledScene, Source, open_scenes
 from geoseg.train.score import TileShape, cores, evenly, score
 from geoseg.train.start import Start, seeded
+from geoseg.training_outcome import show_training
 
 _VALIDATION_TILES = 72
 """Most tiles of one validation during training; the figures on the card are those of whole regions."""
@@ -57,7 +61,8 @@ class Trained:
         planned: How many there were to be; more, where the run ended early.
         evaluations: The package on whole regions, of split val and, where there is one, test.
         skipped: Why scenes were left out, a line for each.
-        scene: One to map next: of split test, or else val.
+        following: What to type to map a scene of split test, or else val.
+        page: Shows the training.
     """
 
     iteration: int
@@ -65,11 +70,12 @@ class Trained:
     planned: int
     evaluations: tuple[Evaluation, ...]
     skipped: tuple[str, ...]
-    scene: str
+    following: str
+    page: Path
 
 
 def train_package(
-    config_file: Path,
+    given: Path | DataArguments,
     output: Path,
     data_root: Path | None,
     *,
@@ -78,18 +84,22 @@ def train_package(
     skip_bad: bool,
     device: str | None,
     threads: int | None,
+    tensorboard: bool = False,
 ) -> Trained:
-    """Train, choose and judge; arguments and errors as in `geoseg.train_model`."""
+    """Train, choose, judge and show; arguments and errors as in `geoseg.train_model`."""
     if threads is not None and threads < 1:
         raise GeosegError(f"expected at least 1 thread, got {threads}")
     if options.seed is not None and not 0 <= options.seed <= _MAX_SEED:
         raise GeosegError(f"expected a seed from 0 to {_MAX_SEED}, got {options.seed}")
-    config = load_train_config(config_file, options)
+    if isinstance(given, DataArguments):
+        config, root = config_from_arguments(given, output.name, options), Path.cwd()
+    else:
+        config, root = load_train_config(given, options), data_folder(data_root)
     if config.start_from is not None:
         config = config.model_copy(update={"training": config.training.for_fine_tuning()})
     try:
         with torch_threads(threads):
-            return _train(config, output, data_root, resume, skip_bad, device)
+            return _train(config, output, root, resume, skip_bad, device, tensorboard)
     except OSError as error:
         if not is_disk_full(error):
             raise
@@ -99,23 +109,25 @@ def train_package(
 def _train(
     config: TrainConfig,
     output: Path,
-    data_root: Path | None,
+    root: Path,
     resume: bool,
     skip_bad: bool,
     device: str | None,
+    tensorboard: bool,
 ) -> Trained:
     chosen = choose_device(device)
     check_precision(config.training.precision, torch.device(chosen))
-    root = data_folder(data_root)
-    sources, skipped = _sound(config, sources_of(config, root), skip_bad)
     # Before anything is written or measured, since what does not fit together is refused here.
     start = Start.of(config, root)
+    sources, skipped = checked_sources(config, root, skip_bad=skip_bad)
     names = config.label_set().names
     network = seeded(start, names, config.training.seed)
     Frozen(network, config.training.freeze)
     folder = _training_folder(output, resume)
+    write_config(folder / "config.yaml", config)
 
-    fitted = _fit(config, sources, network, start, torch.device(chosen), folder, resume)
+    events = folder / "events" if tensorboard else None
+    fitted = _fit(config, sources, network, start, torch.device(chosen), folder, resume, events)
 
     network = build(start.architecture)
     load_best(folder, network, torch.device("cpu"))
@@ -127,29 +139,26 @@ def _train(
     judged = [split for split in ("val", "test") if any(source.split == split for source in sources)]
     evaluations = tuple(evaluate_model(model, config, sources, split, device) for split in judged)
     metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
-    save_package(output, draft(config, start, fitted.imagery, training, metrics), network)
+    card = draft(config, start, fitted.imagery, training, metrics)
+    save_package(output, card, network)
     scene = next(source.image for source in sources if source.split == judged[-1])
-    return Trained(done.best_iteration, done.iteration, fitted.recipe.iterations, evaluations, skipped, scene)
-
-
-def _sound(
-    config: TrainConfig, sources: tuple[Source, ...], skip_bad: bool
-) -> tuple[tuple[Source, ...], tuple[str, ...]]:
-    """The scenes that can be opened, and why the others cannot; without `skip_bad` the first of those is raised."""
-    imagery, coding = imagery_of(config), coding_of(config, sources)
-    sound, skipped = [], []
-    for source in sources:
-        try:
-            with open_scenes((source,), imagery, coding):
-                sound.append(source)
-        except SceneError as error:
-            if not skip_bad:
-                raise SceneError(f"{error}; --skip-bad trains without it") from error
-            skipped.append(f"{source.name}: {error}")
-    for split in ("train", "val"):
-        if not any(source.split == split for source in sound):
-            raise ConfigError(f"expected a scene of split {split} that can be read, got none: {'; '.join(skipped)}")
-    return tuple(sound), tuple(skipped)
+    following = next_command(scene, output)
+    coding, validation = coding_of(config, sources), [source for source in sources if source.split == "val"]
+    with open_scenes(validation, fitted.imagery, coding) as scenes:
+        page = show_training(
+            folder / "report",
+            folder / "log.csv",
+            card,
+            place(network, torch.device(chosen)),
+            torch.device(chosen),
+            scenes,
+            [evaluation.to_json() for evaluation in evaluations],
+            done.best_iteration,
+            following,
+        )
+    return Trained(
+        done.best_iteration, done.iteration, fitted.recipe.iterations, evaluations, skipped, following, page
+    )
 
 
 def _training_folder(output: Path, resume: bool) -> Path:
@@ -185,12 +194,12 @@ def _fit(
     device: torch.device,
     folder: Path,
     resume: bool,
+    events: Path | None,
 ) -> _Fitted:
     """Train a new network, in place."""
     coding, settings = coding_of(config, sources), config.training
     imagery = imagery_of(config)
     with open_scenes(sources, imagery, coding) as scenes:
-        refuse_overlap(scenes)
         trained = tuple(scene for scene in scenes if scene.source.split == "train")
         recipe = Recipe.of(settings, math.fsum(scene.pixels.area for scene in trained))
         if config.imagery.mean is None:
@@ -206,11 +215,12 @@ def _fit(
         if settings.loss.class_weights == "inverse_frequency":
             weights_k = inverse_frequency(labelled_pixels(scenes, coding.candidates), names)
         cache = decoding(cache_mib(scene.ref for scene in scenes), threads=1)
-        with training_progress(names, settings.batch * settings.accumulate) as report, cache:
+        samples = settings.batch * settings.accumulate
+        with training_progress(names, samples, events) as report, cache:
             progress = fit(
                 place(network, device),
                 maker.make,
-                _validator(judged, len(names), device),
+                _validator(judged, coding.candidates, device),
                 build_loss(settings.loss, len(names), start.activation, weights_k),
                 coding.candidates,
                 recipe,
@@ -231,7 +241,7 @@ def _measured(scenes: tuple[LabelledScene, ...], imagery: Imagery, crop_px: int)
 
 
 def _validator(
-    scenes: tuple[LabelledScene, ...], classes: int, device: torch.device
+    scenes: tuple[LabelledScene, ...], candidates: Candidates, device: torch.device
 ) -> Callable[[nn.Module], Confusion]:
     """Count hits on the same tiles of the validation regions every time."""
     shape = TileShape()
@@ -242,9 +252,17 @@ def _validator(
         )
 
     def validate(network: nn.Module) -> Confusion:
-        return score(network, windows, shape, classes, device)
+        return score(network, windows, shape, candidates.classes, device, candidates)
 
     return validate
+
+
+def next_command(scene: str, output: Path) -> str:
+    """What maps a scene with the new model, to be pasted as it is."""
+    # As `--model` takes a folder: a bare name would be looked up among the bundled models.
+    model = str(output) if len(output.parts) > 1 else f"./{output}"
+    run = output.with_name(f"{output.name}-map")
+    return shlex.join(["geoseg", "map", scene, "--model", model, "-o", str(run)])
 
 
 def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:

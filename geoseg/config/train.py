@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
 from geoseg.config.data import IGNORE, UNKNOWN, SamplingConfig, SourceConfig, SplitsConfig
@@ -226,3 +227,17 @@ def load_train_config(path: Path, options: TrainOptions | None = None) -> TrainC
         return TrainConfig.model_validate(values if options is None else options.over(values))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(TrainConfig, error)}") from error
+
+
+def write_config(path: Path, config: TrainConfig) -> None:
+    """Write a configuration as YAML, what stands at its default left out.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
+    values = config.model_dump(mode="json", exclude_defaults=True)
+    text = yaml.safe_dump({"kind": "train", **values}, sort_keys=False, allow_unicode=True, width=100)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
