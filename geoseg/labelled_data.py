@@ -22,6 +22,7 @@ from geoseg.train.candidates import Candidates
 from geoseg.train.coding import LabelCoding
 from geoseg.train.entries import sources_of_entry
 from geoseg.train.open_files import OpenFiles
+from geoseg.train.samples import Balance
 from geoseg.train.scenes import LabelledScene, Source
 
 _GPU_BATCH = 8
@@ -108,6 +109,12 @@ def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:
     everything = frozenset(range(len(config.classes)))
     labelled = [everything if source.labelled is None else source.labelled for source in sources]
     return LabelCoding(config.label_ids(), Candidates.of(len(config.classes), labelled))
+
+
+def balance_of(config: TrainConfig) -> Balance | None:
+    """Which windows are drawn around pixels of classes; None where ground alone decides."""
+    sampling = config.sampling
+    return None if sampling.balance == "ground" else Balance(sampling.share, sampling.balance)
 
 
 def imagery_of(
