@@ -112,7 +112,11 @@ def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:
 
 
 def balance_of(config: TrainConfig) -> Balance | None:
+<<<<<<< HEAD
     """Which windows training draws besides those that are uniform over the ground; None for no others."""
+=======
+    """Which windows are drawn around pixels of classes; None where ground alone decides."""
+>>>>>>> e4cb731e1914b75e1ad7295f9f46ebc1a4fc923f
     sampling = config.sampling
     return None if sampling.balance == "ground" else Balance(sampling.share, sampling.balance)
 

@@ -8,11 +8,13 @@ from typing import Literal
 import numpy as np
 import shapely
 from affine import Affine
+from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.grid import Grid
 from geoseg.io.plane import Plane, moved
 from geoseg.io.regions import Region
+from geoseg.train.class_places import class_places
 from geoseg.train.footprint import LONLAT, footprint, in_pixels, lonlat_box, on_ground
 from geoseg.train.scenes import LabelledScene
 
@@ -31,7 +33,11 @@ _NEAR_DEGREES = 0.05
 _DIAGONAL = 1.5
 """Half the diagonals of two pixels, in pixels: the buffer is between pixels, not their centres alone."""
 
+_ORDERS = 32
+"""Random orders of the blocks that are tried."""
+
 Part = Literal["train", "val", "test"]
+Judged = Literal["val", "test"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,10 @@ def divide(scenes: Sequence[LabelledScene], rule: BlockRule) -> list[dict[Part, 
 
     Blocks lie on a lattice in a transverse Mercator plane about the scenes (those that lie near one another share
     one), so that scenes that overlap, in whatever CRS, are divided alike. Which blocks are judged follows from the
-    seed: of each plane, blocks in random order until their ground is the wanted share. No pixel of train lies
-    within the buffer of one of val or test, no pixel of test within the buffer of one of val.
+    seed: of each plane, blocks in random order until their ground is the wanted share; of 32 such orders the one
+    whose shares of the classes (of a sample of pixels) are nearest to those of all ground, so that rare classes are
+    judged too. No pixel of train lies within the buffer of one of val or test, no pixel of test within the buffer
+    of one of val.
 
     Args:
         scenes: Open scenes, their `pixels` being the regions to divide.
@@ -90,7 +98,11 @@ def divide(scenes: Sequence[LabelledScene], rule: BlockRule) -> list[dict[Part, 
         for plane in dict.fromkeys(planes)
     }
     coarsest_m = max(max(scene.grid.ground_resolution_m()) for scene in scenes)
-    divided = {plane: _divided(ground, rule, _DIAGONAL * coarsest_m) for plane, ground in whole.items()}
+    divided = {}
+    for plane, ground in whole.items():
+        its = [scene for scene, of_scene in zip(scenes, planes, strict=True) if of_scene == plane]
+        seen = class_places(its, plane, its[0].classes)
+        divided[plane] = _divided(ground, seen, rule, _DIAGONAL * coarsest_m)
     found = []
     for scene, plane in zip(scenes, planes, strict=True):
         regions: dict[Part, Region] = {}
@@ -110,11 +122,16 @@ def divide(scenes: Sequence[LabelledScene], rule: BlockRule) -> list[dict[Part, 
     return found
 
 
-def _divided(ground: shapely.Geometry, rule: BlockRule, more_m: float) -> dict[Part, shapely.Geometry]:
+def _divided(
+    ground: shapely.Geometry,
+    seen: tuple[NDArray[np.object_], NDArray[np.int64]],
+    rule: BlockRule,
+    more_m: float,
+) -> dict[Part, shapely.Geometry]:
     """The ground of each split in a plane; the buffer is wider by `more_m` than was asked for."""
     side_m = rule.block_m or math.sqrt(ground.area / _BLOCKS)
     buffer_m = (_BUFFER * side_m if rule.buffer_m is None else rule.buffer_m) + more_m
-    judged = _choose(ground, side_m, rule)
+    judged = _choose(ground, seen, side_m, rule)
     val, test = (shapely.union_all(judged[part]) for part in ("val", "test"))
     test = shapely.difference(test, _wider(val, buffer_m))
     train = shapely.difference(ground, _wider(shapely.union(val, test), buffer_m))
@@ -145,23 +162,52 @@ def _planes(prints: Sequence[Region]) -> list[str]:
 
 
 def _choose(
-    ground: shapely.Geometry, side_m: float, rule: BlockRule
-) -> dict[Literal["val", "test"], list[shapely.Geometry]]:
+    ground: shapely.Geometry,
+    seen: tuple[NDArray[np.object_], NDArray[np.int64]],
+    side_m: float,
+    rule: BlockRule,
+) -> dict[Judged, list[shapely.Geometry]]:
     """The blocks of val and test."""
     blocks = _lattice(ground, side_m)
     areas = shapely.area(shapely.intersection(blocks, ground))
-    drawn: list[int] = np.random.default_rng(rule.seed).permutation(len(blocks)).tolist()
-    order = [number for number in drawn if areas[number] >= _WHOLE * side_m**2] or drawn
-    chosen: dict[Literal["val", "test"], list[shapely.Geometry]] = {"val": [], "test": []}
-    shares: tuple[tuple[Literal["val", "test"], float], ...] = (("val", rule.val), ("test", rule.test))
+    points, ids = seen
+    pixels_bk = np.zeros((len(blocks), int(ids.max(initial=0)) + 1))
+    at_point, in_block = shapely.STRtree(blocks).query(points, predicate="intersects")
+    np.add.at(pixels_bk, (in_block, ids[at_point]), 1)
+    rng = np.random.default_rng(rule.seed)
+    orders: list[list[int]] = [rng.permutation(len(blocks)).tolist() for _ in range(_ORDERS)]
+    large = areas >= _WHOLE * side_m**2
+    chosen = [_taken([one for one in order if large[one]] or order, areas, rule) for order in orders]
+    # The first of those that are equally near.
+    best = min(chosen, key=lambda taken: _unlike(taken, pixels_bk))
+    return {part: [blocks[number] for number in numbers] for part, numbers in best.items()}
+
+
+def _taken(order: list[int], areas: NDArray[np.float64], rule: BlockRule) -> dict[Judged, list[int]]:
+    """Blocks in an order until each part has its share of the ground."""
+    left = list(order)
+    chosen: dict[Judged, list[int]] = {"val": [], "test": []}
+    shares: tuple[tuple[Judged, float], ...] = (("val", rule.val), ("test", rule.test))
     for part, share in shares:
         taken_m2 = 0.0
         # One block at least is left to train on.
-        while taken_m2 < share * areas.sum() and len(order) > 1:
-            number = order.pop(0)
-            taken_m2 += float(areas[number])
-            chosen[part].append(blocks[number])
+        while taken_m2 < share * areas.sum() and len(left) > 1:
+            taken_m2 += float(areas[left[0]])
+            chosen[part].append(left.pop(0))
     return chosen
+
+
+def _unlike(taken: dict[Judged, list[int]], pixels_bk: NDArray[np.float64]) -> float:
+    """How far the shares of classes are from those of all ground; a class that a part lacks weighs most."""
+    judged = [number for numbers in taken.values() for number in numbers]
+    rest = [number for number in range(len(pixels_bk)) if number not in set(judged)]
+    whole_k = pixels_bk.sum(0)
+    apart = 0.0
+    for numbers in (*(numbers for numbers in taken.values() if numbers), rest):
+        part_k = pixels_bk[numbers].sum(0)
+        apart += 10 * float(((part_k == 0) & (whole_k > 0)).sum())
+        apart += float(np.abs(part_k / max(1.0, part_k.sum()) - whole_k / max(1.0, whole_k.sum())).sum())
+    return apart
 
 
 def _lattice(ground: shapely.Geometry, side_m: float) -> list[shapely.Geometry]:

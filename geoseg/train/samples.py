@@ -77,7 +77,7 @@ class Sampler:
         self._shares = ground_m2 * weights / (ground_m2 * weights).sum()
         self._balance = balance
         if balance is not None:
-            self._index = ClassIndex.of(scenes, max(max(scene.labelled) for scene in scenes) + 1)
+            self._index = ClassIndex.of(scenes, scenes[0].classes)
             of_cell = np.array([weights[number] for number, _ in self._index.cells])
             self._pixels_nk = self._index.pixels_nk * of_cell[:, None]
             pixels_k = self._pixels_nk.sum(0)

@@ -144,6 +144,11 @@ class LabelledScene:
         """Of the scene's pixels."""
         return self._files.get((id(self), "image"), lambda: SceneReader(self.ref))
 
+    @property
+    def classes(self) -> int:
+        """How many classes the run tells apart."""
+        return self._coding.candidates.classes
+
     def labels(self, window: Window) -> NDArray[np.uint8]:
         """Coded labels (row, column) of a window; `NODATA_CLASS` where ignored, outside the region or the scene.
 

@@ -58,7 +58,7 @@ def ground_xy(scene: LabelledScene) -> NDArray[np.float64]:
     return np.column_stack(Transformer.from_crs(scene.grid.crs, "EPSG:32640", always_xy=True).transform(x, y))
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(st.integers(0, 2**20), st.sampled_from([0.0, 6.0, 30.0]), st.sampled_from([None, 130.0]))
 def test_no_pixel_of_train_lies_within_the_buffer_of_one_that_is_judged(
     neighbours: tuple[Source, Source], seed: int, buffer_m: float, block_m: float | None
@@ -98,6 +98,22 @@ def test_without_a_buffer_and_a_test_all_but_the_borders_of_blocks_is_used(
             used_hw += region_mask(scene.pixels, scene.grid.window)
     assert used_hw.max() == 1
     assert 0.7 < used_hw[valid_hw].mean() < 1
+
+
+def test_a_rare_class_is_in_every_split(write_raster: WriteRaster) -> None:
+    labels_hw = np.ones((240, 240), np.uint8)
+    for row, col in ((10, 10), (130, 90), (200, 200), (60, 180)):
+        labels_hw[row : row + 24, col : col + 24] = 2
+    place = {"transform": Affine(8, 0, 320000, 0, -8, 2770000)}
+    image = write_raster(np.zeros((3, 240, 240), np.uint8), **place)
+    labels = write_raster(labels_hw[None], "labels.tif", **place)
+    source = Source("rare", str(image), str(labels), "train", None)
+    for seed in range(2):
+        with open_scenes([source], IMAGERY, CODING) as scenes:
+            (regions,) = divide(scenes, BlockRule(seed=seed))
+        for region in regions.values():
+            with LabelledScene(replace(source, region=region), IMAGERY, CODING) as scene:
+                assert set(np.unique(scene.labels(scene.grid.window))) == {0, 1, NODATA_CLASS}
 
 
 def test_ground_that_is_too_small_or_nowhere_is_refused(neighbours: tuple[Source, Source], tmp_path: Path) -> None:
