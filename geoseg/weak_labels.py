@@ -13,7 +13,7 @@ from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.imagery import Imagery
 from geoseg.labelled_data import imagery_of
 from geoseg.labels import NODATA_CLASS
-from geoseg.models.resnet import ResNetEncoder
+from geoseg.models.resnet import OutputStride, ResNetEncoder
 from geoseg.threads import torch_threads
 from geoseg.train.activation_maps import CropClassifier, Evidence, see
 from geoseg.train.augment import Augmentation
@@ -21,7 +21,7 @@ from geoseg.train.batches import BatchMaker
 from geoseg.train.image_labels import ImageLabel, LabelledImages, open_images, read_image_labels
 from geoseg.train.prefetch import prefetch
 
-_STRIDE = 8
+_STRIDE: OutputStride = 8
 _AHEAD = 4
 _LR = 1e-3
 _MULTIPLE_PX = 32

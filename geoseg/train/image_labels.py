@@ -127,8 +127,8 @@ class LabelledImages:
         rows, cols = side_px - window.height, side_px - window.width
         pad = ((rows // 2, rows - rows // 2), (cols // 2, cols - cols // 2))
         image_chw, valid_hw = np.pad(image_chw, ((0, 0), *pad), "symmetric"), np.pad(valid_hw, pad, "symmetric")
-        planes_khw = np.broadcast_to(self.held(number)[:, None, None], (self._classes, side_px, side_px))
-        planes_khw = np.where(valid_hw, planes_khw, NODATA_CLASS).astype(np.uint8)
+        held_k11 = self.held(number)[:, None, None]
+        planes_khw = np.where(valid_hw, held_k11, NODATA_CLASS).astype(np.uint8)
         return Sample(image_chw, valid_hw, planes_khw, str(self.labels[number].path))
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
