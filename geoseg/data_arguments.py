@@ -82,9 +82,7 @@ class DataArguments:
     ground_resolution_m: float | None = None
 
 
-def config_from_arguments(
-    arguments: DataArguments, name: str, options: TrainOptions | None = None
-) -> TrainConfig:
+def config_from_arguments(arguments: DataArguments, name: str, options: TrainOptions | None = None) -> TrainConfig:
     """A configuration that trains on scenes with labels, divided in blocks of ground (`split: auto`).
 
     Classes are those that the labels name; ground without a feature is of a class `other`. The model's bands, data

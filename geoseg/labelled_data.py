@@ -16,7 +16,6 @@ from geoseg.models.package import LoadedModel, load_package
 from geoseg.predict import Numerics, Predictor, choose_device
 from geoseg.threads import torch_threads
 from geoseg.tiling import Lattice
-from geoseg.train.audit import Survey, sound_sources, survey_data
 from geoseg.train.blocks import BlockRule, divide
 from geoseg.train.candidates import Candidates
 from geoseg.train.coding import LabelCoding
@@ -24,6 +23,7 @@ from geoseg.train.entries import sources_of_entry
 from geoseg.train.open_files import OpenFiles
 from geoseg.train.samples import Balance
 from geoseg.train.scenes import LabelledScene, Source
+from geoseg.train.survey import sound_sources, survey
 
 _GPU_BATCH = 8
 """Tiles in one forward pass on a GPU; a CPU is busy with one."""
@@ -77,8 +77,10 @@ def _divided(config: TrainConfig, sources: Sequence[Source], coding: LabelCoding
         files.close()
 
 
-def checked_sources(config: TrainConfig, root: Path, *, skip_bad: bool) -> tuple[tuple[Source, ...], Survey, int]:
-    """The scenes that can be trained on, what is in them, and how many were left out.
+def checked_sources(
+    config: TrainConfig, root: Path, *, skip_bad: bool
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """The scenes that can be trained on, and why others were left out, a line for each.
 
     Args:
         config: The configuration.
@@ -90,10 +92,8 @@ def checked_sources(config: TrainConfig, root: Path, *, skip_bad: bool) -> tuple
         GeosegError: A file of labels cannot be read.
     """
     sources = sources_of(config, root)
-    names = config.label_set().names
-    survey = survey_data(sources, imagery_of(config), coding_of(config, sources), names, decode=skip_bad)
-    kept, left_out = sound_sources(sources, survey, skip_bad=skip_bad)
-    return kept, survey, left_out
+    found = survey(sources, imagery_of(config), coding_of(config, sources), config.label_set(), decode=skip_bad)
+    return sound_sources(sources, found, skip_bad=skip_bad)
 
 
 def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:
@@ -112,11 +112,7 @@ def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:
 
 
 def balance_of(config: TrainConfig) -> Balance | None:
-<<<<<<< HEAD
-    """Which windows training draws besides those that are uniform over the ground; None for no others."""
-=======
     """Which windows are drawn around pixels of classes; None where ground alone decides."""
->>>>>>> e4cb731e1914b75e1ad7295f9f46ebc1a4fc923f
     sampling = config.sampling
     return None if sampling.balance == "ground" else Balance(sampling.share, sampling.balance)
 

@@ -108,8 +108,10 @@ def export_tiles(config: TrainConfig, root: Path, output: Path, options: ChipOpt
         SceneError: A raster cannot be opened or used.
         StoppedError: The disk is full.
     """
-    imagery, coding, labels = imagery_of(config), coding_of(config), config.label_set()
-    sources = [source for source in sources_of(config, root) if source.split in options.splits]
+    imagery, labels, all_sources = imagery_of(config), config.label_set(), sources_of(config, root)
+    # The meaning of labels is that of the whole data set, whichever part is written.
+    coding = coding_of(config, all_sources)
+    sources = [source for source in all_sources if source.split in options.splits]
     if not sources:
         raise ConfigError(f"expected data of split {' or '.join(options.splits)}, the configuration lists none")
 

@@ -88,7 +88,12 @@ def write_weak_labels(
     settings = config.training
     with torch_threads(threads), open_images(labels, imagery_of(config), len(names), seed) as opened:
         imagery = imagery_of(config, *opened.statistics()) if config.imagery.mean is None else imagery_of(config)
-        encoder = ResNetEncoder("resnet18", len(imagery.bands), config.architecture.width, _STRIDE)
+        encoder = ResNetEncoder(
+            "resnet18",
+            len(imagery.bands),
+            1.0 if config.architecture is None else config.architecture.width,
+            _STRIDE,
+        )
         classifier = CropClassifier(encoder, len(names))
         jitter = settings.augmentation.color_jitter
         augmentation = Augmentation(flips=True, rotations=True, color_jitter=jitter)

@@ -13,7 +13,7 @@ from geoseg.data_arguments import DataArguments, config_from_arguments
 from geoseg.errors import GeosegError
 from geoseg.imagery import Imagery
 from geoseg.labelled_data import coding_of, imagery_of, sources_of
-from geoseg.train.audit import sound_sources, survey_data
+from geoseg.train.survey import sound_sources, survey
 
 WriteRaster = Callable[..., Path]
 
@@ -57,11 +57,11 @@ def test_polygons_of_one_class_train_against_all_else(scene: str, tmp_path: Path
     assert config.imagery.ground_resolution_m == pytest.approx(1, rel=0.01)
     assert config.imagery.bands == ("red", "green", "blue")
     sources = sources_of(config, tmp_path)
-    survey = survey_data(sources, imagery_of(config), coding_of(config, sources), config.label_set().names)
+    found = survey(sources, imagery_of(config), coding_of(config, sources), config.label_set())
     assert {source.split for source in sources} == {"train", "val", "test"}
-    assert survey.problems == ()
-    assert sound_sources(sources, survey, skip_bad=False)[0] == sources
-    assert all(scene.unknown_px == 0 for scene in survey.scenes)
+    assert found.problems == ()
+    assert sound_sources(sources, found, skip_bad=False) == (sources, ())
+    assert all(scene.counts_v[-1] == 0 for scene in found.scenes)
 
 
 def test_classes_are_those_that_the_labels_name_with_colours_that_differ(scene: str, tmp_path: Path) -> None:
@@ -92,8 +92,7 @@ def test_a_package_to_begin_from_gives_pixels_network_and_classes_it_knows(
     file = boxes(tmp_path / "houses.geojson", "building", "shed")
     arguments = DataArguments((scene,), ((None, file),), start_from=str(tiny_model))
     config = config_from_arguments(arguments, "finer")
-    assert config.architecture.name == "unet_resnet18"
-    assert config.architecture.width == 0.125
+    assert (config.start_from, config.architecture) == (str(tiny_model), None)
     assert config.imagery.mean == (128.0,) * 3
     assert config.imagery.ground_resolution_m == rgb.ground_resolution_m
     colors = {label.name: label.color for label in config.classes}

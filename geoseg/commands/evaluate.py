@@ -1,7 +1,6 @@
 """`geoseg evaluate`: a model package against the labels of a split, or a run against a reference."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from geoseg.catalog import model_folder
-from geoseg.commands.labelled_data import data_root_option
+from geoseg.commands.labelled_data import class_files, data_root_option, value_pairs
 from geoseg.commands.model_scores import echo_model_scores
 from geoseg.commands.score_table import echo_scores
 from geoseg.errors import GeosegError
@@ -144,7 +143,7 @@ def evaluate(
         _check_marked(marked, force=force)
     scores = score_run(
         Path(subject),
-        Labels(_files(labels), class_attribute, _pairs(values)),
+        Labels(class_files(labels), class_attribute, value_pairs(values)),
         ScoreOptions(aoi, boundary_m, buffer_m),
     )
     if marked is not None:
@@ -184,26 +183,6 @@ def _exit_if_missed(failed: Sequence[str]) -> None:
         click.echo(f"failed   {words}", err=True)
     if failed:
         raise SystemExit(_GATE_FAILED)
-
-
-def _files(given: Sequence[str]) -> tuple[tuple[str | None, Path], ...]:
-    """Files with the class that each is of; a file may have an = in its name."""
-    files: list[tuple[str | None, Path]] = []
-    for text in given:
-        named = re.fullmatch(r"([a-z][a-z0-9_]*)=(.+)", text)
-        if named is None or Path(text).exists():
-            files.append((None, Path(text)))
-        else:
-            files.append((named[1], Path(named[2])))
-    return tuple(files)
-
-
-def _pairs(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    pairs = [text.rpartition("=") for text in given]
-    for text, (value, sign, _) in zip(given, pairs, strict=True):
-        if not (value and sign):
-            raise GeosegError(f"expected --value VALUE=CLASS such as 3=road, or 0= for nothing, got {text}")
-    return tuple((value.strip(), name.strip()) for value, _, name in pairs)
 
 
 def _check_marked(path: Path, *, force: bool) -> None:

@@ -1,23 +1,57 @@
-"""`geoseg train`: from a configuration to a model package."""
+"""`geoseg train`: from a configuration, or scenes and labels, to a model package."""
 
 import json
-import shlex
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
-from geoseg.commands.labelled_data import data_root_option, figures_line
+from geoseg.commands.labelled_data import class_files, data_root_option, figures_line, value_pairs
 from geoseg.config.options import TrainOptions
+from geoseg.data_arguments import DataArguments
+from geoseg.errors import GeosegError
 from geoseg.training import Trained, train_package
+
+_OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "rest", "ground_resolution_m"})
 
 
 @click.command("train")
 @click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="YAML file with data, model and recipe.",
+    "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with data, model and recipe; or"
+)
+@click.option("--image", "images", multiple=True, metavar="SCENE", help="a scene with labels; may be repeated, and")
+@click.option(
+    "--labels",
+    multiple=True,
+    metavar="[CLASS=]FILE",
+    help="its labels: a vector file or class raster; or a vector file for each class, repeated.",
+)
+@click.option("--class-attribute", help="Of --labels: the attribute that names the class. [class]")
+@click.option(
+    "--value",
+    "values",
+    multiple=True,
+    metavar="VALUE=CLASS",
+    help="Of --labels: what a value of the raster or attribute means (a class, unknown or ignore); repeated for each.",
+)
+@click.option(
+    "--width",
+    "width_m",
+    type=click.FloatRange(0, min_open=True),
+    metavar="METRES",
+    help="Of --labels that are lines.",
+)
+@click.option(
+    "--rest",
+    metavar="CLASS|unknown|ignore",
+    help="Of --labels: what ground without a label is. [vectors: the class other; rasters: ignore]",
+)
+@click.option(
+    "--resolution",
+    "ground_resolution_m",
+    type=click.FloatRange(0, min_open=True),
+    metavar="METRES",
+    help="Of --labels: ground length of the model's pixel. [the scene's, or that of --from]",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the MODEL to write."
@@ -36,13 +70,25 @@ from geoseg.training import Trained, train_package
 )
 @data_root_option
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint, in MODEL.training.")
-@click.option("--skip-bad", is_flag=True, help="Go on without scenes that cannot be opened.")
+@click.option(
+    "--skip-bad", is_flag=True, help="Go on without scenes that are damaged, or whose labels cover nothing."
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the configuration's.")
 @click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model. [all cores]")
+@click.option("--tensorboard", is_flag=True, help="Write events to MODEL.training/events; log.csv is always there.")
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome as JSON.")
+@click.pass_context
 def train(
-    config_file: Path,
+    context: click.Context,
+    config_file: Path | None,
+    images: tuple[str, ...],
+    labels: tuple[str, ...],
+    class_attribute: str | None,
+    values: tuple[str, ...],
+    width_m: float | None,
+    rest: str | None,
+    ground_resolution_m: float | None,
     output: Path,
     start_from: str | None,
     epochs: float | None,
@@ -54,16 +100,47 @@ def train(
     seed: int | None,
     device: str | None,
     threads: int | None,
+    tensorboard: bool,
     as_json: bool,
 ) -> None:
     """Train a model on regions of labelled scenes and write it as a package.
 
-    Checkpoints and the log lie in MODEL.training beside it. The weights with the best validation mIoU are
-    packed; test regions are read once, after that, for the figures on the card. Ctrl-C finishes the step and
-    keeps it; --resume goes on.
+    From a configuration (--config), or from scenes and labels (--image, --labels): then part of the labelled ground
+    is held back, in blocks, to choose and judge by, and MODEL.training/config.yaml says how it was done.
+
+    Checkpoints, the log and report/report.html lie in MODEL.training beside the package. The weights with the best
+    validation mIoU are packed; test regions are read once, after that, for the figures on the card. Ctrl-C finishes
+    the step and keeps it; --resume goes on.
     """
+    if (config_file is None) == (not images):
+        raise GeosegError(
+            "expected either --config FILE or --image SCENE with --labels FILE, got "
+            f"{'neither' if config_file is None else 'both'}"
+        )
+    given: Path | DataArguments
+    if config_file is None:
+        named, meanings = class_files(labels), value_pairs(values)
+        given = DataArguments(
+            images,
+            tuple((name, str(path)) for name, path in named),
+            class_attribute,
+            width_m,
+            meanings,
+            rest,
+            start_from,
+            ground_resolution_m,
+        )
+    else:
+        asked = {
+            name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
+        misplaced = sorted(asked & _OF_ARGUMENTS)
+        if misplaced:
+            options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+            raise GeosegError(f"{options[misplaced[0]]} goes with --image, not with --config: say it in the file")
+        given = config_file
     trained = train_package(
-        config_file,
+        given,
         output,
         data_root,
         options=TrainOptions(start_from, epochs, batch, lr, seed),
@@ -71,27 +148,22 @@ def train(
         skip_bad=skip_bad,
         device=device,
         threads=threads,
+        tensorboard=tensorboard,
     )
     for line in trained.skipped:
         click.echo(f"skipped {line}", err=True)
-    following = _next_command(output, trained)
     if as_json:
-        click.echo(json.dumps(_document(output, trained, following), indent=2))
+        click.echo(json.dumps(_document(output, trained), indent=2))
         return
     early = "" if trained.iterations == trained.planned else f", ended early of {trained.planned}"
     click.echo(f"{output}: iteration {trained.iteration}, the best of {trained.iterations} on val{early}")
     for evaluation in trained.evaluations:
         click.echo(figures_line(evaluation.split, evaluation.to_json()))
-    click.echo(f"next: {following}")
+    click.echo(f"report: {trained.page}")
+    click.echo(f"next: {trained.following}")
 
 
-def _next_command(output: Path, trained: Trained) -> str:
-    """What maps a scene that was not trained on, to be pasted as it is."""
-    run = output.with_name(f"{output.name}-map")
-    return shlex.join(["geoseg", "map", trained.scene, "--model", _as_path(output), "-o", str(run)])
-
-
-def _document(output: Path, trained: Trained, following: str) -> dict[str, object]:
+def _document(output: Path, trained: Trained) -> dict[str, object]:
     return {
         "model": str(output),
         "iteration": trained.iteration,
@@ -99,11 +171,6 @@ def _document(output: Path, trained: Trained, following: str) -> dict[str, objec
         "planned_iterations": trained.planned,
         "skipped": list(trained.skipped),
         "evaluations": [evaluation.to_json() for evaluation in trained.evaluations],
-        "next": following,
+        "report": str(trained.page),
+        "next": trained.following,
     }
-
-
-def _as_path(folder: Path) -> str:
-    """The folder as `--model` takes it: a bare name would be looked up among the bundled models."""
-    text = str(folder)
-    return text if "/" in text else f"./{text}"

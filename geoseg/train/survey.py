@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely import box
 
-from geoseg.errors import ConfigError, SceneError
+from geoseg.errors import ConfigError, GeosegError, SceneError
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.regions import region_mask
@@ -30,11 +30,13 @@ class Problem:
         where: The scene, and the place in it.
         what: What is wrong.
         refused: Whether nothing can be trained like this; if not, it is only doubtful.
+        source: Number of the source that is damaged or of no use, which can be left out; None for other problems.
     """
 
     where: str
     what: str
     refused: bool = True
+    source: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +102,7 @@ class _Problems:
     """Those of a scene: the first few, and how many more."""
 
     scene: str
+    source: int
     found: list[Problem] = field(default_factory=list)
     more: int = 0
 
@@ -108,41 +111,48 @@ class _Problems:
         if any(one.what == what for one in self.found) or len(self.found) >= _NAMED:
             self.more += 1
         else:
-            self.found.append(Problem(where, what))
+            self.found.append(Problem(where, what, source=self.source))
 
     def all(self) -> list[Problem]:
         if not self.more:
             return self.found
-        return [*self.found, Problem(self.scene, f"the same, or worse, in {self.more} more windows")]
+        return [*self.found, self._rest()]
+
+    def _rest(self) -> Problem:
+        return Problem(self.scene, f"the same, or worse, in {self.more} more windows", source=self.source)
 
 
-def survey(sources: Sequence[Source], imagery: Imagery, coding: LabelCoding, labels: LabelSet) -> Survey:
-    """Read every pixel of a data set once, and say what it holds and what is wrong with it.
+def survey(
+    sources: Sequence[Source], imagery: Imagery, coding: LabelCoding, labels: LabelSet, *, decode: bool = True
+) -> Survey:
+    """Read a data set once, and say what it holds and what is wrong with it.
 
     Args:
         sources: Scenes with labels.
         imagery: What the model expects.
         coding: The meaning of label values.
         labels: The classes.
+        decode: Whether all pixels are decoded, so that every damaged part is found; else labels and masks alone.
     """
     problems: list[Problem] = []
-    good = []
-    for source in sources:
+    good: dict[int, Source] = {}
+    for number, source in enumerate(sources):
         try:
             with LabelledScene(source, imagery, coding):
-                good.append(source)
-        except (SceneError, ConfigError) as error:
-            problems.append(Problem(f"{source.name} ({source.split})", str(error)))
+                good[number] = source
+        except GeosegError as error:
+            # What the configuration says wrongly is no damaged file: it is not to be skipped.
+            damaged = number if isinstance(error, SceneError) else None
+            problems.append(Problem(f"{source.name} ({source.split})", str(error), source=damaged))
     found = []
-    with open_scenes(good, imagery, coding) as scenes:
+    with open_scenes(list(good.values()), imagery, coding) as scenes:
         try:
-            if scenes:
-                refuse_overlap(scenes)
+            refuse_overlap(scenes)
         except ConfigError as error:
             problems.append(Problem("the splits", str(error)))
-        with stage_progress("inspect", sum(scene.grid.height * scene.grid.width for scene in scenes)) as advance:
-            for scene in scenes:
-                surveyed, wrong = _survey_scene(scene)
+        with stage_progress("survey", sum(scene.grid.height * scene.grid.width for scene in scenes)) as advance:
+            for number, scene in zip(good, scenes, strict=True):
+                surveyed, wrong = _survey_scene(scene, number, decode=decode)
                 found.append(surveyed)
                 problems += wrong
                 advance(scene.grid.height * scene.grid.width)
@@ -150,13 +160,41 @@ def survey(sources: Sequence[Source], imagery: Imagery, coding: LabelCoding, lab
     return Survey(labels, tuple(found), (*problems, *_lacking(result)))
 
 
-def _survey_scene(scene: LabelledScene) -> tuple[SceneSurvey, list[Problem]]:
+def sound_sources(
+    sources: Sequence[Source], found: Survey, *, skip_bad: bool
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """The sources that can be trained on, and why the others were left out, a line for each.
+
+    Args:
+        sources: All of them.
+        found: What was found in them.
+        skip_bad: Whether sources that are damaged, or whose labels cover nothing, are left out.
+
+    Raises:
+        ConfigError: Something else is wrong, or is not to be skipped; names the first, and how many more there are.
+    """
+    bad: dict[int, str] = {}
+    for problem in found.problems:
+        if problem.source is not None:
+            bad.setdefault(problem.source, f"{problem.where}: {problem.what}")
+    left_out = bad if skip_bad else {}
+    fatal = [problem for problem in found.problems if problem.refused and problem.source not in left_out]
+    if fatal:
+        first = fatal[0]
+        more = f" (and {len(fatal) - 1} more; geoseg inspect --check names them)" if len(fatal) > 1 else ""
+        skip = "" if first.source is None else "; mend it, or leave such scenes out with --skip-bad"
+        raise ConfigError(f"{first.where}: {first.what}{skip}{more}")
+    kept = tuple(source for number, source in enumerate(sources) if number not in left_out)
+    return kept, tuple(left_out.values())
+
+
+def _survey_scene(scene: LabelledScene, number: int, *, decode: bool) -> tuple[SceneSurvey, list[Problem]]:
     where = f"{scene.source.name} ({scene.source.split})"
-    problems = _Problems(where)
+    problems = _Problems(where, number)
     counts_v, data_px = np.zeros(256, np.int64), 0
     for window in parts(scene, _PART_PX):
         try:
-            _, valid_hw = scene.image(window)
+            valid_hw = scene.image(window)[1] if decode else scene.reader.read_valid(window)
             coded_hw = scene.labels(window)
         except SceneError as error:
             rows, cols = f"{window.row} to {window.row_stop}", f"{window.col} to {window.col_stop}"
@@ -165,22 +203,21 @@ def _survey_scene(scene: LabelledScene) -> tuple[SceneSurvey, list[Problem]]:
         valid_hw = valid_hw & region_mask(scene.pixels, window)
         data_px += int(np.count_nonzero(valid_hw))
         counts_v += np.bincount(coded_hw[valid_hw], minlength=256)
-    ref = scene.reader.ref
     surveyed = SceneSurvey(
         name=scene.source.name,
         split=scene.source.split,
         image=scene.source.image,
         crs=scene.grid.crs,
         shape=(scene.grid.height, scene.grid.width),
-        native_resolution_m=ref.native_resolution_m,
+        native_resolution_m=scene.ref.native_resolution_m,
         resolution_m=scene.grid.ground_resolution_m(),
         labelled=scene.labelled,
         data_px=data_px,
         counts_v=counts_v,
     )
     if not problems.found and not counts_v[:-1].any():
-        what = "its labels cover no pixel with data in its region" if data_px else "it holds no data in its region"
-        problems.add(where, what)
+        what = f"its labels, {scene.source.label_path}, cover no pixel with data in its region: check both places"
+        problems.add(where, what if data_px else "it holds no data in its region")
     return surveyed, problems.all()
 
 
@@ -209,10 +246,12 @@ def _lacking(found: Survey) -> list[Problem]:
     problems = []
     for split in ("train", "val"):
         if split not in found.splits:
-            problems.append(Problem(f"split {split}", "no scene of it can be used"))
+            problems.append(Problem(f"split {split}", "expected a scene that can be used, found none"))
             continue
         for name, pixels in zip(found.labels.names, found.of_split(split).tolist(), strict=True):
             if pixels == 0:
-                what = f"no pixel with data is labelled {name}"
+                what = f"no pixel with data is labelled {name}" + (
+                    ": label some, or leave the class out" if split == "train" else ", it is not judged there"
+                )
                 problems.append(Problem(f"split {split}", what, refused=split == "train"))
     return problems

@@ -36,7 +36,7 @@ from geoseg.train.decoded import cache_mib
 from geoseg.train.deform import Deformation
 from geoseg.train.device import place
 from geoseg.train.prefetch import prefetch
-from geoseg.train.samples import CropSampler
+from geoseg.train.samples import Sampler
 from geoseg.train.scenes import LabelCoding, Source, open_scenes
 from geoseg.train.sensor import change_values
 
@@ -192,7 +192,7 @@ def sampler_of(source: Source) -> Iterator[CropSampler]:
         open_scenes((source,), _IMAGERY, coding) as scenes,
         decoding(cache_mib(scene.reader.ref for scene in scenes), threads=1),
     ):
-        yield CropSampler(scenes, _IMAGERY, _CROP_PX, 0)
+        yield Sampler(scenes, _IMAGERY, 0)
 
 
 @contextmanager

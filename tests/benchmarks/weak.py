@@ -32,11 +32,11 @@ from geoseg.train.augment import Augmentation
 from geoseg.train.batch import Batch
 from geoseg.train.batches import BatchMaker
 from geoseg.train.decoded import cache_mib
-from geoseg.train.fit import poly_lr
 from geoseg.train.metrics import Confusion
 from geoseg.train.prefetch import prefetch
-from geoseg.train.samples import CropSampler
+from geoseg.train.samples import Sampler
 from geoseg.train.scenes import LabelledScene, open_scenes
+from geoseg.train.schedule import poly_lr
 from geoseg.train.score import TileShape, cores, evenly, score
 
 _CONFIG = Path(__file__).parents[2] / "configs" / "train_mbrsc.yaml"
@@ -75,15 +75,15 @@ def main() -> None:
 
 def compared(config: TrainConfig, root: Path, iterations: int, seed: int) -> list[str]:
     """The figures of one seed; which evidence is asked for is chosen on training crops the classifier has seen."""
-    sources, coding, classes = sources_of(config, root), coding_of(config), len(config.classes)
+    sources, classes = sources_of(config, root), len(config.classes)
+    coding = coding_of(config, sources)
     chosen = [source for source in sources if source.split in ("train", "val")]
     with open_scenes(chosen, imagery_of(config), coding) as scenes:
         trained = tuple(scene for scene in scenes if scene.source.split == "train")
         judged = tuple(scene for scene in scenes if scene.source.split == "val")
         refs = [scene.reader.ref for scene in scenes]
         with decoding(cache_mib(refs), threads=1):
-            plain = CropSampler(trained, imagery_of(config), _CROP_PX, seed)
-            imagery = imagery_of(config, *plain.statistics())
+            imagery = imagery_of(config, *Sampler(trained, imagery_of(config), seed).statistics(_CROP_PX))
             maker = maker_of(trained, imagery, seed)
             classifier = classified(maker, imagery, classes, iterations, seed)
             found = [(*quality(classifier, maker, classes, evidence), evidence) for evidence in _EVIDENCE]
@@ -110,7 +110,7 @@ def compared(config: TrainConfig, root: Path, iterations: int, seed: int) -> lis
 
 def maker_of(scenes: tuple[LabelledScene, ...], imagery: Imagery, seed: int) -> BatchMaker:
     """Crops for all three trainings."""
-    sampler = CropSampler(scenes, imagery, _CROP_PX, seed)
+    sampler = Sampler(scenes, imagery, seed)
     return BatchMaker(sampler, _AUGMENTATION, imagery, _CROP_PX, _BATCH, seed)
 
 

@@ -8,11 +8,12 @@ import rasterio
 import shapely
 from affine import Affine
 
+from geoseg.errors import ConfigError
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
 from geoseg.labels import LabelClass, LabelSet
 from geoseg.train.scenes import LabelCoding, Source
-from geoseg.train.survey import survey
+from geoseg.train.survey import sound_sources, survey
 
 WriteScene = Callable[..., Source]
 
@@ -91,8 +92,8 @@ def test_splits_that_overlap_and_lack_something_are_told(pair: tuple[Source, Sou
     three = LabelSet((*TWO.classes, LabelClass("water", None, "stuff", "#0000ff")))
     lacking = {(one.where, one.what, one.refused) for one in survey(pair, imagery, CODING, three).problems}
     assert lacking == {
-        ("split train", "no pixel with data is labelled water", True),
-        ("split val", "no pixel with data is labelled water", False),
+        ("split train", "no pixel with data is labelled water: label some, or leave the class out", True),
+        ("split val", "no pixel with data is labelled water, it is not judged there", False),
     }
     alone = survey(pair[:1], imagery, CODING, TWO).problems
     assert [(one.where, one.refused) for one in alone] == [("split val", True)]
@@ -103,4 +104,43 @@ def test_labels_without_data_under_them_are_told(write_scene: WriteScene, imager
     labels_hw[:10] = 1
     source = write_scene("bare", np.ones((3, 20, 30), np.uint8), labels_hw, labels_hw == 0)
     problems = survey([source], imagery, CODING, TWO).problems
-    assert any(one.where == "bare (train)" and "cover no pixel with data" in one.what for one in problems)
+    assert any(
+        (one.where == "bare (train)" and "it holds no data in its region" in one.what)
+        or "cover no pixel with data" in one.what
+        for one in problems
+    )
+
+
+def test_masks_and_labels_alone_tell_the_same(pair: tuple[Source, Source], imagery: Imagery) -> None:
+    whole, quick = (survey(pair, imagery, CODING, TWO, decode=decode) for decode in (True, False))
+    assert [one.counts_v.tolist() for one in whole.scenes] == [one.counts_v.tolist() for one in quick.scenes]
+    assert sound_sources(pair, quick, skip_bad=False) == (pair, ())
+
+
+def test_damaged_scenes_and_wrong_ids_are_skipped_only_when_asked(
+    pair: tuple[Source, Source], write_scene: WriteScene, imagery: Imagery
+) -> None:
+    rng = np.random.default_rng(2)
+    ones_hw = np.ones((256, 256), np.uint8)
+    cut = write_scene("cut", rng.integers(0, 256, (3, 256, 256)).astype(np.uint8), ones_hw)
+    content = Path(cut.image).read_bytes()
+    Path(cut.image).write_bytes(content[: len(content) // 2])
+    wrong = write_scene("wrong", np.ones((3, 60, 60), np.uint8), np.full((60, 60), 7, np.uint8))
+    # Elsewhere, or they would share ground with the others.
+    for path in (cut.image, cut.labels, wrong.image, wrong.labels):
+        with rasterio.open(str(path), "r+") as dataset:
+            dataset.transform = Affine(1, 0, 420000 if "cut" in str(path) else 430000, 0, -1, 2770000)
+    sources = (*pair, cut, wrong)
+    found = survey(sources, imagery, CODING, TWO)
+    with pytest.raises(ConfigError, match=r"--skip-bad \(and \d+ more; geoseg inspect --check"):
+        sound_sources(sources, found, skip_bad=False)
+    kept, skipped = sound_sources(sources, found, skip_bad=True)
+    assert kept == pair
+    assert [line.partition(" ")[0] for line in skipped] == ["cut", "wrong"]
+
+
+def test_a_split_without_a_scene_is_refused_whatever_is_skipped(
+    pair: tuple[Source, Source], imagery: Imagery
+) -> None:
+    with pytest.raises(ConfigError, match="split val: expected a scene that can be used, found none"):
+        sound_sources(pair[:1], survey(pair[:1], imagery, CODING, TWO), skip_bad=True)
