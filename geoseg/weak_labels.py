@@ -86,12 +86,13 @@ def write_weak_labels(
         raise ConfigError(f"cannot write to {folder}: {error.strerror}; name another -o") from error
     torch.manual_seed(seed)
     settings = config.training
+    width = 1.0 if config.architecture is None else config.architecture.width
     with torch_threads(threads), open_images(labels, imagery_of(config), len(names), seed) as opened:
         imagery = imagery_of(config, *opened.statistics()) if config.imagery.mean is None else imagery_of(config)
         encoder = ResNetEncoder(
             "resnet18",
             len(imagery.bands),
-            1.0 if config.architecture is None else config.architecture.width,
+            width,
             _STRIDE,
         )
         classifier = CropClassifier(encoder, len(names))

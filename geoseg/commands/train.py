@@ -32,7 +32,7 @@ _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "re
     "values",
     multiple=True,
     metavar="VALUE=CLASS",
-    help="Of --labels: what a value of the raster or attribute means (a class, unknown or ignore); repeated for each.",
+    help="Of --labels: what a value of the raster or attribute means: a class, unknown or ignore.",
 )
 @click.option(
     "--width",
@@ -71,7 +71,7 @@ _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "re
 @data_root_option
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint, in MODEL.training.")
 @click.option(
-    "--skip-bad", is_flag=True, help="Go on without scenes that are damaged, or whose labels cover nothing."
+    "--skip-bad", is_flag=True, help="Go on without scenes that are damaged or whose labels cover nothing."
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the configuration's.")
 @click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")

@@ -185,7 +185,7 @@ def maker_of(source: Source, augmentation: Augmentation) -> Iterator[BatchMaker]
 
 
 @contextmanager
-def sampler_of(source: Source) -> Iterator[CropSampler]:
+def sampler_of(source: Source) -> Iterator[Sampler]:
     """Windows of a scene."""
     coding = LabelCoding({value + 1: value for value in range(_CLASSES)} | {0: NODATA_CLASS})
     with (
