@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoseg.grid import Window
+from geoseg.labels import Activation
 from geoseg.tiling import Lattice
 
 _STRIP_ROWS = 64
@@ -64,6 +65,7 @@ class BlockBlend:
         above: What `below` of the block above gave, (channel, row, column), for the first rows of the window.
         memory: Where to keep the sums, (n,) float32, at least as many as there are; None for new memory. They are
             the largest array of a worker, and fresh pages for it cost more time than the sums themselves.
+        activation: What makes probabilities of logits.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class BlockBlend:
         device: str = "cpu",
         above: Tensor | None = None,
         memory: Tensor | None = None,
+        activation: Activation = "softmax",
     ) -> None:
         self._window = window
         self._device = device
+        self._activation = activation
         shape = (channels, *window.shape)
         self._mean_chw = (
             torch.empty(shape, device=device) if memory is None else memory[: math.prod(shape)].view(shape)
@@ -88,7 +92,7 @@ class BlockBlend:
     def add(
         self, tile: Window, logits_chw: Tensor, weight_h: NDArray[np.float32], weight_w: NDArray[np.float32]
     ) -> None:
-        """Add a tile's probabilities, the softmax of its logits.
+        """Add a tile's probabilities, from its logits.
 
         Args:
             tile: The tile's window.
@@ -107,7 +111,12 @@ class BlockBlend:
         step = _STRIP_ROWS if self._device == "cpu" else common.height
         for row in range(0, common.height, step):
             strip = slice(row, row + step)
-            probability_chw = source_chw[:, strip].contiguous().softmax(dim=0)
+            logits_strip_chw = source_chw[:, strip].contiguous()
+            match self._activation:
+                case "softmax":
+                    probability_chw = logits_strip_chw.softmax(dim=0)
+                case "sigmoid":
+                    probability_chw = logits_strip_chw.sigmoid()
             target_chw[:, strip].addcmul_(probability_chw, torch.outer(weights_h[strip], weights_w))
 
     def mean(self, rows: int) -> Tensor:

@@ -1,24 +1,58 @@
-"""Judge a model on whole regions: confusion of each and of all, on the pixels that `geoseg map` would give."""
+"""Judge a model on whole regions: counts of each and of all, on the pixels that `geoseg map` would give."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.fields import predict_block
+from geoseg.fields import BlockFields, predict_block
+from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.regions import region_mask
-from geoseg.labels import NODATA_CLASS, LabelSet
+from geoseg.labels import NODATA_CLASS, Activation, LabelSet
 from geoseg.predict import Predictor
 from geoseg.progress import Advance, stage_progress
-from geoseg.tiling import BlockPlan, Lattice
-from geoseg.train.metrics import Confusion
+from geoseg.tiling import Block, BlockPlan, Lattice
+from geoseg.train.candidates import Candidates
+from geoseg.train.metrics import Confusion, bootstrap
+from geoseg.train.metrics.edges import HALO_PX, REACH_PX
+from geoseg.train.metrics.figures import number
+from geoseg.train.metrics.tally import OF_ALL, OF_CLASSES, Tally, named_figures
+from geoseg.train.metrics.truth import Truth
 from geoseg.train.scenes import LabelCoding, LabelledScene, Source, open_scenes
 
 _BLOCK_PX = 2048
 """Side of the blocks that are predicted at once, in 0.4 GB for five classes; it changes no pixel."""
+
+_SQUARE_PX = 512
+"""Side of the squares that are counted, and drawn for intervals: each is many buildings or fields wide."""
+
+_MANY_REGIONS = 10
+"""From so many regions on, intervals draw regions in place of squares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is judged.
+
+    Attributes:
+        predictor: The network on its device.
+        imagery: What it expects.
+        labels: What it tells apart.
+        lattice: Its tiles.
+        activation: What makes probabilities of its answers.
+        overlapping: Whether a pixel may be of several classes.
+    """
+
+    predictor: Predictor
+    imagery: Imagery
+    labels: LabelSet
+    lattice: Lattice
+    activation: Activation = "softmax"
+    overlapping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +61,15 @@ class RegionScore:
 
     Attributes:
         name: Of the region.
-        confusion: Counts over all of its labelled pixels.
+        squares: Counts of the squares of 512 px that hold labels.
     """
 
     name: str
-    confusion: Confusion
+    squares: tuple[Tally, ...]
+
+    def tally(self, classes: int) -> Tally:
+        """Counts over all of its labelled pixels."""
+        return sum(self.squares, Tally.zero(classes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,52 +87,77 @@ class Evaluation:
     regions: tuple[RegionScore, ...]
 
     @property
-    def pooled(self) -> Confusion:
+    def tally(self) -> Tally:
         """Counts over all regions: a pixel weighs the same wherever it lies."""
-        return sum((region.confusion for region in self.regions), Confusion.zero(len(self.labels)))
+        classes = len(self.labels)
+        return sum((region.tally(classes) for region in self.regions), Tally.zero(classes))
+
+    @property
+    def pooled(self) -> Confusion:
+        """Classes against classes over all regions."""
+        return self.tally.confusion
+
+    def figures(self) -> dict[str, float | None]:
+        """All figures of the split by names such as "miou", "ece" and "building.iou"."""
+        return _named(self.tally, self.labels)
 
     def to_json(self) -> dict[str, Any]:
-        """Per-class IoU, mIoU, accuracy and pixels of the split and of each of its regions."""
+        """All figures of the split, with intervals, and of each of its regions."""
+        many = len(self.regions) >= _MANY_REGIONS
+        classes = len(self.labels)
+        squares = [square for region in self.regions for square in region.squares]
+        pieces = [region.tally(classes) for region in self.regions if region.squares] if many else squares
         return {
             "split": self.split,
-            **_figures(self.pooled, self.labels),
+            **_figures(self.tally, self.labels),
+            "intervals": bootstrap.intervals(pieces, self.labels.names),
+            "parameters": {
+                "boundary_px": REACH_PX,
+                "level": bootstrap.LEVEL,
+                "replicates": bootstrap.REPLICATES,
+                "drawn": "regions" if many else f"squares of {_SQUARE_PX} px",
+                "pieces": len(pieces),
+            },
             "regions": [
-                {"name": region.name, **_figures(region.confusion, self.labels)} for region in self.regions
+                {"name": region.name, **_figures(region.tally(classes), self.labels)} for region in self.regions
             ],
         }
 
 
-def _figures(confusion: Confusion, labels: LabelSet) -> dict[str, Any]:
+def _named(tally: Tally, labels: LabelSet) -> dict[str, float | None]:
+    return {name: number(value) for name, value in named_figures(tally.numbers, labels.names).items()}
+
+
+def _figures(tally: Tally, labels: LabelSet) -> dict[str, Any]:
+    named, confusion = _named(tally, labels), tally.confusion
     return {
-        "miou": confusion.miou(),
-        "iou": dict(zip(labels.names, confusion.iou(), strict=True)),
-        "accuracy": confusion.accuracy(),
+        **{figure: named[figure] for figure in OF_ALL},
+        "iou": {name: named[f"{name}.iou"] for name in labels.names},
+        "classes": {name: {figure: named[f"{name}.{figure}"] for figure in OF_CLASSES} for name in labels.names},
         "pixels": confusion.pixels,
         "confusion": confusion.counts.tolist(),
+        "decisions": dict(zip(labels.names, confusion.decisions.tolist(), strict=True)),
+        "reliability": tally.reliability.counts.tolist(),
     }
 
 
 def evaluate(
-    predictor: Predictor,
-    imagery: Imagery,
-    labels: LabelSet,
-    lattice: Lattice,
+    judged: Judged,
     sources: Sequence[Source],
     coding: LabelCoding,
     split: str,
+    candidates: Candidates | None = None,
 ) -> Evaluation:
     """Map all regions of a split as `geoseg map` does, and compare the classes with the labels.
 
     Pixels that are invalid, ignored or outside the region count neither for nor against.
 
     Args:
-        predictor: The network on its device.
-        imagery: What it expects.
-        labels: What it tells apart.
-        lattice: Its tiles.
+        judged: The model.
         sources: Scenes with labels, of any split.
         coding: The meaning of label values.
         split: The split to judge.
+        candidates: The meaning of coded labels; class ids alone if not given.
 
     Raises:
         ConfigError: No source belongs to the split, or none of its pixels is labelled.
@@ -103,35 +166,116 @@ def evaluate(
     chosen = [source for source in sources if source.split == split]
     if not chosen:
         raise ConfigError(f"expected data of split {split}, the configuration lists none")
-    with open_scenes(chosen, imagery, coding) as scenes:
+    candidates = candidates or Candidates.of(len(judged.labels))
+    with open_scenes(chosen, judged.imagery, coding) as scenes:
         scores = []
         with stage_progress(f"evaluate {split}", sum(round(scene.pixels.area) for scene in scenes)) as advance:
             for scene in scenes:
-                confusion = _confusion(scene, imagery, predictor, lattice, len(labels), advance)
-                scores.append(RegionScore(scene.source.name, confusion))
-    evaluation = Evaluation(split, labels, tuple(scores))
-    if evaluation.pooled.pixels == 0:
+                squares = _SceneScore(scene, judged, candidates, advance).squares()
+                scores.append(RegionScore(scene.source.name, tuple(squares)))
+    evaluation = Evaluation(split, judged.labels, tuple(scores))
+    if not any(region.squares for region in scores):
         raise ConfigError(f"expected labelled pixels in the regions of split {split}, found none")
     return evaluation
 
 
-def _confusion(
-    scene: LabelledScene, imagery: Imagery, predictor: Predictor, lattice: Lattice, classes: int, advance: Advance
-) -> Confusion:
-    total = Confusion.zero(classes)
-    plan = BlockPlan(scene.grid.height, scene.grid.width, lattice, _BLOCK_PX, (_BLOCK_PX, _BLOCK_PX))
-    for block in plan:
-        covered_px = int(np.count_nonzero(region_mask(scene.pixels, block.window)))
+class _SceneScore:
+    """A scene on its way through the model: a row of blocks is counted when the one below it is predicted."""
+
+    def __init__(self, scene: LabelledScene, judged: Judged, candidates: Candidates, advance: Advance) -> None:
+        self._scene = scene
+        self._judged = judged
+        self._candidates = candidates
+        self._advance = advance
+        self._plan = BlockPlan(
+            scene.grid.height, scene.grid.width, judged.lattice, _BLOCK_PX, (_BLOCK_PX, _BLOCK_PX)
+        )
+        self._predicted: dict[tuple[int, int], BlockFields] = {}
+
+    def squares(self) -> Iterator[Tally]:
+        """Counts of the squares that hold labels, row by row of blocks."""
+        row: list[Block] = []
+        above: list[Block] = []
+        for block in self._plan:
+            if row and block.i != row[0].i:
+                yield from self._count(above)
+                self._forget(row[0].i - 1)
+                above, row = row, []
+            row.append(block)
+            self._predict(block)
+        yield from self._count(above)
+        yield from self._count(row)
+
+    def _predict(self, block: Block) -> None:
+        covered_px = int(np.count_nonzero(region_mask(self._scene.pixels, block.window)))
         # Blocks outside the region are not even read.
         if not covered_px:
-            continue
-        target_hw = scene.labels(block.window)
+            return
         tiles = 0
-        if (target_hw != NODATA_CLASS).any():
-            fields = predict_block(scene.reader, imagery, plan, block, predictor, classes)
+        if (self._scene.labels(block.window) != NODATA_CLASS).any():
+            judged = self._judged
+            fields = predict_block(
+                self._scene.reader,
+                judged.imagery,
+                self._plan,
+                block,
+                judged.predictor,
+                len(judged.labels),
+                judged.activation,
+                probability=judged.overlapping,
+            )
             if fields is not None:
-                target_hw[fields.classes_hw == NODATA_CLASS] = NODATA_CLASS
-                total += Confusion.of(target_hw, fields.classes_hw, classes)
+                self._predicted[block.i, block.j] = fields
                 tiles = fields.tiles
-        advance(covered_px, tiles)
-    return total
+        self._advance(covered_px, tiles)
+
+    def _forget(self, row: int) -> None:
+        """Let go of blocks that nothing below can see: those two rows up."""
+        for key in [key for key in self._predicted if key[0] < row]:
+            del self._predicted[key]
+
+    def _count(self, blocks: Sequence[Block]) -> Iterator[Tally]:
+        for block in blocks:
+            if (block.i, block.j) not in self._predicted:
+                continue
+            window = block.window
+            for row in range(window.row, window.row_stop, _SQUARE_PX):
+                for col in range(window.col, window.col_stop, _SQUARE_PX):
+                    square = Window(
+                        row, col, min(_SQUARE_PX, window.row_stop - row), min(_SQUARE_PX, window.col_stop - col)
+                    )
+                    tally = self._tally(square)
+                    if tally.confusion.pixels:
+                        yield tally
+
+    def _tally(self, square: Window) -> Tally:
+        wide = Window(
+            square.row - HALO_PX, square.col - HALO_PX, square.height + 2 * HALO_PX, square.width + 2 * HALO_PX
+        ).intersection(self._scene.grid.window)
+        assert wide is not None  # squares lie on the grid
+        classes_hw = self._stitched(wide, lambda fields: fields.classes_hw[None])[0]
+        valid_hw = classes_hw != NODATA_CLASS
+        truth = Truth.of_labels(self._scene.labels(wide), self._candidates, valid_hw)
+        inner = square.slices_in(wide)
+        if self._judged.overlapping:
+            return Tally.of_planes(truth, self._stitched(wide, lambda fields: fields.probability_chw), inner)
+        return Tally.of(
+            truth, classes_hw, self._stitched(wide, lambda fields: fields.confidence_hw[None])[0], inner
+        )
+
+    def _stitched(self, window: Window, take: Callable[[BlockFields], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """What is predicted in a window (channel, row, column), whatever blocks it lies in; 255 where nothing."""
+        stitched_chw: NDArray[np.uint8] | None = None
+        for i in range(window.row // _BLOCK_PX, (window.row_stop - 1) // _BLOCK_PX + 1):
+            for j in range(window.col // _BLOCK_PX, (window.col_stop - 1) // _BLOCK_PX + 1):
+                fields = self._predicted.get((i, j))
+                block = self._plan.block(i, j).window
+                common = block.intersection(window)
+                if fields is None or common is None:
+                    continue
+                of_block_chw = take(fields)
+                if stitched_chw is None:
+                    stitched_chw = np.full((len(of_block_chw), *window.shape), NODATA_CLASS, np.uint8)
+                stitched_chw[:, *common.slices_in(window)] = of_block_chw[:, *common.slices_in(block)]
+        assert stitched_chw is not None  # the square's own block is predicted
+        return stitched_chw

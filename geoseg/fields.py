@@ -12,7 +12,7 @@ from geoseg.blend import BlockBlend, axis_weights, taper
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.mosaic import PROBABILITY_SCALE
-from geoseg.labels import NODATA_CLASS
+from geoseg.labels import NODATA_CLASS, Activation
 from geoseg.pixels import BlockPixels, PixelSource
 from geoseg.predict import Predictor
 from geoseg.tiling import Block, BlockPlan, Lattice, Tile
@@ -66,6 +66,7 @@ class BlockPredictor:
         classes: How many classes it tells apart.
         probability: Whether the probabilities of all classes are wanted.
         weights: How the pixels of a tile count along each axis; positive everywhere.
+        activation: What makes probabilities of the network's answers.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class BlockPredictor:
         *,
         probability: bool = True,
         weights: Callable[[Lattice], NDArray[np.float32]] = taper,
+        activation: Activation = "softmax",
     ) -> None:
         self._plan = plan
         self._predictor = predictor
         self._classes = classes
         self._probability = probability
+        self._activation: Activation = activation
         self._taper_px = weights(plan.lattice)
         self._memory = torch.empty(0, device=predictor.device)
 
@@ -110,7 +113,7 @@ class BlockPredictor:
         start_chw = None if above is None else above.sum_chw
         if self._memory.numel() < self._classes * area.height * area.width:
             self._memory = torch.empty(self._classes * area.height * area.width, device=self._predictor.device)
-        blend = BlockBlend(area, self._classes, self._predictor.device, start_chw, self._memory)
+        blend = BlockBlend(area, self._classes, self._predictor.device, start_chw, self._memory, self._activation)
         with torch.inference_mode():
             for start in range(0, len(pixels.tiles), self._predictor.batch):
                 group = pixels.tiles[start : start + self._predictor.batch]
@@ -148,7 +151,15 @@ class BlockPredictor:
 
 
 def predict_block(
-    source: PixelSource, imagery: Imagery, plan: BlockPlan, block: Block, predictor: Predictor, classes: int
+    source: PixelSource,
+    imagery: Imagery,
+    plan: BlockPlan,
+    block: Block,
+    predictor: Predictor,
+    classes: int,
+    activation: Activation = "softmax",
+    *,
+    probability: bool = True,
 ) -> BlockFields | None:
     """Predict one block by itself.
 
@@ -159,6 +170,8 @@ def predict_block(
         block: The block.
         predictor: The network.
         classes: How many classes it tells apart.
+        activation: What makes probabilities of its answers.
+        probability: Whether the probabilities of all classes are wanted.
 
     Returns:
         The block's fields, or None if it holds no data.
@@ -167,7 +180,8 @@ def predict_block(
         ModelError: The network's answer is not finite.
     """
     pixels = BlockPixels.read(source, imagery, plan, block, whole=True)
-    return BlockPredictor(plan, predictor, classes).predict(pixels, None)[0]
+    blockwise = BlockPredictor(plan, predictor, classes, probability=probability, activation=activation)
+    return blockwise.predict(pixels, None)[0]
 
 
 def quantise(probability_chw: Tensor, valid_hw: NDArray[np.bool_], *, probability: bool = True) -> BlockFields:

@@ -9,7 +9,7 @@ from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError
-from geoseg.evaluate import Evaluation, evaluate
+from geoseg.evaluate import Evaluation, Judged, evaluate
 from geoseg.imagery import Imagery
 from geoseg.io.regions import read_region
 from geoseg.models.package import LoadedModel, load_package
@@ -150,10 +150,14 @@ def evaluate_model(
         SceneError: A raster cannot be opened or used.
     """
     return evaluate(
-        predictor_of(model.build(), device),
-        model.imagery,
-        model.labels,
-        Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
+        Judged(
+            predictor_of(model.build(), device),
+            model.imagery,
+            model.labels,
+            Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
+            model.card.activation,
+            model.card.overlapping,
+        ),
         sources,
         coding_of(config),
         split,

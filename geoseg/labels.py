@@ -10,6 +10,9 @@ NODATA_CLASS = 255
 NO_OBJECT_CLASS = 254
 """What stands for the class of a pixel with data that no layer's object holds, while objects are outlined."""
 
+Activation = Literal["softmax", "sigmoid"]
+"""What makes probabilities of a network's logits: softmax where its classes exclude each other, else sigmoid."""
+
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 _RESERVED = ("gpkg", "sqlite", "rtree")

@@ -31,8 +31,9 @@ from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.device import check_precision, place
 from geoseg.train.fit import fit
 from geoseg.train.freeze import Frozen
+from geoseg.train.losses import build_loss
+from geoseg.train.losses.class_weights import inverse_frequency, labelled_pixels
 from geoseg.train.metrics import Confusion
-from geoseg.train.objective import CrossEntropyDice
 from geoseg.train.progress import training_progress
 from geoseg.train.recipe import Recipe
 from geoseg.train.samples import CropSampler
@@ -201,13 +202,16 @@ def _fit(
         augmentation = Augmentation(**settings.augmentation.model_dump())
         sampler = CropSampler(scenes, imagery, settings.crop_px, settings.seed, augmentation)
         names = config.label_set().names
+        candidates, weights_k = Candidates.of(len(names)), None
+        if settings.loss.class_weights == "inverse_frequency":
+            weights_k = inverse_frequency(labelled_pixels(scenes, candidates), names)
         with training_progress(names) as report:
             progress = fit(
                 place(network, device),
                 _batches(sampler, settings.batch),
                 _validator(judged, len(names), device),
-                CrossEntropyDice(settings.loss.cross_entropy, settings.loss.dice),
-                Candidates.of(len(names)),
+                build_loss(settings.loss, len(names), start.activation, weights_k),
+                candidates,
                 recipe,
                 folder,
                 _fingerprint(config, imagery, start),

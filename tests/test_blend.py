@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geoseg.blend import BlockBlend, axis_weights, taper
 from geoseg.grid import Window
+from geoseg.labels import Activation
 from geoseg.tiling import Lattice, Tile
 
 sizes = st.integers(1, 30)
@@ -41,9 +42,10 @@ def blended(
     width: int,
     logits: list[float],
     taper_px: NDArray[np.float32] | None = None,
+    activation: Activation = "softmax",
 ) -> Tensor:
     """The blend of a window, every tile of the lattice giving the same logits."""
-    blend = BlockBlend(window, len(logits))
+    blend = BlockBlend(window, len(logits), activation=activation)
     for tile in lattice.touching(window, height, width):
         logits_chw = torch.tensor(logits)[:, None, None].expand(-1, lattice.tile_px, lattice.tile_px)
         add(blend, tile, logits_chw, lattice, (height, width), taper_px)
@@ -79,6 +81,15 @@ def test_a_constant_stays_constant_up_to_the_corners(
     mean_chw = blended(lattice, window, height, width, [value, 0]).numpy()
     np.testing.assert_allclose(mean_chw[0], 1 / (1 + np.exp(-value)), rtol=2e-6)
     np.testing.assert_allclose(mean_chw.sum(axis=0), 1, rtol=2e-6)
+
+
+@given(lattices(), sizes, sizes, st.floats(-9, 9, width=32), st.floats(-9, 9, width=32))
+def test_with_sigmoids_each_class_is_blended_by_itself(
+    lattice: Lattice, height: int, width: int, one: float, other: float
+) -> None:
+    mean_chw = blended(lattice, Window(0, 0, height, width), height, width, [one, other], None, "sigmoid").numpy()
+    np.testing.assert_allclose(mean_chw[0], 1 / (1 + np.exp(-one)), rtol=2e-6)
+    np.testing.assert_allclose(mean_chw[1], 1 / (1 + np.exp(-other)), rtol=2e-6)
 
 
 @given(lattices(), sizes, sizes, st.integers(0, 2**32 - 1))

@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from geoseg.config import TrainConfig, load_train_config
+from geoseg.config.losses import LossConfig
 from geoseg.errors import ConfigError
 from geoseg.labels import NODATA_CLASS
 
@@ -129,6 +130,15 @@ def test_the_bundled_model_is_trained_as_its_data_set_says() -> None:
         (changed("data", 0, "split", value="val"), "data: no entry has split: train"),
         (changed("data", value=[]), "data: .*"),
         (changed("training", "loss", value={"cross_entropy": 0, "dice": 0}), r"training\.loss: .*nothing would be"),
+        (changed("training", "loss", value={"dize": 1}), r"training\.loss\.dize: unknown key, did you mean dice\?"),
+        (
+            changed("training", "loss", value={"focal": {"gama": 1}}),
+            r"training\.loss\.focal\.gama: unknown key, did you mean gamma\?",
+        ),
+        (changed("training", "loss", value={"top_k": {"share": 0}}), r"training\.loss\.top_k\.share: expected gre"),
+        (changed("training", "loss", value={"class_weights": [1]}), r"class_weights: expected 2 numbers, one for"),
+        (changed("architecture", "heads", value="sigmoid"), r"write loss: \{binary_cross_entropy: 1, dice: 1\}"),
+        (changed("architecture", "overlapping", value=True), "architecture: overlapping: expected heads: sigmoid"),
         (
             changed("training", "crop_px", value=8),
             r"training\.crop_px: expected greater than or equal to 32, got 8",
@@ -223,3 +233,22 @@ def test_a_huge_file_is_not_read_whole(tmp_path: Path) -> None:
         load_train_config(path)
     with pytest.raises(ConfigError, match="directory or device"):
         load_train_config(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ({}, {"cross_entropy": 1.0, "dice": 1.0}),
+        ({"label_smoothing": 0.1}, {"cross_entropy": 1.0, "dice": 1.0, "label_smoothing": 0.1}),
+        ({"dice": 2, "focal": 0}, {"dice": 2.0}),
+        ({"focal": {"gamma": 1}}, {"focal": {"weight": 1.0, "gamma": 1.0, "alpha": None}}),
+        (
+            {"lovasz": 1, "class_weights": "inverse_frequency"},
+            {"lovasz": 1.0, "class_weights": "inverse_frequency"},
+        ),
+    ],
+)
+def test_a_loss_is_written_as_it_is_read(given: dict[str, object], written: dict[str, object]) -> None:
+    loss = LossConfig.model_validate(given)
+    assert loss.model_dump(mode="json") == written
+    assert LossConfig.model_validate(written).terms == loss.terms

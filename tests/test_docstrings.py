@@ -16,7 +16,7 @@ AXES = re.compile(
     r"|true class|predicted class|bands|classes|channels|channels_in|channels_out|channels_low|height|width|tile_px"
 )
 # A name may say it too: image_chw, places_yx.
-SUFFIX = re.compile(r"_(?:n?c?hw|hwc|yx|xy|[hwc])\b")
+SUFFIX = re.compile(r"_(?:n?[ck]?hw|hwc|yx|xy|vk|nk|[hwcnk])\b")
 ARRAY = re.compile(r"\b(NDArray|Tensor)\b")
 # Tensors by name are of any shape, and a function that is taken says for itself what it takes.
 NO_ARRAY = re.compile(r"\b(dict|Mapping|Callable)\[")

@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.evaluate import Evaluation, RegionScore, evaluate
+from geoseg.evaluate import Evaluation, Judged, RegionScore, evaluate
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
 from geoseg.labels import NODATA_CLASS, LabelClass, LabelSet
 from geoseg.predict import Numerics, Predictor
 from geoseg.tiling import Lattice
+from geoseg.train.candidates import Candidates
 from geoseg.train.metrics import Confusion
+from geoseg.train.metrics.tally import Tally
+from geoseg.train.metrics.truth import Truth
 from geoseg.train.scenes import LabelCoding, Source
 
 WriteRaster = Callable[..., Path]
@@ -33,7 +36,7 @@ def above_100(images_nchw: torch.Tensor) -> torch.Tensor:
 
 def judge(imagery: Imagery, sources: list[Source], split: str) -> Evaluation:
     predictor = Predictor(above_100, Numerics("cpu", "fp32", 1, 2))
-    return evaluate(predictor, imagery, TWO, Lattice(32, 8), sources, CODING, split)
+    return evaluate(Judged(predictor, imagery, TWO, Lattice(32, 8)), sources, CODING, split)
 
 
 def scene(
@@ -63,7 +66,7 @@ def test_figures_are_those_of_the_pixels_one_by_one(write_raster: WriteRaster, r
     for score, (source, red_hw, target_hw) in zip(evaluation.regions, cases, strict=True):
         expected = Confusion.of(target_hw, (red_hw > 100).astype(np.uint8), 2)
         assert score.name == source.name
-        assert np.array_equal(score.confusion.counts, expected.counts)
+        assert np.array_equal(score.tally(2).confusion.counts, expected.counts)
         pooled += expected
     assert np.array_equal(evaluation.pooled.counts, pooled.counts)
     assert evaluation.pooled.pixels > 0
@@ -77,19 +80,67 @@ def test_only_the_region_counts(write_raster: WriteRaster, rgb: Imagery) -> None
     assert np.array_equal(judge(rgb, [source], "test").pooled.counts, expected.counts)
 
 
+def tally(counts: list[list[int]]) -> Tally:
+    return replace(Tally.zero(2), confusion=Confusion(np.array(counts, np.int64)))
+
+
 def test_the_document_holds_pooled_figures_and_those_of_each_region() -> None:
-    one = Confusion(np.array([[6, 2], [2, 0]], np.int64))
-    other = Confusion(np.array([[1, 0], [0, 0]], np.int64))
-    document = Evaluation("val", TWO, (RegionScore("a", one), RegionScore("b", other))).to_json()
+    one, other = tally([[6, 2], [2, 0]]), tally([[1, 0], [0, 0]])
+    document = Evaluation("val", TWO, (RegionScore("a", (one,)), RegionScore("b", (other,)))).to_json()
     assert document["split"] == "val"
     assert document["iou"] == {"dark": 7 / 11, "light": 0}
+    assert document["classes"]["dark"]["recall"] == 7 / 9
     assert document["miou"] == pytest.approx(3.5 / 11)
     assert document["accuracy"] == 7 / 11
     assert document["pixels"] == 11
     assert document["confusion"] == [[7, 2], [2, 0]]
     assert [region["name"] for region in document["regions"]] == ["a", "b"]
     assert document["regions"][1]["iou"] == {"dark": 1, "light": None}
-    assert json.loads(json.dumps(document)) == document
+    assert document["parameters"]["drawn"] == "squares of 512 px"
+    assert document["intervals"]["accuracy"] == pytest.approx((6 / 10, 1), abs=1e-9)
+    assert json.loads(json.dumps({**document, "intervals": None})) == {**document, "intervals": None}
+
+
+def test_from_ten_regions_on_regions_are_drawn() -> None:
+    regions = tuple(RegionScore(str(i), (tally([[i, 1], [1, 0]]), tally([[1, 0], [0, 0]]))) for i in range(10))
+    said = Evaluation("val", TWO, regions).to_json()["parameters"]
+    assert (said["drawn"], said["pieces"]) == ("regions", 10)
+
+
+def test_squares_add_up_to_the_region_with_its_boundaries(write_raster: WriteRaster, rgb: Imagery) -> None:
+    """Squares of 512 px, blocks of 2048: boundaries across both count once, as on the whole raster."""
+    rng = np.random.default_rng(1)
+    patches = rng.integers(0, 256, (55, 22)).repeat(40, 0).repeat(30, 1)
+    image_chw = np.broadcast_to(patches.astype(np.uint8), (3, *patches.shape)).copy()
+    labels_hw = np.roll(np.where(patches > 100, 2, 1), 2, 1).astype(np.uint8)
+    labels_hw[rng.random(labels_hw.shape) < 0.001] = 9
+    source = Source(
+        "wide", str(write_raster(image_chw)), str(write_raster(labels_hw[None], nodata=0)), "test", None
+    )
+    found = judge(rgb, [source], "test").tally
+    target_hw = np.array([255, 0, 1, *[255] * 7], np.uint8)[labels_hw]
+    predicted_hw = (patches > 100).astype(np.uint8)
+    truth = Truth.of_labels(target_hw, Candidates.of(2))
+    whole = (slice(0, target_hw.shape[0]), slice(0, target_hw.shape[1]))
+    expected = Tally.of(truth, predicted_hw, np.full_like(predicted_hw, 254), whole)
+    assert np.array_equal(found.confusion.counts, expected.confusion.counts)
+    assert np.array_equal(found.edges.counts, expected.edges.counts)
+    assert found.reliability.counts[:, :2].sum(0).tolist() == expected.reliability.counts[:, :2].sum(0).tolist()
+
+
+def test_where_classes_overlap_each_is_judged_by_itself(write_raster: WriteRaster, rgb: Imagery) -> None:
+    source, red_hw, target_hw = scene(write_raster, 6, "test", (40, 60))
+    predictor = Predictor(
+        lambda images_nchw: torch.cat([images_nchw[:, :1] - 50.5, images_nchw[:, :1] - 100.5], dim=1),
+        Numerics("cpu", "fp32", 1, 2),
+    )
+    judged = Judged(predictor, rgb, TWO, Lattice(32, 8), "sigmoid", overlapping=True)
+    decisions = evaluate(judged, [source], CODING, "test").pooled.decisions
+    known_hw = target_hw != 255
+    for label, above in ((0, 50), (1, 100)):
+        there_hw, mapped_hw = known_hw & (target_hw == label), red_hw > above
+        expected = [there_hw & mapped_hw, known_hw & ~there_hw & mapped_hw, there_hw & ~mapped_hw]
+        assert decisions[label, :3].tolist() == [np.count_nonzero(cell) for cell in expected]
 
 
 def test_a_split_without_data_is_refused(write_raster: WriteRaster, rgb: Imagery) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from geoseg.config.losses import LossConfig
 from geoseg.config.sections import NotNegative, Positive, Section
 
 
@@ -20,19 +21,6 @@ class AugmentationConfig(Section):
     flips: bool = True
     rotations: bool = True
     color_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class LossConfig(Section):
-    """Weights of the loss terms."""
-
-    cross_entropy: NotNegative = 1.0
-    dice: NotNegative = 1.0
-
-    @model_validator(mode="after")
-    def _not_nothing(self) -> Self:
-        if self.cross_entropy + self.dice == 0:
-            raise ValueError("expected cross_entropy or dice above 0, got 0 for both: nothing would be learned")
-        return self
 
 
 Stage = Literal["stem", "layer1", "layer2", "layer3", "layer4"]
@@ -75,7 +63,7 @@ class TrainingConfig(Section):
             packed then. Null keeps none.
         freeze: Stages of the encoder that stay as they are, by name, or the first so many; their batch statistics
             stay, too.
-        loss: Weights of the loss terms.
+        loss: Its terms, their weights and parameters.
         validate_every: Iterations between validations, each of which may keep the weights as the best; by default
             an epoch.
         early_stop: When the run ends early; null never.

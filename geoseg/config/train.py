@@ -12,7 +12,7 @@ from geoseg.config.recipe import TrainingConfig
 from geoseg.config.sections import Positive, Section, explain
 from geoseg.config.text import read_mapping
 from geoseg.errors import ConfigError
-from geoseg.labels import NODATA_CLASS, LabelSet
+from geoseg.labels import NODATA_CLASS, Activation, LabelSet
 
 
 class ArchitectureConfig(Section):
@@ -23,6 +23,8 @@ class ArchitectureConfig(Section):
         width: Factor on the number of channels everywhere; 1 is the published size.
         output_stride: Of DeepLabV3+: input pixels per pixel of its deepest features.
         separable: Of DeepLabV3+: whether the 3x3 convolutions after the encoder are depthwise separable.
+        heads: "softmax" where classes exclude each other, "sigmoid" gives each class a probability of its own.
+        overlapping: With sigmoid heads: whether a pixel may be of several classes.
         encoder_weights: torchvision's weights of the encoder, a .pth or .safetensors file relative to the data
             root, to begin from; null begins from chance.
     """
@@ -41,6 +43,8 @@ class ArchitectureConfig(Section):
     width: Positive = 1.0
     output_stride: Literal[8, 16] = 16
     separable: bool = False
+    heads: Activation = "softmax"
+    overlapping: bool = False
     encoder_weights: str | None = None
 
     @model_validator(mode="after")
@@ -51,12 +55,20 @@ class ArchitectureConfig(Section):
             )
         if self.encoder_weights is not None and self.width != 1:
             raise ValueError(f"encoder_weights: they are for width 1, got width {self.width}")
+        if self.overlapping and self.heads != "sigmoid":
+            raise ValueError(f"overlapping: expected heads: sigmoid with it, got {self.heads}")
         return self
 
     @model_serializer(mode="wrap")
     def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Later arguments are left out at their defaults: the fingerprints of older runs stay as they are.
-        later = {"output_stride": 16, "separable": False, "encoder_weights": None}
+        later = {
+            "output_stride": 16,
+            "separable": False,
+            "heads": "softmax",
+            "overlapping": False,
+            "encoder_weights": None,
+        }
         return {key: value for key, value in dump(self).items() if key not in later or value != later[key]}
 
 
@@ -120,6 +132,8 @@ class TrainConfig(Section):
         both = sorted(set(self.ignore_values) & set(self.label_values))
         if both:
             raise ValueError(f"ignore_values: {both[0]} is in label_values too")
+        if self.architecture is not None:  # else the heads are those of the model to start from
+            self.training.loss.check_heads(self.architecture.heads, len(names))
         for split in ("train", "val"):
             if not any(source.split == split for source in self.data):
                 raise ValueError(f"data: no entry has split: {split}")

@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from geoseg.imagery import Imagery
-from geoseg.labels import LabelClass, LabelSet
+from geoseg.labels import Activation, LabelClass, LabelSet
 from geoseg.models.architecture import Architecture
 
 FORMAT_VERSION: Literal[1] = 1
@@ -109,6 +109,8 @@ class CardDraft(_Part):
         imagery: The pixels that it expects.
         classes: What it tells apart, by class id.
         tile: Defaults of `geoseg map`.
+        activation: What makes probabilities of the network's answers.
+        overlapping: Whether a pixel may be of several classes; for sigmoid only.
         metrics: Measured quality by split ("train", "validation", "test").
         training: How it was trained; free-form.
         licence: Of the weights, as an SPDX identifier or in words.
@@ -121,6 +123,8 @@ class CardDraft(_Part):
     imagery: Imagery
     classes: tuple[LabelClass, ...]
     tile: TileDefaults
+    activation: Activation = "softmax"
+    overlapping: bool = False
     metrics: dict[Slug, SplitMetrics]
     training: dict[str, JsonValue]
     licence: Text
@@ -140,6 +144,8 @@ class CardDraft(_Part):
             raise ValueError(f"the network has {self.architecture.bands} bands, the imagery {len(bands)}")
         if not all(band and band.isprintable() for band in bands):
             raise ValueError(f"expected printable band names, got {bands!r}")
+        if self.overlapping and self.activation != "sigmoid":
+            raise ValueError(f"overlapping classes need the activation sigmoid, got {self.activation}")
         dtype = np.dtype(self.imagery.dtype)
         if dtype.kind not in "uif" or dtype.name != self.imagery.dtype:
             raise ValueError(f"expected a data type such as uint8, uint16, float32, got {self.imagery.dtype!r}")
@@ -170,7 +176,7 @@ class Card(CardDraft):
         It covers the weights, the architecture, the imagery and the classes; not the description, the
         metrics, the licence, or the tile defaults (a run records the tiles it used).
         """
-        matters = _brief(self.model_dump(mode="json", include={"architecture", "imagery", "classes"}))
+        matters = _brief(self.model_dump(mode="json", include={"architecture", "imagery", "classes", "activation"}))
         matters["weights"] = self.weights.sha256
         canonical = json.dumps(matters, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -183,12 +189,13 @@ class Card(CardDraft):
 
 
 def _brief(values: dict[str, Any]) -> dict[str, Any]:
-    """A dumped card without the architecture's later arguments where they are at their defaults.
+    """A dumped card without what was added later where it is at its default.
 
-    So a network that does without them has the card, and the identity, that it always had.
+    So a network that does without it has the card, and the identity, that it always had.
     """
-    later = {"output_stride": 16, "separable": False}
-    kept = {
-        name: value for name, value in values["architecture"].items() if name not in later or value != later[name]
-    }
-    return {**values, "architecture": kept}
+    architecture = _without(values["architecture"], {"output_stride": 16, "separable": False})
+    return {**_without(values, {"activation": "softmax", "overlapping": False}), "architecture": architecture}
+
+
+def _without(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}

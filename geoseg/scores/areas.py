@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.scores.boundaries import boundary, count_within, halo_px
+from geoseg.train.metrics.boundaries import boundary, count_within, halo_px
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,5 +1,6 @@
-"""Least figures: what the user asks for, and whether the scores reach it."""
+"""Least figures: what the user asks for, and whether the scores reach it; of runs and of models."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,13 +9,14 @@ from geoseg.errors import GeosegError
 _HIGHER_IS_BETTER = ("iou", "miou", "precision", "recall", "f1", "ap_", "apls", "boundary_", "completeness")
 _MORE = ("correctness", "quality")
 _GROUPS = ("areas", "objects", "lines")
+_LOWER_IS_BETTER = ("ece",)
 
 
 def parse_gates(given: Sequence[str]) -> dict[str, float]:
     """Least values by the name of a figure, from NAME=VALUE each.
 
     Raises:
-        GeosegError: One is not of this form, a name comes twice or names a figure where more is not better.
+        GeosegError: One is not of this form, or a name comes twice.
     """
     least: dict[str, float] = {}
     for text in given:
@@ -29,11 +31,6 @@ def parse_gates(given: Sequence[str]) -> dict[str, float]:
             )
         if name in least:
             raise GeosegError(f"expected one --fail-under for each figure, got several for {name}")
-        if not name.rpartition(".")[2].startswith((*_HIGHER_IS_BETTER, *_MORE)):
-            raise GeosegError(
-                f"--fail-under {text}: expected a figure of which more is better, such as miou, "
-                "building.areas.iou, building.objects.ap_50 or road.lines.apls"
-            )
         least[name] = number
     return least
 
@@ -46,9 +43,15 @@ def check_classes(least: Mapping[str, float], class_names: Sequence[str]) -> Non
         class_names: Of the run.
 
     Raises:
-        GeosegError: A name is neither `miou` nor that of a class, a group of figures and a figure.
+        GeosegError: A name is neither `miou` nor that of a class, a group of figures and a figure of which more is
+            better.
     """
-    for name in least:
+    for name, bound in least.items():
+        if not name.rpartition(".")[2].startswith((*_HIGHER_IS_BETTER, *_MORE)):
+            raise GeosegError(
+                f"--fail-under {name}={bound:g}: expected a figure of which more is better, such as miou, "
+                "building.areas.iou, building.objects.ap_50 or road.lines.apls"
+            )
         class_name, _, rest = name.partition(".")
         group, _, figure = rest.partition(".")
         if name != "miou" and (class_name not in class_names or group not in _GROUPS or not figure):
@@ -56,6 +59,23 @@ def check_classes(least: Mapping[str, float], class_names: Sequence[str]) -> Non
                 f"--fail-under {name}: expected a figure of miou or CLASS.GROUP.FIGURE, with a class of "
                 f"{', '.join(class_names)} and a group of {', '.join(_GROUPS)}, got {name}"
             )
+
+
+def check_model_figures(least: Mapping[str, float], names: Sequence[str]) -> None:
+    """Refuse names of figures that the evaluation of a model does not give, before anything is predicted.
+
+    Args:
+        least: By name, from `parse_gates`.
+        names: Of all figures, such as "miou" and "building.iou".
+
+    Raises:
+        GeosegError: A name is none of them; it names the nearest.
+    """
+    for name in least:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {nearest[0]}? There are {', '.join(names)}" if nearest else ", ".join(names)
+            raise GeosegError(f"--fail-under {name}: expected a figure of a model, got {name}: {hint}")
 
 
 def figures_of(classes: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
@@ -78,13 +98,25 @@ def missed_gates(document: Mapping[str, Any], least: Mapping[str, float]) -> lis
         GeosegError: A figure is not among those of the document, nor could it be of a class in it.
     """
     values = {"miou": document["miou"], **dict(figures_of(document["classes"]))}
-    missed = []
-    for name, bound in least.items():
+    for name in least:
         if name not in values and name.partition(".")[0] not in document["not_scored"]:
             raise GeosegError(f"--fail-under {name}: expected a figure of {', '.join(values)}, got {name}")
-        value = values.get(name)
+    return missed(values, least)
+
+
+def missed(values: Mapping[str, float | None], least: Mapping[str, float]) -> list[str]:
+    """What does not reach its bound, in words; a figure without a value does not.
+
+    Args:
+        values: By name.
+        least: By name, from `parse_gates`; of `ece`, of which less is better, the most that it may be.
+    """
+    words = []
+    for name, bound in least.items():
+        value, lower = values.get(name), name in _LOWER_IS_BETTER
+        expected = f"expected at {'most' if lower else 'least'} {bound:g}"
         if value is None:
-            missed.append(f"{name} has no value, expected at least {bound:g}")
-        elif value < bound:
-            missed.append(f"{name} is {value:.4f}, expected at least {bound:g}")
-    return missed
+            words.append(f"{name} has no value, {expected}")
+        elif value > bound if lower else value < bound:
+            words.append(f"{name} is {value:.4f}, {expected}")
+    return words

@@ -76,7 +76,7 @@ def model_item(card: Card) -> dict[str, Any]:
         "mlm:output": [
             {
                 "name": "logits",
-                "description": "softmax gives the probability of each class",
+                "description": f"{card.activation} gives the probability of each class",
                 "tasks": ["semantic-segmentation"],
                 "result": {
                     "shape": [-1, len(card.classes), tile_px, tile_px],

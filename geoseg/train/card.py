@@ -68,6 +68,8 @@ def draft(
         imagery=imagery,
         classes=config.label_set().classes,
         tile=TileDefaults(size_px=shape.size_px, overlap_px=2 * shape.margin_px),
+        activation=start.activation,
+        overlapping=start.overlapping,
         metrics=dict(metrics),
         training=dict(training),
         licence=config.licence,

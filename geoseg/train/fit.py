@@ -18,8 +18,8 @@ from geoseg.train.device import check_precision
 from geoseg.train.ema import Ema
 from geoseg.train.freeze import Frozen
 from geoseg.train.log import Log
+from geoseg.train.losses import Loss
 from geoseg.train.metrics import Confusion
-from geoseg.train.objective import Loss
 from geoseg.train.prefetch import prefetch
 from geoseg.train.recipe import Recipe
 from geoseg.train.schedule import rates

@@ -1,78 +1,14 @@
 """What a step minimizes: a loss over one or several batches, whose crops may be blends of two."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from geoseg.labels import NODATA_CLASS
 from geoseg.train.batch import Batch
 from geoseg.train.candidates import Candidates
-from geoseg.train.losses import dice_loss
+from geoseg.train.losses import Loss
 from geoseg.train.target import Target
-
-
-class Loss(Protocol):
-    """A sum of terms, each a quotient whose two sides add up over batches."""
-
-    def numerators(self, logits_nkhw: Tensor, target: Target, shares_n: Tensor | None = None) -> Tensor:
-        """What is divided, of each term (n,), with gradient.
-
-        Args:
-            logits_nkhw: Scores before softmax or sigmoid (image, class, row, column), of any floating type.
-            target: The labels.
-            shares_n: How much each image counts (n,); 1 each when not given.
-        """
-        ...
-
-    def denominators(self, target: Target, shares_n: Tensor | None = None) -> Tensor:
-        """What it is divided by, of each term (n,), without gradient; arguments likewise."""
-        ...
-
-    def value(self, numerators: Tensor, denominators: Tensor) -> Tensor:
-        """The weighted sum of the quotients, shape (); of a part, where the denominators are those of the whole."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class CrossEntropyDice:
-    """Cross-entropy, mean over labelled pixels, and soft Dice, mean over images with labels.
-
-    Attributes:
-        cross_entropy: Weight of the cross-entropy.
-        dice: Weight of the Dice loss.
-    """
-
-    cross_entropy: float
-    dice: float
-
-    def numerators(self, logits_nkhw: Tensor, target: Target, shares_n: Tensor | None = None) -> Tensor:
-        """Of the two terms (n,), from logits (N, C, H, W)."""
-        half = logits_nkhw.dtype in (torch.bfloat16, torch.float16)
-        logits_nkhw = logits_nkhw.float() if half else logits_nkhw
-        costs_nhw = functional.cross_entropy(
-            logits_nkhw, target.ids_nhw, ignore_index=NODATA_CLASS, reduction="none"
-        )
-        judged = range(len(logits_nkhw)) if self.dice else ()
-        dice_n = [dice_loss(logits_nkhw[i : i + 1], target.ids_nhw[i : i + 1]) for i in judged]
-        dice_n = dice_n or [logits_nkhw.new_zeros(())]
-        return torch.stack([_sum(costs_nhw.sum((1, 2)), shares_n), _sum(torch.stack(dice_n), shares_n)])
-
-    def denominators(self, target: Target, shares_n: Tensor | None = None) -> Tensor:
-        """Labelled pixels, and images that have some (n,)."""
-        pixels_n = (target.ids_nhw != NODATA_CLASS).sum((1, 2)).double()
-        return torch.stack([_sum(pixels_n, shares_n), _sum((pixels_n > 0).double(), shares_n)])
-
-    def value(self, numerators: Tensor, denominators: Tensor) -> Tensor:
-        """The weighted sum of the two quotients, shape ()."""
-        quotients = numerators / denominators.clamp(min=torch.finfo(torch.float32).tiny).to(numerators.dtype)
-        return (quotients * quotients.new_tensor((self.cross_entropy, self.dice))).sum()
-
-
-def _sum(values_n: Tensor, shares_n: Tensor | None) -> Tensor:
-    return values_n.sum() if shares_n is None else (values_n * shares_n.to(values_n)).sum()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import shapely
 import torch
 from torch import nn
 
 from geoseg.grid import Window
 from geoseg.labels import NODATA_CLASS
+from geoseg.train.candidates import Candidates
 from geoseg.train.metrics import Confusion
+from geoseg.train.metrics.truth import Truth
 from geoseg.train.scenes import LabelledScene
 
 _Item = TypeVar("_Item")
@@ -63,6 +64,7 @@ def score(
     shape: TileShape,
     classes: int,
     device: torch.device,
+    candidates: Candidates | None = None,
 ) -> Confusion:
     """Predict cores and count them against their labels.
 
@@ -74,8 +76,9 @@ def score(
         shape: The tiles around the cores.
         classes: How many classes there are.
         device: Where the model is.
+        candidates: The meaning of coded labels; class ids alone if not given.
     """
-    total = Confusion.zero(classes)
+    candidates, total = candidates or Candidates.of(classes), Confusion.zero(classes)
     was_training = model.training
     model.eval()
     for scene, core in windows:
@@ -88,6 +91,6 @@ def score(
         with torch.inference_mode():
             predicted_hw = model(inputs_nchw)[0].argmax(0).to(torch.uint8).cpu().numpy()
         inner = core.slices_in(window)
-        total += Confusion.of(ids_hw[inner], np.ascontiguousarray(predicted_hw[inner]), classes)
+        total += Confusion.of_truth(Truth.of_labels(ids_hw[inner], candidates), predicted_hw[inner])
     model.train(was_training)
     return total

@@ -13,11 +13,13 @@ from geoseg.config.train import ArchitectureConfig
 from geoseg.errors import ConfigError
 from geoseg.imagery import Imagery
 from geoseg.io.ledger import file_sha256
+from geoseg.labels import Activation
 from geoseg.models.architecture import Architecture, build
 from geoseg.models.deeplab import DeepLabV3Plus
 from geoseg.models.imagenet import load_encoder_weights
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.models.unet import ResNetUNet
+from geoseg.train.losses import build_loss
 
 _HEAD = "head."
 """How the names of the last layer's weights begin, in every network: their first axis is the class."""
@@ -44,11 +46,15 @@ class Start:
         architecture: Of the network that is trained.
         encoder: The file of its encoder's weights, if one is named.
         base: The package whose weights it takes over, if one is named.
+        activation: What makes probabilities of its answers.
+        overlapping: Whether a pixel may be of several classes.
     """
 
     architecture: Architecture
     encoder: EncoderWeights | None
     base: LoadedModel | None
+    activation: Activation = "softmax"
+    overlapping: bool = False
 
     @classmethod
     def of(cls, config: TrainConfig, root: Path) -> "Start":
@@ -64,14 +70,22 @@ class Start:
         """
         if config.start_from is None:
             assert config.architecture is not None
-            return cls(_architecture(config, config.architecture), _encoder_weights(config, root), None)
+            said = config.architecture
+            return cls(
+                _architecture(config, said), _encoder_weights(config, root), None, said.heads, said.overlapping
+            )
         base = load_package(model_folder(config.start_from))
         _refuse_misfit(config, base)
         own = base.card.architecture
         architecture = Architecture(
             own.name, own.bands, len(config.classes), own.width, own.output_stride, own.separable
         )
-        return cls(architecture, None, base)
+        start = cls(architecture, None, base, base.card.activation, base.card.overlapping)
+        # Said here, before anything is written: these heads are not the configuration's, which checked its own.
+        build_loss(
+            config.training.loss.model_copy(update={"class_weights": None}), len(config.classes), start.activation
+        )
+        return start
 
     def network(self) -> nn.Module:
         """The network, in training mode, from the current state of torch's random numbers.
@@ -186,7 +200,14 @@ def _refuse_misfit(config: TrainConfig, base: LoadedModel) -> None:
         )
     if config.architecture is None:
         return
-    mine, theirs = _architecture(config, config.architecture), base.card.architecture
+    said = config.architecture
+    for key, here, there in (
+        ("heads", said.heads, base.card.activation),
+        ("overlapping", said.overlapping, base.card.overlapping),
+    ):
+        if here != there:
+            raise ConfigError(f"architecture.{key}: expected that of {name}, {there}, got {here}: leave it out")
+    mine, theirs = _architecture(config, said), base.card.architecture
     for key in ("name", "width", "output_stride", "separable"):
         if getattr(mine, key) != getattr(theirs, key):
             raise ConfigError(

@@ -13,8 +13,9 @@ from geoseg.train.candidates import Candidates
 from geoseg.train.ema import Ema
 from geoseg.train.finite import explain_gradient, explain_loss
 from geoseg.train.freeze import Frozen
+from geoseg.train.losses import Loss
 from geoseg.train.memory import fitting_batch, is_out_of_memory, release
-from geoseg.train.objective import Answers, Loss
+from geoseg.train.objective import Answers
 from geoseg.train.recipe import Recipe
 
 _HALF = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

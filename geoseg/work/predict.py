@@ -67,7 +67,10 @@ class PredictBlocks:
             )
         refuse_changes(self.region.stamps)
         predictor = Predictor(fold_batch_norms(model.build()), self.numerics)
-        blockwise = BlockPredictor(self.blocks, predictor, len(model.labels), probability=self.probability)
+        activation = model.card.activation
+        blockwise = BlockPredictor(
+            self.blocks, predictor, len(model.labels), probability=self.probability, activation=activation
+        )
         return _Worker(self, RegionReader(self.region), model.imagery, blockwise).predict
 
 

@@ -155,8 +155,50 @@ def test_evaluate_finds_the_figures_of_the_card(data: Path, trained: tuple[Path,
 
 def test_evaluate_speaks_to_people_without_json(data: Path, trained: tuple[Path, Result]) -> None:
     lines = run_evaluate(data, trained[0]).stdout.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["scene", "all of test"]
-    assert "mIoU" in lines[1]
+    assert lines[0].startswith("scene: mIoU ")
+    assert {line.split("  ")[0] for line in lines} >= {
+        "all of test",
+        "mean IoU",
+        "calibration error",
+        "class",
+        "square",
+    }
+    # A test region of one square cannot be drawn anew.
+    assert lines[-1].endswith("1 squares of 512 px, drawn anew 1000 times; too few for an interval")
+
+
+def test_a_figure_that_is_not_reached_fails_the_evaluation(data: Path, trained: tuple[Path, Result]) -> None:
+    document = json.loads(run_evaluate(data, trained[0], "--json").stdout)
+    miou, ece = document["miou"], document["ece"]
+    reached = ("--fail-under", f"miou={miou - 1e-6}", "--fail-under", f"ece={ece + 1e-6}")
+    assert run_evaluate(data, trained[0], *reached).exit_code == 0
+    result = run_evaluate(data, trained[0], "--fail-under", f"ece={ece - 1e-6}", "--fail-under", "square.iou=1")
+    assert result.exit_code == 3
+    assert "failed   ece is" in result.stderr
+    assert "expected at least 1" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["house.iou", "miuo", "square.areas.iou"])
+def test_an_unknown_figure_is_refused_before_anything_is_read(
+    trained: tuple[Path, Result], tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(GeosegError, match=f"--fail-under {name}: expected a figure of a model"):
+        run_evaluate(tmp_path, trained[0], "--fail-under", f"{name}=0.5")
+
+
+def test_a_model_with_sigmoid_heads_is_trained_and_judged(data: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((data / "train.yaml").read_text())
+    config["architecture"] |= {"heads": "sigmoid", "overlapping": True}
+    config["training"]["loss"] = {"binary_cross_entropy": 1, "dice": 1}
+    (tmp_path / "sigmoid.yaml").write_text(yaml.safe_dump(config))
+    result = run_train(data, tmp_path / "model", config=tmp_path / "sigmoid.yaml")
+    assert result.exit_code == 0
+    card = load_package(tmp_path / "model").card
+    assert (card.activation, card.overlapping) == ("sigmoid", True)
+    document = json.loads(run_evaluate(data, tmp_path / "model", "--json").stdout)
+    assert document["pixels"] == 96 * 48
+    assert np.sum(document["confusion"]) == 0
+    assert document["miou"] == card.metrics["test"].miou > 0.5
 
 
 def test_the_same_seed_gives_the_same_weights(data: Path, trained: tuple[Path, Result], tmp_path: Path) -> None:

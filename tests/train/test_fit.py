@@ -12,14 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from geoseg.config.losses import LossConfig
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.models.architecture import Architecture, build
 from geoseg.train.batch import Batch
 from geoseg.train.candidates import Candidates
 from geoseg.train.checkpoint import Progress, load_best
 from geoseg.train.fit import fit
+from geoseg.train.losses import build_loss
 from geoseg.train.metrics import Confusion
-from geoseg.train.objective import CrossEntropyDice
 from geoseg.train.recipe import Recipe
 from geoseg.train.schedule import poly_lr
 from geoseg.train.steps import Step
@@ -75,7 +76,7 @@ def run(
         steps.append(step)
         after(step)
 
-    loss, candidates = CrossEntropyDice(1, 1), Candidates.of(2)
+    loss, candidates = build_loss(LossConfig(), 2), Candidates.of(2)
     progress = fit(model, make, judge, loss, candidates, recipe, folder, fingerprint, NAMES, CPU, resume, report)
     return model, progress, steps
 

@@ -12,6 +12,8 @@ from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
 from geoseg.labels import NODATA_CLASS
+from geoseg.train.candidates import Candidates
+from geoseg.train.losses.class_weights import labelled_pixels
 from geoseg.train.scenes import LabelCoding, LabelledScene, Source, open_scenes, refuse_overlap
 
 WriteScene = Callable[..., Source]
@@ -42,6 +44,18 @@ def test_labels_are_looked_up_value_by_value(raw: list[int]) -> None:
 def test_an_unlisted_label_value_is_refused_and_named(value: int) -> None:
     with pytest.raises(SceneError, match=rf"labels.tif holds the label value {value}"):
         LabelCoding({1: 0, 4: 1}).encode(np.array([[1, value]], np.int32), "labels.tif")
+
+
+def test_labelled_pixels_are_those_of_the_regions(write_scene: WriteScene, imagery: Imagery) -> None:
+    cases = [(noise(seed, 40, 50), region(5 * seed, 3, 50, 31)) for seed in (1, 2)]
+    sources = [
+        write_scene(f"scene{seed}", image_chw, labels_hw, region=part)
+        for seed, ((image_chw, labels_hw), part) in enumerate(cases, 1)
+    ]
+    with open_scenes(sources, imagery, CODING) as scenes:
+        pixels_k = labelled_pixels(scenes, Candidates.of(2))
+    parts = [labels_hw[3:31, 5 * seed :] for seed, ((_, labels_hw), _) in enumerate(cases, 1)]
+    assert pixels_k.tolist() == [sum(np.count_nonzero(part == value) for part in parts) for value in (1, 2)]
 
 
 def test_what_is_not_known_is_no_class_and_what_is_no_data_is_zero(
