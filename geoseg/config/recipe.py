@@ -85,7 +85,7 @@ class TrainingConfig(Section):
         optimizer: AdamW (Loshchilov and Hutter 2019) or SGD with momentum.
         lr: The highest learning rate.
         schedule: How the rate changes: "poly", "cosine" and "one-cycle" end at (nearly) 0, "constant" does not.
-        warmup: Iterations at the start in which the rate rises to `lr` line by line; of one-cycle the length of
+        warmup: Iterations at the start in which the rate rises to `lr` in equal steps; of one-cycle the length of
             its rise, 30 % of the run where this is 0.
         weight_decay: Decoupled for AdamW, L2 for SGD.
         momentum: For SGD only.

@@ -137,7 +137,7 @@ class TrainConfig(Section):
         both = sorted(set(self.ignore_values) & set(self.label_values))
         if both:
             raise ValueError(f"ignore_values: {both[0]} is in label_values too")
-        if self.architecture is not None:
+        if self.architecture is not None:  # else the heads are those of the model to start from
             self.training.loss.check_heads(self.architecture.heads, len(names))
         for split in ("train", "val"):
             if not any(source.split in (split, "auto") for source in self.data):

@@ -19,6 +19,7 @@ from geoseg.models.deeplab import DeepLabV3Plus
 from geoseg.models.imagenet import load_encoder_weights
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.models.unet import ResNetUNet
+from geoseg.train.losses import build_loss
 
 _HEAD = "head."
 """How the names of the last layer's weights begin, in every network: their first axis is the class."""
@@ -45,7 +46,7 @@ class Start:
         architecture: Of the network that is trained.
         encoder: The file of its encoder's weights, if one is named.
         base: The package whose weights it takes over, if one is named.
-        activation: Of the network's answers.
+        activation: What makes probabilities of its answers.
         overlapping: Whether a pixel may be of several classes.
     """
 
@@ -68,17 +69,23 @@ class Start:
             ModelError: There is no such package, or it cannot be used.
         """
         if config.start_from is None:
-            network = config.architecture
-            assert network is not None
-            encoder = _encoder_weights(config, root)
-            return cls(_architecture(config, network), encoder, None, network.heads, network.overlapping)
+            assert config.architecture is not None
+            said = config.architecture
+            return cls(
+                _architecture(config, said), _encoder_weights(config, root), None, said.heads, said.overlapping
+            )
         base = load_package(model_folder(config.start_from))
         _refuse_misfit(config, base)
         own = base.card.architecture
         architecture = Architecture(
             own.name, own.bands, len(config.classes), own.width, own.output_stride, own.separable
         )
-        return cls(architecture, None, base, base.card.activation, base.card.overlapping)
+        start = cls(architecture, None, base, base.card.activation, base.card.overlapping)
+        # Said here, before anything is written: these heads are not the configuration's, which checked its own.
+        build_loss(
+            config.training.loss.model_copy(update={"class_weights": None}), len(config.classes), start.activation
+        )
+        return start
 
     def network(self) -> nn.Module:
         """The network, in training mode, from the current state of torch's random numbers.
@@ -193,7 +200,14 @@ def _refuse_misfit(config: TrainConfig, base: LoadedModel) -> None:
         )
     if config.architecture is None:
         return
-    mine, theirs = _architecture(config, config.architecture), base.card.architecture
+    said = config.architecture
+    for key, here, there in (
+        ("heads", said.heads, base.card.activation),
+        ("overlapping", said.overlapping, base.card.overlapping),
+    ):
+        if here != there:
+            raise ConfigError(f"architecture.{key}: expected that of {name}, {there}, got {here}: leave it out")
+    mine, theirs = _architecture(config, said), base.card.architecture
     for key in ("name", "width", "output_stride", "separable"):
         if getattr(mine, key) != getattr(theirs, key):
             raise ConfigError(

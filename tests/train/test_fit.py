@@ -76,7 +76,7 @@ def run(
         steps.append(step)
         after(step)
 
-    loss, candidates = build_loss(LossConfig.model_validate({"cross_entropy": 1, "dice": 1}), 2), Candidates.of(2)
+    loss, candidates = build_loss(LossConfig(), 2), Candidates.of(2)
     progress = fit(model, make, judge, loss, candidates, recipe, folder, fingerprint, NAMES, CPU, resume, report)
     return model, progress, steps
 

@@ -90,7 +90,7 @@ def test_the_poly_schedule_falls_from_lr_towards_0(lr: float, iterations: int) -
     st.sampled_from(["poly", "cosine", "constant"]),
     st.integers(2, 200).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n - 1))),
 )
-def test_a_warm_up_rises_line_by_line_and_then_the_schedule_begins(
+def test_a_warm_up_rises_in_equal_steps_and_then_the_schedule_begins(
     schedule: Literal["poly", "cosine", "constant"], lengths: tuple[int, int]
 ) -> None:
     iterations, warmup = lengths

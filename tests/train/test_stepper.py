@@ -50,10 +50,8 @@ def stepper(
     network = (network or Network()).to(dtype)
     optimizer = torch.optim.SGD(network.parameters(), recipe.lr)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    loss, candidates = (
-        build_loss(LossConfig.model_validate({"cross_entropy": 0.7, "dice": 1.3}), 3),
-        Candidates.of(3),
-    )
+    terms = LossConfig.model_validate({"cross_entropy": 0.7, "dice": 1.3, "focal": 0.5})
+    loss, candidates = build_loss(terms, 3), Candidates.of(3)
     return Stepper(network, optimizer, scaler, None, Frozen(network, ()), loss, candidates, recipe, CPU)
 
 
@@ -103,10 +101,8 @@ def test_accumulated_gradients_are_those_of_one_batch(seed: int, sizes: list[int
 @given(st.integers(0, 2**32 - 1))
 def test_a_blend_counts_both_labels_by_their_shares(seed: int) -> None:
     """Against the formula, pixel by pixel, for the cross-entropy."""
-    batch, loss = (
-        crops(3, seed, mixed=True),
-        build_loss(LossConfig.model_validate({"cross_entropy": 1, "dice": 0}), 3),
-    )
+    batch = crops(3, seed, mixed=True)
+    loss = build_loss(LossConfig.model_validate({"cross_entropy": 1, "dice": 0}), 3)
     assert batch.others_nhw is not None
     assert batch.shares_n is not None
     logits_nkhw = torch.randn(3, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
