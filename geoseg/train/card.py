@@ -70,8 +70,6 @@ def draft(
         activation=start.activation,
         overlapping=start.overlapping,
         tile=TileDefaults(size_px=shape.size_px, overlap_px=2 * shape.margin_px),
-        activation=start.activation,
-        overlapping=start.overlapping,
         metrics=dict(metrics),
         training=dict(training),
         licence=config.licence,
