@@ -22,7 +22,7 @@ class ClassIndex:
 
     Attributes:
         cells: Scene number and window of each cell (n,).
-        pixels_nk: int64 (cell, class), labelled pixels of the class.
+        pixels_nk: int64 (n, class), labelled pixels of each class in each cell.
     """
 
     cells: tuple[tuple[int, Window], ...]

@@ -39,6 +39,7 @@ def sources_of_entry(config: TrainConfig, number: int, root: Path) -> Iterator[S
         GeosegError: A file cannot be read.
     """
     entry, key = config.data[number], f"data.{number}"
+    labelled_images = list(_labelled(config, entry, key, root))
     region = _region(entry, key, root)
     ignored = None
     if entry.ignore is not None:
@@ -49,7 +50,7 @@ def sources_of_entry(config: TrainConfig, number: int, root: Path) -> Iterator[S
         assume_crs=entry.assume_crs,
         ground_resolution_m=entry.ground_resolution_m,
     )
-    for image, labels, labelled in _labelled(config, entry, key, root):
+    for image, labels, labelled in labelled_images:
         yield Source(
             name=image.with_suffix("").name,
             image=str(image),
