@@ -13,6 +13,18 @@ MOST_BEND = 0.48
 1 / 2.0464 (Choi and Lee 2000, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, theorem 1)."""
 
 
+_LATER: dict[str, Any] = {
+    "scale": (1.0, 1.0),
+    "rotate_deg": 0.0,
+    "elastic_px": 0.0,
+    "elastic_spacing_px": 64.0,
+    "noise": 0.0,
+    "blur_px": 0.0,
+    "cutmix": 0.0,
+    "mixup": 0.0,
+}
+
+
 class AugmentationConfig(Section):
     """Random changes of training crops.
 
@@ -24,8 +36,9 @@ class AugmentationConfig(Section):
         rotate_deg: Turn by any angle up to this, either way; 0 is off.
         elastic_px: Most that a point is moved along each axis by a random smooth field; 0 is off.
         elastic_spacing_px: Distance of that field's control points: how smooth it is.
-        noise: Greatest standard deviation of Gaussian noise, as a fraction of the value range; 0 is off.
-        blur_px: Greatest standard deviation of a Gaussian blur; 0 is off.
+        noise: Greatest standard deviation of Gaussian noise, as a fraction of the value range, in half of the
+            crops; 0 is off.
+        blur_px: Greatest standard deviation of a Gaussian blur, in half of the crops; 0 is off.
         cutmix: Probability that a rectangle of another crop of the batch is pasted in; 0 is off.
         mixup: Both parameters of the beta distribution that shares of blended crops come from; 0 is off.
     """
@@ -41,6 +54,11 @@ class AugmentationConfig(Section):
     blur_px: Annotated[float, Field(ge=0, le=16)] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=1)] = 0.0
     mixup: NotNegative = 0.0
+
+    @model_serializer(mode="wrap")
+    def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Later keys are left out at their defaults: the fingerprints of older runs stay as they are.
+        return {key: value for key, value in dump(self).items() if getattr(self, key) != _LATER.get(key)}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -23,8 +23,9 @@ class Augmentation:
         rotate_deg: Turn by any angle up to this, either way.
         elastic_px: Most that a point is moved along each axis by a random smooth field.
         elastic_spacing_px: Distance of that field's control points: how smooth it is.
-        noise: Greatest standard deviation of Gaussian noise, as a fraction of the value range.
-        blur_px: Greatest standard deviation of a Gaussian blur.
+        noise: Greatest standard deviation of Gaussian noise, as a fraction of the value range, in half of
+            the crops.
+        blur_px: Greatest standard deviation of a Gaussian blur, in half of the crops.
         cutmix: Probability that a rectangle of another crop of the batch is pasted into a crop, with its labels.
         mixup: Both parameters of the beta distribution that shares of blended crops come from; 0 blends none.
     """

@@ -102,11 +102,17 @@ def change_values(
 
     Args:
         sample: A crop; its labels and validity stay.
-        augmentation: The greatest strengths; the deviations of blur and noise are uniform below them.
+        augmentation: The greatest strengths; blur and noise each meet half of the crops, with
+            deviations uniform below them.
         value_range: Least and greatest pixel value.
         rng: Where the choices come from.
     """
-    image_chw = blur(sample.image_chw, sample.valid_hw, float(rng.random()) * augmentation.blur_px)
+    image_chw = blur(sample.image_chw, sample.valid_hw, _strength(rng) * augmentation.blur_px)
     image_chw = jitter_color(image_chw, sample.valid_hw, value_range, augmentation.color_jitter, rng)
-    image_chw = add_noise(image_chw, value_range, float(rng.random()) * augmentation.noise, rng)
+    image_chw = add_noise(image_chw, value_range, _strength(rng) * augmentation.noise, rng)
     return Sample(image_chw, sample.valid_hw, sample.labels_hw, sample.name)
+
+
+def _strength(rng: np.random.Generator) -> float:
+    """0 in half of the cases, for clean crops are what is mapped later; else uniform up to 1."""
+    return max(0.0, 2 * float(rng.random()) - 1)

@@ -105,3 +105,12 @@ def test_a_crop_without_data_stays_without() -> None:
     strong = Augmentation(flips=True, rotations=True, color_jitter=0.9, noise=1, blur_px=9)
     sample = Sample(image_chw, ~WHOLE, WHOLE.astype(np.uint8), "x")
     assert not change_values(sample, strong, (0, 255), np.random.default_rng(0)).valid_hw.any()
+
+
+def test_half_of_the_crops_stay_clean() -> None:
+    noisy = Augmentation(flips=True, rotations=True, color_jitter=0, noise=0.1, blur_px=0)
+    sample = Sample(np.full((1, 8, 8), 100, np.float32), WHOLE, WHOLE.astype(np.uint8), "x")
+    rng = np.random.default_rng(0)
+    deviations = [float(change_values(sample, noisy, (0, 255), rng).image_chw.std()) for _ in range(400)]
+    assert abs(np.mean(np.array(deviations) == 0) - 0.5) < 0.08
+    assert 20 < max(deviations) < 33
