@@ -249,7 +249,7 @@ def test_the_version_is_that_of_the_package() -> None:
         ("mpa", "did you mean map?"),
         ("modles", "did you mean models?"),
         ("inspct", "did you mean inspect?"),
-        ("zzz", "commands: doctor, evaluate, export, inspect, map, models, train, verify, view (see"),
+        ("zzz", "commands: doctor, evaluate, export, inspect, map, models, tiles, train, verify, view (see"),
     ],
 )
 def test_misspelt_commands_get_the_nearest_one(
