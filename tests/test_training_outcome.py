@@ -63,7 +63,12 @@ def test_a_training_is_shown_with_its_best_and_worst_chips(
         "iteration,lr,loss,val_miou,val_iou_dark,val_iou_light,seconds\n10,0.001,2,0.5,0.5,0.5,1\n20,0,1,,,,2\n"
     )
     counts = Confusion(np.array([[6, 2], [2, 0]], np.int64))
-    figures: dict[str, Any] = {"split": "val", "miou": counts.miou(), "iou": {"dark": 0.6, "light": 0.0}, "accuracy": 0.6}
+    figures: dict[str, Any] = {
+        "split": "val",
+        "miou": counts.miou(),
+        "iou": {"dark": 0.6, "light": 0.0},
+        "accuracy": 0.6,
+    }
     figures |= {"pixels": 10, "confusion": counts.counts.tolist(), "regions": []}
     network = Threshold().train()
     with LabelledScene(source, card.imagery, LabelCoding({1: 0, 2: 1})) as scene:
