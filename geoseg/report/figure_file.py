@@ -47,5 +47,8 @@ def add_legend(figure: Figure, labels: LabelSet) -> None:
     """
     patches = [Patch(facecolor=label.color, edgecolor="black", label=label.name) for label in labels.classes]
     patches.append(Patch(facecolor="#dddddd", edgecolor="black", hatch="..", label="not known"))
-    place = "lower center" if figure.get_layout_engine() is None else "outside lower center"
-    figure.legend(handles=patches, loc=place, ncols=min(8, len(patches)), frameon=False)
+    columns = min(8, len(patches))
+    if figure.get_layout_engine() is None:
+        figure.legend(handles=patches, loc="lower center", ncols=columns, frameon=False)
+    else:
+        figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
