@@ -99,7 +99,8 @@ def inspect_data(config: TrainConfig, root: Path) -> InspectedData:
     Raises:
         ConfigError: A file is missing, or a region cannot be read.
     """
-    sources, imagery, coding = sources_of(config, root), imagery_of(config), coding_of(config)
+    sources, imagery = sources_of(config, root), imagery_of(config)
+    coding = coding_of(config, sources)
     return InspectedData(survey(sources, imagery, coding, config.label_set()), sources, imagery, coding)
 
 

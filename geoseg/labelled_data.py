@@ -1,21 +1,29 @@
 """Labelled scenes of a configuration, from its words to values; and a model package judged on them."""
 
 import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, SceneError
 from geoseg.evaluate import Evaluation, evaluate
 from geoseg.imagery import Imagery
-from geoseg.io.regions import read_region
 from geoseg.models.package import load_package
 from geoseg.predict import Numerics, Predictor, choose_device
 from geoseg.threads import torch_threads
 from geoseg.tiling import Lattice
-from geoseg.train.scenes import LabelCoding, Source
+from geoseg.train.audit import Survey, sound_sources, survey_data
+from geoseg.train.blocks import BlockRule, divide
+from geoseg.train.candidates import Candidates
+from geoseg.train.coding import LabelCoding
+from geoseg.train.entries import sources_of_entry
+from geoseg.train.open_files import OpenFiles
+from geoseg.train.samples import Balance
+from geoseg.train.scenes import LabelledScene, Source
 
 _GPU_BATCH = 8
 """Tiles in one forward pass on a GPU; a CPU is busy with one."""
@@ -37,27 +45,76 @@ def data_folder(root: Path | None) -> Path:
 
 
 def sources_of(config: TrainConfig, root: Path) -> tuple[Source, ...]:
-    """The configuration's scenes with their regions.
+    """The configuration's scenes with their labels and regions; entries with `split: auto` divided.
 
     Raises:
         ConfigError: A file is missing or a region cannot be read; names the key.
+        GeosegError: A file cannot be read.
     """
-    sources = []
+    given: list[Source] = []
+    divided: list[Source] = []
     for number, entry in enumerate(config.data):
-        for key, value in (("image", entry.image), ("labels", entry.labels)):
-            if not (root / value).is_file():
-                raise ConfigError(f"data.{number}.{key}: expected a file, got {value}, not found in {root}")
-        region = None
-        if entry.region is not None:
-            region = read_region(root / entry.region.file, entry.region.where)
-        name = Path(entry.image).with_suffix("").name
-        sources.append(Source(name, str(root / entry.image), str(root / entry.labels), entry.split, region))
-    return tuple(sources)
+        found = list(sources_of_entry(config, number, root))
+        (divided if entry.split == "auto" else given).extend(found)
+    return (*given, *_divided(config, divided, coding_of(config, [*given, *divided])))
 
 
-def coding_of(config: TrainConfig) -> LabelCoding:
-    """The meaning of the label rasters' values."""
-    return LabelCoding(config.label_ids())
+def _divided(config: TrainConfig, sources: Sequence[Source], coding: LabelCoding) -> Iterator[Source]:
+    """The parts of scenes that belong to splits; a scene that cannot be opened as it is, for whoever opens it."""
+    files, scenes = OpenFiles(), []
+    try:
+        for source in sources:
+            try:
+                scenes.append(LabelledScene(source, imagery_of(config), coding, files, squares=4))
+            except SceneError:
+                yield source
+        if not scenes:
+            return
+        for scene, parts in zip(scenes, divide(scenes, BlockRule(**config.splits.model_dump())), strict=True):
+            for split, region in parts.items():
+                yield replace(scene.source, split=split, region=region)
+    finally:
+        files.close()
+
+
+def checked_sources(config: TrainConfig, root: Path, *, skip_bad: bool) -> tuple[tuple[Source, ...], Survey, int]:
+    """The scenes that can be trained on, what is in them, and how many were left out.
+
+    Args:
+        config: The configuration.
+        root: Where its paths start.
+        skip_bad: Whether damaged scenes are left out; all pixels are decoded then.
+
+    Raises:
+        ConfigError: Something is wrong with the data; names the first problem, and how many more there are.
+        GeosegError: A file of labels cannot be read.
+    """
+    sources = sources_of(config, root)
+    names = config.label_set().names
+    survey = survey_data(sources, imagery_of(config), coding_of(config, sources), names, decode=skip_bad)
+    kept, left_out = sound_sources(sources, survey, skip_bad=skip_bad)
+    return kept, survey, left_out
+
+
+def coding_of(config: TrainConfig, sources: Sequence[Source]) -> LabelCoding:
+    """The meaning of labels.
+
+    Args:
+        config: Says what values of rasters mean.
+        sources: All scenes of the run: they say which sets of classes are labelled together.
+
+    Raises:
+        ConfigError: There are more such sets than labels can tell apart.
+    """
+    everything = frozenset(range(len(config.classes)))
+    labelled = [everything if source.labelled is None else source.labelled for source in sources]
+    return LabelCoding(config.label_ids(), Candidates.of(len(config.classes), labelled))
+
+
+def balance_of(config: TrainConfig) -> Balance | None:
+    """Which windows are drawn around pixels of classes; None where ground alone decides."""
+    sampling = config.sampling
+    return None if sampling.balance == "ground" else Balance(sampling.share, sampling.balance)
 
 
 def imagery_of(
@@ -135,6 +192,6 @@ def evaluate_package(
             model.labels,
             Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
             sources,
-            coding_of(config),
+            coding_of(config, sources),
             split,
         )

@@ -17,6 +17,7 @@ from geoseg.grid import Grid, Window
 from geoseg.io.aoi import Aoi, read_aoi
 from geoseg.io.layers import Features, objects_in
 from geoseg.io.mosaic import CHUNK_PX, Mosaic
+from geoseg.io.plane import Plane
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
 from geoseg.progress import stage_progress
@@ -28,7 +29,6 @@ from geoseg.scores.extent import Extent
 from geoseg.scores.marked import Marks
 from geoseg.scores.matching import Objects, detection_figures
 from geoseg.scores.pieces import Pieces
-from geoseg.io.plane import Plane
 from geoseg.scores.reference import Labels, Reference, read_reference
 from geoseg.scores.run_lines import run_lines
 from geoseg.scores.shapes import shape_figures

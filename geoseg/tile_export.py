@@ -108,8 +108,10 @@ def export_tiles(config: TrainConfig, root: Path, output: Path, options: ChipOpt
         SceneError: A raster cannot be opened or used.
         StoppedError: The disk is full.
     """
-    imagery, coding, labels = imagery_of(config), coding_of(config), config.label_set()
-    sources = [source for source in sources_of(config, root) if source.split in options.splits]
+    imagery, labels = imagery_of(config), config.label_set()
+    listed = sources_of(config, root)
+    coding = coding_of(config, listed)
+    sources = [source for source in listed if source.split in options.splits]
     if not sources:
         raise ConfigError(f"expected data of split {' or '.join(options.splits)}, the configuration lists none")
 

@@ -187,7 +187,7 @@ def _fit(
     resume: bool,
 ) -> tuple[Imagery, Progress]:
     """Train a new network, in place; returns the imagery with its statistics, and how it went."""
-    coding, settings = coding_of(config), config.training
+    coding, settings = coding_of(config, sources), config.training
     augmentation = Augmentation(**settings.augmentation.model_dump())
     plain = Augmentation(flips=False, rotations=False, color_jitter=0)
     imagery = imagery_of(config)
@@ -195,7 +195,9 @@ def _fit(
         refuse_overlap(scenes)
         if config.imagery.mean is None:
             trained = tuple(scene for scene in scenes if scene.source.split == "train")
-            imagery = imagery_of(config, *CropSampler(trained, imagery, settings.crop_px, seed, plain).statistics())
+            imagery = imagery_of(
+                config, *CropSampler(trained, imagery, settings.crop_px, seed, plain).statistics(settings.crop_px)
+            )
     training = tuple(source for source in sources if source.split == "train")
     validation = tuple(source for source in sources if source.split == "val")
     # Two sets of readers: crops are read on a thread of their own while validation reads on this one.

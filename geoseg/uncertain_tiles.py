@@ -112,7 +112,7 @@ def export_uncertain(
                 for rank, one in enumerate(chosen, 1)
             ]
         if _is_config(given):
-            writer.finish(coding_of(given).candidates)
+            writer.finish(coding_of(given, sources_of(given, root)).candidates)
         document = {"type": "FeatureCollection", "apart_m": round(apart_m, 3), "features": features}
         (folder / "windows.geojson").write_text(json.dumps(document) + "\n")
         return dict(writer.chips)
@@ -130,10 +130,11 @@ def _opened(
 ) -> Iterator[list[_Candidates]]:
     """The scenes with their windows, open."""
     if isinstance(given, TrainConfig):
-        sources = [source for source in sources_of(given, root) if source.split in options.splits]
+        listed = sources_of(given, root)
+        sources = [source for source in listed if source.split in options.splits]
         if not sources:
             raise ConfigError(f"expected data of split {' or '.join(options.splits)}, the configuration lists none")
-        with open_scenes(sources, imagery, coding_of(given)) as scenes:
+        with open_scenes(sources, imagery, coding_of(given, listed)) as scenes:
             yield [
                 _Candidates(
                     number,

@@ -69,12 +69,40 @@ def test_a_valid_file_becomes_frozen_values(tmp_path: Path) -> None:
         config.training.__setattr__("lr", 1)
 
 
+def test_later_keys_leave_the_content_of_older_configurations_as_it_was(tmp_path: Path) -> None:
+    content = load(tmp_path, VALID).model_dump(mode="json")
+    assert content["data"] == [{**entry, "region": None} for entry in VALID["data"]]
+    assert not {"splits", "sampling"} & set(content)
+    whole = {**VALID, "sampling": {"balance": "class"}, "splits": {"val": 0.2}}
+    more = load(tmp_path, {**whole, "data": [{**entry, "weight": 2} for entry in VALID["data"]]})
+    assert load(tmp_path, more.model_dump(mode="json")) == more
+    assert more.sampling.balance == "class"
+
+
+def test_entries_may_say_all_there_is_about_labels(tmp_path: Path) -> None:
+    entry = {
+        "image": "*.tif",
+        "labels": {"building": "b.gpkg", "other": {"file": "o.gpkg", "width_m": 3, "where": {"paved": True}}},
+        "split": "auto",
+        "stretch": "2%,98%",
+        "rest": "unknown",
+    }
+    config = load(tmp_path, without("label_values") | {"data": [entry], "ignore_values": []})
+    assert config.data[0].stretch_limits() == ((2.0, 98.0), True)
+    assert config.labelled_by(config.data[0]) == frozenset({"building", "other"})
+    assert load(tmp_path, config.model_dump(mode="json")) == config
+
+
 def test_every_training_config_of_the_project_is_valid() -> None:
     paths = sorted((ROOT / "configs").glob("train_*.yaml"))
     assert paths
     for path in paths:
         config = load_train_config(path)
-        files = [file for source in config.data for file in (source.image, source.labels)]
+        files = [source.image for source in config.data]
+        for source in config.data:
+            files += (
+                [source.labels] if isinstance(source.labels, str) else [one.file for one in source.labels.values()]
+            )
         files += [source.region.file for source in config.data if source.region is not None]
         # No config names a place on one machine.
         assert not any(Path(file).is_absolute() or ".." in Path(file).parts for file in files)
@@ -128,6 +156,29 @@ def test_the_bundled_model_is_trained_as_its_data_set_says() -> None:
         (changed("data", 1, "split", value="test"), "data: no entry has split: val"),
         (changed("data", 0, "split", value="val"), "data: no entry has split: train"),
         (changed("data", value=[]), "data: .*"),
+        (
+            changed("data", 0, "rest", value="grass"),
+            r"data\.0\.rest: expected one of building, other, unknown",
+        ),
+        (changed("data", 0, "values", value={5: "house"}), r"data\.0\.values\.5: expected one of .*got 'house'"),
+        (changed("data", 0, "labels", value={"house": "a"}), r"data\.0\.labels\.house: expected one of building"),
+        (
+            changed("data", 0, "labels", value={"other": {"file": "a", "widht_m": 2}}),
+            r"data\.0\.labels\.other\.widht_m: unknown key, did you mean width_m\?",
+        ),
+        (
+            changed("data", 0, "labels", value={"other": {"file": "a", "width_m": -2}}),
+            r"data\.0\.labels\.other\.width_m: expected greater than 0, got -2",
+        ),
+        (changed("data", 0, "labels", value=3), r"data\.0\.labels: expected a valid string, got 3"),
+        (changed("data", 0, "stretch", value="9,2"), r"data\.0: stretch: expected LO below HI"),
+        (changed("data", 0, "weight", value=0), r"data\.0\.weight: expected greater than 0, got 0"),
+        (changed("splits", value={"val": 0.5, "test": 0.5}), "splits: expected val and test of at most 0.9"),
+        (changed("sampling", value={"balance": "clas"}), r"sampling\.balance: expected 'ground', 'class' or"),
+        (
+            without("label_values") | {"data": [{**one, "values": {1: "other"}} for one in VALID["data"]]},
+            "no entry labels building",
+        ),
         (changed("training", "loss", value={"cross_entropy": 0, "dice": 0}), r"training\.loss: .*nothing would be"),
         (
             changed("training", "crop_px", value=8),

@@ -31,6 +31,10 @@ LabelFormat = Literal[
     "raster",
     "vector",
     "folders",
+    "voc",
+    "cityscapes",
+    "ade20k",
+    "coco-stuff",
     "coco",
     "coco-panoptic",
     "labelme",
@@ -100,6 +104,7 @@ _LATER: dict[str, Any] = {
     "assume_crs": None,
     "ground_resolution_m": None,
     "stretch": None,
+    "subset": None,
 }
 
 
@@ -107,10 +112,11 @@ class SourceConfig(Section):
     """Scenes with their labels. Paths are relative to the data root.
 
     Attributes:
-        image: A scene, a folder of them, or a glob.
+        image: A scene, a folder of them, or a glob; of chips the folder of the images, or the set's own folder.
         labels: A class raster, a vector file, a file or folder of a chip format, or for each class its vector file
-            (a name, or a mapping with `file`). For several scenes a folder with files of their names, or a name with
-            {stem}, the scene's without its ending, or {name}, that without a trailing _image, _img or _rgb too.
+            (a name, or a mapping with `file`). For several scenes a folder with files of their names, or a
+            name with {stem}, the scene's without its ending, or {name}, that without a trailing _image, _img or
+            _rgb too.
         split: Which split it belongs to; "auto" divides it in spatial blocks (`SplitsConfig`).
         region: The part that is used; all of it when not given.
         format: Of the labels; "auto" looks at them.
@@ -124,8 +130,8 @@ class SourceConfig(Section):
         width_attribute: Likewise.
         where: Likewise, for labels in one file.
         layer: Likewise.
-        rest: What ground without a label is: a class, "unknown" (none of the classes that the entry labels, which is
-            what vectors and chips say) or "ignore" (which is what a raster's nodata says).
+        rest: What ground without a label is: a class, "unknown" (none of the classes that the entry labels, which
+            is what vectors and chips say) or "ignore" (which is what a raster's nodata says).
         ignore_values: Values of a raster that are not learned; the configuration's when not given.
         ignore: Vector file of polygons whose area never counts.
         weight: How much more often than by its area the entry is drawn in training.
@@ -133,6 +139,7 @@ class SourceConfig(Section):
         assume_crs: CRS of a scene that has none.
         ground_resolution_m: Of chips without a place on earth.
         stretch: Two values, or percentiles such as 2%, that become the ends of the model's value range.
+        subset: A part of a set of chips that has parts: a folder within, for VOC one of its lists.
     """
 
     image: str
@@ -155,6 +162,7 @@ class SourceConfig(Section):
     assume_crs: str | None = None
     ground_resolution_m: Positive | None = None
     stretch: tuple[str, str] | None = None
+    subset: str | None = None
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -196,7 +204,7 @@ class SourceConfig(Section):
             return False
         if self.format == "auto":
             return not self.labels.lower().endswith(_OF_FEATURES)
-        return self.format in ("raster", "folders")
+        return self.format in ("raster", "folders", "voc", "cityscapes", "ade20k", "coco-stuff")
 
     def stretch_limits(self) -> tuple[tuple[float, float], bool] | None:
         """The limits of the stretch, (low, high), and whether they are percentiles; None without a stretch.
@@ -221,7 +229,7 @@ class SplitsConfig(Section):
 
     Attributes:
         block_m: Side of the blocks in metres; when not given, as long that the ground holds about 36 of them.
-        buffer_m: No training pixel lies within this distance of one that is judged; when not given an eighth of
+        buffer_m: No training pixel lies within this distance of one that is judged; when not given a 16th of
             `block_m`.
         val: Share of the blocks for validation, one at least.
         test: Share of the blocks for the test, one at least unless it is 0.

@@ -21,6 +21,14 @@ class Chip(Protocol):
         """Where its labels are kept, for messages: a file, or a file and a part of it."""
         ...
 
+    def categories(self) -> frozenset[str]:
+        """Which categories its labels name, as they do; for saying what a data set holds.
+
+        Raises:
+            SceneError: The labels cannot be read.
+        """
+        ...
+
     def draw(self, values: Mapping[str, int], rest: int) -> NDArray[np.uint8]:
         """Coded labels (row, column) on the image's own pixels.
 

@@ -1,6 +1,5 @@
 """Features of label files on a scene's pixels: polygons of a class each, lines and points with their width."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +14,6 @@ from geoseg.errors import ConfigError, GeosegError, SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.io.features_file import FileLayer, read_layers
 from geoseg.io.plane import Plane
-from geoseg.labels import NODATA_CLASS
 
 _MARGIN = 0.2
 """Share of the scene's extent, on each side, that features are taken in."""
@@ -151,7 +149,7 @@ def _ids(file: VectorFile, layer: FileLayer) -> NDArray[np.int64]:
             f"class_attribute: layer {layer.name} of {file.path} has no attribute {file.attribute!r}: name the one "
             f"that says the class, or the class itself, as in labels: {{CLASS: {Path(file.path).name}}}"
         )
-    known: Mapping[str, int] = dict(file.ids)
+    known = dict(file.ids)
     unknown = sorted({str(one) for one in layer.values if one is not None and one not in known})
     if unknown and _OTHERS not in known:
         raise ConfigError(
@@ -195,8 +193,8 @@ def _near(path: Path, layers: list[FileLayer], grid: Grid) -> list[NDArray[np.bo
         found.append(np.asarray(shapely.intersects(boxes, around)) if told else np.ones(len(boxes), np.bool_))
     if extents and len(extents) == sum(len(layer.geometry) > 0 for layer in layers):
         raise SceneError(
-            f"{path} lies elsewhere than the scene: expected labels of the same place, they lie within {extents[0]}; "
-            "check the CRS of both"
+            f"{path} lies elsewhere than the scene: expected labels of the same place, they lie within "
+            f"{extents[0]}; check the CRS of both"
         )
     return found
 
@@ -204,7 +202,7 @@ def _near(path: Path, layers: list[FileLayer], grid: Grid) -> list[NDArray[np.bo
 def _areas(
     file: VectorFile, layer: FileLayer, chosen: NDArray[np.intp], width_n: NDArray[np.float64], plane: Plane
 ) -> NDArray[np.object_]:
-    """What the chosen features cover, in pixel coordinates (n,): polygons as they are, lines as wide as they are."""
+    """What the chosen features cover, in pixel coordinates (n,): lines and points as wide as they are."""
     shapes = layer.geometry[chosen]
     invalid = ~shapely.is_valid(shapes)
     shapes = np.where(invalid, shapely.make_valid(shapes), shapes)
@@ -235,4 +233,3 @@ def _polygons_of(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
             parts = shapely.get_parts(shapely.get_parts(shape))
             found[number] = shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
     return found
-

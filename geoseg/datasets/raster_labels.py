@@ -57,7 +57,8 @@ class ValueTable:
             value = int(raw_hw[ids_hw < 0][0])
             raise SceneError(
                 f"{where} holds the label value {value}: expected one of "
-                f"{', '.join(map(str, self._values))}; add it to label_values (or the entry's values) or ignore_values"
+                f"{', '.join(map(str, self._values))}; add it to label_values, to the entry's values, or to "
+                "ignore_values"
             )
         return ids_hw.astype(np.uint8)
 
@@ -142,7 +143,8 @@ class PlacedLabels:
         self._dataset, self._path = dataset, path
         if dataset.count != 1 or np.dtype(dataset.dtypes[0]).kind not in "ui":
             raise SceneError(
-                f"labels must be one band of whole numbers: {path} has {dataset.count} band(s) of {dataset.dtypes[0]}"
+                f"labels must be one band of whole numbers: {path} has {dataset.count} band(s) "
+                f"of {dataset.dtypes[0]}"
             )
         own = Grid(crs_name(dataset.crs), dataset.transform, dataset.height, dataset.width)
         self._warp: Slant | Warp
@@ -153,8 +155,8 @@ class PlacedLabels:
         if not _meet(own, scene.grid):
             raise SceneError(
                 f"{path} lies elsewhere than {scene.path}: expected labels of the same place, their bounds are "
-                f"{', '.join(f'{one:.6g}' for one in dataset.bounds)} in {parse_crs(own.crs).name}; check the CRS of "
-                "both"
+                f"{', '.join(f'{one:.6g}' for one in dataset.bounds)} in {parse_crs(own.crs).name}; check the "
+                "CRS of both"
             )
 
     def close(self) -> None:
@@ -207,4 +209,6 @@ def _meet(labels: Grid, scene: Grid) -> bool:
         return False
     corners = [(0, 0), (scene.width, 0), (scene.width, scene.height), (0, scene.height)]
     ground = shapely.polygons([scene.transform @ corner for corner in corners])
-    return bool(shapely.intersection(shapely.make_valid(shapely.polygons(np.column_stack([x, y]))), ground).area > 0)
+    return bool(
+        shapely.intersection(shapely.make_valid(shapely.polygons(np.column_stack([x, y]))), ground).area > 0
+    )

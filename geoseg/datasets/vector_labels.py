@@ -43,6 +43,7 @@ class VectorLabels:
             np.concatenate([one.polygons for one in drawn]), np.concatenate([one.ids for one in drawn])
         )
         self._rest, self._background = rest, rest if files.rest == REST else files.rest
+        self._of_rest = files.rest
         self._tree = shapely.STRtree(self._drawn.polygons)
         shape = grid.height, grid.width
         self._labels = Squares(self._draw, shape, _SIDE_PX, kept)
@@ -67,9 +68,9 @@ class VectorLabels:
         for class_id in labelled:
             drawn = self._planes.get(class_id)
             planes_khw[class_id] = 0 if drawn is None else drawn.read(window)
-        if 0 <= self._background < classes:
+        if 0 <= self._of_rest < classes:
             # Ground without a feature is of that class.
-            planes_khw[self._background, (planes_khw != 1).all(0)] = 1
+            planes_khw[self._of_rest, (planes_khw != 1).all(0)] = 1
         if NODATA_CLASS in self._planes:
             planes_khw[:, self._planes[NODATA_CLASS].read(window) == 1] = NODATA_CLASS
         return planes_khw

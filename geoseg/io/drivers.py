@@ -16,7 +16,7 @@ from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
 from geoseg.io.addresses import is_remote
-from geoseg.io.formats import RASTER_DRIVERS, open_with_drivers, what_is
+from geoseg.io.formats import RASTER_DRIVERS, is_whole_png, open_with_drivers, what_is
 from geoseg.io.remote import RemoteDataset
 from geoseg.io.vrt import vrt_sources
 
@@ -78,6 +78,8 @@ def _open_local(path: str, *, trust_vrt: bool = False) -> DatasetReader:
     absolute = os.path.abspath(path)  # noqa: PTH100  # resolving links would name another file in messages
     dataset = _open(absolute, head, ("VRT",) if is_vrt else RASTER_DRIVERS)
     try:
+        if dataset.driver == "PNG":
+            _check_png(file)
         _check_overviews(path, dataset)
         listed = [name for name in dataset.files if name != absolute] if is_vrt else []
         for source in listed:
@@ -103,6 +105,12 @@ def _open(path: str, head: bytes, drivers: tuple[str, ...]) -> DatasetReader:
             f"{path} names its CRS in bytes that are not UTF-8: expected a raster with a readable CRS; name it "
             "anew, for example with gdal_translate -a_srs EPSG:N"
         ) from error
+
+
+def _check_png(file: Path) -> None:
+    with file.open("rb", buffering=0) as stream:
+        if not is_whole_png(stream):
+            raise SceneError(f"{file} is a PNG that is cut short or damaged: expected a whole one; copy it again")
 
 
 def _check_sidecars(path: str) -> None:

@@ -76,11 +76,11 @@ def _layer(name: str, crs: str, shapes: Sequence[shapely.Geometry], values: Sequ
     if values is None:
         return FileLayer(name, crs, shapely.force_2d(geometry), None)
     texts = np.empty(len(shapes), object)
-    texts[:] = [_text(value) for value in values]
+    texts[:] = [attribute_text(value) for value in values]
     return FileLayer(name, crs, shapely.force_2d(geometry), texts)
 
 
-def _text(value: object) -> str | None:
+def attribute_text(value: object) -> str | None:
     """A value as its file's table would show it; whole numbers come as floats where some are missing."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return None

@@ -1,9 +1,12 @@
 """The raster formats that may be opened, by the names of GDAL's drivers, and what else a file may be."""
 
+import struct
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import BinaryIO
 
-from rasterio.env import ensure_env
+from rasterio.env import Env, ensure_env
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
@@ -30,6 +33,35 @@ def open_with_drivers(path: str, drivers: tuple[str, ...]) -> DatasetReader:
         # A file without georeference is refused in words, with the way out, by whoever needs one.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return _dataset_reader(path, driver=list(drivers))
+
+
+def strictly(driver: str) -> AbstractContextManager[object]:
+    """While pixels of a file are read: a JPEG that is cut short is an error, not a warning and grey pixels.
+
+    Args:
+        driver: GDAL's name of the driver that has the file open.
+    """
+    return Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES") if driver == "JPEG" else nullcontext()
+
+
+def is_whole_png(file: BinaryIO) -> bool:
+    """Whether all chunks of a PNG are there, up to the last (PNG specification, 5.3); nothing is decoded.
+
+    GDAL's fast way of decoding one says nothing where chunks are missing, and leaves what lay in memory (3.10).
+    What is wrong within chunks it finds.
+
+    Args:
+        file: The file, best without a buffer.
+    """
+    size = file.seek(0, 2)
+    at = 8
+    while at + 12 <= size:
+        file.seek(at)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= size
+    return False
 
 
 def what_is(head: bytes) -> str:

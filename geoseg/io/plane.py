@@ -1,4 +1,4 @@
-"""The plane in which shapes are compared, and lines get a width: metres, right in lengths and angles near a grid."""
+"""The plane in which shapes are compared, and lines get a width: in metres, true near a grid."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from shapely.affinity import affine_transform
 
 from geoseg.errors import GeosegError
 from geoseg.grid import Grid, parse_crs
+from geoseg.io.warp import transformer
 
 _TRUE_TO_SCALE = 0.01
 """A run's CRS is used itself where its metres are right to this share; those of Web Mercator seldom are."""
@@ -114,10 +115,10 @@ def moved(geometry: NDArray[np.object_], crs: str, to: str) -> NDArray[np.object
     unit = source.axis_info[0].unit_conversion_factor
     longest = _STRAIGHT_M / (_METRES_PER_DEGREE * np.degrees(unit)) if source.is_geographic else _STRAIGHT_M / unit
     try:
-        transformer = Transformer.from_crs(source, target, always_xy=True)
+        move = transformer(crs, to)
         cut = shapely.segmentize(geometry, longest)
         placed: NDArray[np.object_] = shapely.transform(
-            cut, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+            cut, lambda points: np.column_stack(move.transform(points[:, 0], points[:, 1]))
         )
     except ProjError as error:
         raise GeosegError(f"{source.name} and {target.name} know no way from one to the other ({error})") from error

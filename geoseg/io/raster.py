@@ -15,12 +15,15 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NodataShadowWarning, RasterioIOError
+from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.io.drivers import open_raster
 from geoseg.io.emptiness import is_empty
+from geoseg.io.formats import strictly
+from geoseg.io.remote import RemoteDataset
 from geoseg.io.resample import Axis, resample
 from geoseg.io.slant import Between, Slant, sample
 from geoseg.io.stamp import Stamp
@@ -312,7 +315,7 @@ class SceneReader:
         self, window: RasterioWindow, shape: tuple[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         ref = self.ref
-        with _damage_named(ref.path, window):
+        with _damage_named(self._dataset, ref.path, window):
             raw_chw = self._dataset.read(list(ref.bands), window=window, out_shape=(len(ref.bands), *shape))
         valid_hw = self._mask(window, shape)
         raw_chw, valid_hw = self._oriented(raw_chw), self._oriented(valid_hw)
@@ -334,7 +337,7 @@ class SceneReader:
         """The mask of a window whose pixels are not wanted, so that none are decoded where an overview will do."""
         ref = self.ref
         if ref.telling_overview:
-            with _damage_named(ref.path, window):
+            with _damage_named(self._dataset, ref.path, window):
                 empty = is_empty(self._dataset, ref.bands, ref.telling_overview, window)
             if empty:
                 return np.zeros((int(window.height), int(window.width)), np.bool_)
@@ -342,7 +345,7 @@ class SceneReader:
 
     def _mask(self, window: RasterioWindow, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         shape = shape or (int(window.height), int(window.width))
-        with _damage_named(self.ref.path, window), warnings.catch_warnings():
+        with _damage_named(self._dataset, self.ref.path, window), warnings.catch_warnings():
             # The alpha band that GDAL forgets beside a nodata value is read below.
             warnings.simplefilter("ignore", NodataShadowWarning)
             valid_hw = self._mask_by_rule(window, shape)
@@ -465,7 +468,7 @@ class ClassReader:
         return found_hw
 
     def _ids(self, source: RasterioWindow) -> NDArray[np.int32]:
-        with _damage_named(self._dataset.name, source):
+        with _damage_named(self._dataset, self._dataset.name, source):
             ids_hw: NDArray[np.int32] = self._dataset.read(1, window=source).astype(np.int32)
             ids_hw[self._dataset.read_masks(1, window=source) == 0] = -1
         return ids_hw
@@ -481,10 +484,11 @@ def _shrunk(shape: tuple[int, int], longest_px: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _damage_named(path: str, window: RasterioWindow) -> Iterator[None]:
+def _damage_named(dataset: DatasetReader | RemoteDataset, path: str, window: RasterioWindow) -> Iterator[None]:
     """Say in words where a file cannot be read."""
     try:
-        yield
+        with strictly(dataset.driver):
+            yield
     except RasterioIOError as error:
         raise DamagedError(
             f"{path} cannot be read in rows {window.row_off} to {window.row_off + window.height}, "

@@ -14,11 +14,11 @@ from pyproj import Transformer
 from geoseg.errors import GeosegError
 from geoseg.grid import Window, parse_crs
 from geoseg.io.features_file import FileLayer, read_layers
+from geoseg.io.plane import Plane
 from geoseg.io.regions import region_mask
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.scores.areas import Truth
 from geoseg.scores.class_raster import ClassRaster, coding, is_raster
-from geoseg.io.plane import Plane
 from geoseg.squares import Squares
 
 _CELL_PX = 512

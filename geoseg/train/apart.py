@@ -10,7 +10,7 @@ import shapely
 
 from geoseg.errors import ConfigError
 from geoseg.grid import Grid
-from geoseg.train.footprint import Placed, footprint, has_place, in_pixels, lonlat_box, on_ground
+from geoseg.train.footprint import Placed, footprint, in_pixels, lonlat_box, on_ground
 
 _THIN_PX = 1.0
 """Strips that are shared and no wider than twice this are the seam of neighbours."""
@@ -49,20 +49,27 @@ def refuse_overlap(scenes: Sequence[SplitScene]) -> None:
     Raises:
         ConfigError: Regions of different splits overlap, or a file is in two; names both and the area.
     """
-    for scene, other in combinations(scenes, 2):
-        if scene.source.split != other.source.split and scene.source.image == other.source.image:
+    of_image: dict[str, list[SplitScene]] = {}
+    for scene in scenes:
+        of_image.setdefault(scene.source.image, []).append(scene)
+    for same in of_image.values():
+        for other, scene in combinations(same, 2):
+            if scene.source.split == other.source.split:
+                continue
             shared_px = shapely.intersection(scene.pixels, other.pixels).area
             # Regions that only touch share slivers from rounding, never a whole pixel.
             if shared_px >= 1:
                 raise ConfigError(
-                    f"expected {scene.source.split} and {other.source.split} to be apart on the ground, their "
+                    f"expected {other.source.split} and {scene.source.split} to be apart on the ground, their "
                     f"regions share {shared_px:.0f} pixels of {scene.source.image}; give them regions apart"
                 )
-    _refuse_copies([scene for scene in scenes if not has_place(scene.grid)])
-    _refuse_shared_ground([scene for scene in scenes if has_place(scene.grid)])
+    _refuse_copies([scene for scene in scenes if not scene.grid.has_place])
+    _refuse_shared_ground([scene for scene in scenes if scene.grid.has_place])
 
 
 def _refuse_shared_ground(scenes: Sequence[SplitScene]) -> None:
+    if len({scene.source.split for scene in scenes}) < 2:
+        return
     boxes = [lonlat_box(on_ground(scene.pixels, scene.grid)) for scene in scenes]
     pairs = shapely.STRtree(boxes).query(boxes, predicate="intersects").T.tolist()
     prints: dict[int, tuple[shapely.Geometry, float]] = {}
@@ -82,9 +89,9 @@ def _refuse_shared_ground(scenes: Sequence[SplitScene]) -> None:
         if shapely.buffer(shared, -thin_px, join_style="mitre").area > 0:
             height_m, width_m = one.grid.ground_resolution_m()
             raise ConfigError(
-                f"expected {one.source.split} and {other.source.split} to be apart on the ground, {one.source.image} "
-                f"and {other.source.image} share {shared.area * height_m * width_m:.0f} m2; give them regions apart, "
-                "or the same split"
+                f"expected {one.source.split} and {other.source.split} to be apart on the ground, "
+                f"{one.source.image} and {other.source.image} share {shared.area * height_m * width_m:.0f} m2; "
+                "give them regions apart, or the same split"
             )
 
 
@@ -100,4 +107,3 @@ def _refuse_copies(scenes: Sequence[SplitScene]) -> None:
                 f"expected {first.source.split} and {scene.source.split} to be apart, {first.source.image} and "
                 f"{scene.source.image} are the same file; leave one of them out"
             )
-

@@ -11,7 +11,7 @@ from rasterio.features import shapes
 from shapely.affinity import affine_transform
 
 from geoseg.errors import SceneError
-from geoseg.grid import Grid, parse_crs
+from geoseg.grid import Grid
 from geoseg.io.raster import SceneReader, SceneRef
 from geoseg.io.regions import Region, region_on_grid
 from geoseg.io.warp import transformer
@@ -58,18 +58,14 @@ def footprint(scene: Placed) -> tuple[shapely.Geometry, float]:
     if valid_hw.all():
         return scene.pixels, 0.0
     scale_x, scale_y = ref.grid.width / valid_hw.shape[1], ref.grid.height / valid_hw.shape[0]
-    return shapely.intersection(scene.pixels, _outline(valid_hw, Affine.scale(scale_x, scale_y))), max(scale_x, scale_y)
+    return shapely.intersection(scene.pixels, _outline(valid_hw, Affine.scale(scale_x, scale_y))), max(
+        scale_x, scale_y
+    )
 
 
 def _outline(valid_hw: NDArray[np.bool_], transform: Affine) -> shapely.Geometry:
     found = shapes(valid_hw.astype(np.uint8), mask=valid_hw, transform=transform)
     return shapely.union_all([shapely.geometry.shape(geometry) for geometry, _ in found])
-
-
-def has_place(grid: Grid) -> bool:
-    """Whether a grid lies somewhere on earth; that of a chip without georeference does not."""
-    crs = parse_crs(grid.crs)
-    return not crs.is_engineering and crs.geodetic_crs is not None
 
 
 def on_ground(pixels: shapely.Geometry, grid: Grid) -> Region:
@@ -88,12 +84,11 @@ def in_pixels(region: Region, grid: Grid) -> shapely.Geometry:
 
 def lonlat_box(region: Region) -> shapely.Geometry:
     """A box in longitude and latitude around a region; all of the earth where none can be told."""
-    crs = parse_crs(region.crs)
     world = shapely.box(-180, -90, 180, 90)
     if region.geometry.is_empty:
         return shapely.Polygon()
     bounds = transformer(region.crs, LONLAT).transform_bounds(*region.geometry.bounds)
     left, bottom, right, top = bounds
-    if not np.isfinite(bounds).all() or left >= right or bottom >= top or crs.is_engineering:
+    if not np.isfinite(bounds).all() or left >= right or bottom >= top:
         return world
     return shapely.box(left, bottom, right, top)

@@ -29,6 +29,8 @@ __all__ = ["LabelCoding", "LabelledScene", "Source", "open_scenes", "refuse_over
 _SQUARES = 512
 """Squares of drawn labels that all scenes keep together, 128 MB."""
 
+_PLAIN = SceneOptions()
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -54,7 +56,7 @@ class Source:
     labelled: frozenset[int] | None = None
     ignored: Region | None = None
     weight: float = 1.0
-    options: SceneOptions = SceneOptions()
+    options: SceneOptions = _PLAIN
 
     @property
     def label_path(self) -> str:
@@ -109,7 +111,9 @@ class LabelledScene:
         self.labelled = everything if source.labelled is None else source.labelled
         self._rest = coding.candidates.rest(self.labelled)
         if self.labelled != everything and self._rest == NODATA_CLASS:
-            raise ValueError(f"{source.name} labels {sorted(self.labelled)}, which the run's candidates do not know")
+            raise ValueError(
+                f"{source.name} labels {sorted(self.labelled)}, which the run's candidates do not know"
+            )
         # Labels lie on the scene's own pixels, also where those are rotated or sheared: nothing is resampled twice.
         self.ref = describe_scene(source.image, imagery, replace(source.options, rotated="own-pixels"))
         self.grid: Grid = self.ref.grid
@@ -139,6 +143,11 @@ class LabelledScene:
     def reader(self) -> SceneReader:
         """Of the scene's pixels."""
         return self._files.get((id(self), "image"), lambda: SceneReader(self.ref))
+
+    @property
+    def classes(self) -> int:
+        """How many classes the run tells apart."""
+        return self._coding.candidates.classes
 
     def labels(self, window: Window) -> NDArray[np.uint8]:
         """Coded labels (row, column) of a window; `NODATA_CLASS` where ignored, outside the region or the scene.

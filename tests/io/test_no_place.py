@@ -102,3 +102,30 @@ def test_a_palette_is_no_intensity(tmp_path: Path, rgb: Imagery) -> None:
     Image.new("P", (4, 4)).save(path)
     with pytest.raises(SceneError, match="palette indices"):
         describe_scene(str(path), rgb, SceneOptions(ground_resolution_m=1.0))
+
+
+@pytest.mark.parametrize("driver", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+def test_a_picture_cut_short_is_not_filled_with_whatever_lay_in_memory(
+    driver: str, share: float, tmp_path: Path, rgb: Imagery
+) -> None:
+    path = tmp_path / "picture"
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(path, driver)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(SceneError, match="cut short or damaged"):
+        read_all(path, rgb)
+    # Damage within is told by GDAL's decoders.
+    if driver == "PNG":
+        path.write_bytes(content[:300] + bytes([content[300] ^ 1]) + content[301:])
+        with pytest.raises(SceneError, match="cut short or damaged"):
+            read_all(path, rgb)
+
+
+def read_all(path: Path, imagery: Imagery) -> None:
+    ref = describe_scene(str(path), imagery, SceneOptions(ground_resolution_m=1.0))
+    reader = SceneReader(ref)
+    try:
+        reader.read(ref.grid.window)
+    finally:
+        reader.close()

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError
 from geoseg.grid import Grid, Window
+from geoseg.io.plane import Plane
 from geoseg.labels import LabelSet
 from geoseg.scores.extent import Extent
 from geoseg.scores.pieces import Pieces
-from geoseg.io.plane import Plane
 from geoseg.scores.reference import Labels, Reference, read_reference
 
 WriteLabels = Callable[..., Path]

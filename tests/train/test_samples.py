@@ -113,8 +113,8 @@ def test_statistics_are_those_of_the_labelled_pixels(write_scene: WriteScene, im
     valid_hw = np.ones((120, 120), np.bool_)
     valid_hw[:40] = False
     with LabelledScene(write_scene("scene", image_chw, labels_hw, valid_hw), imagery, CODING) as scene:
-        mean, std = CropSampler((scene,), imagery, 32, 0, NONE).statistics()
-        assert CropSampler((scene,), imagery, 32, 9, ALL).statistics() == (mean, std)
+        mean, std = CropSampler((scene,), imagery, 32, 0, NONE).statistics(32)
+        assert CropSampler((scene,), imagery, 32, 9, ALL).statistics(32) == (mean, std)
     seen = image_chw[:, 40:].reshape(3, -1)
     assert mean == pytest.approx(seen.mean(1).tolist(), abs=0.5)
     assert std == pytest.approx(seen.std(1).tolist(), abs=0.5)
@@ -123,10 +123,10 @@ def test_statistics_are_those_of_the_labelled_pixels(write_scene: WriteScene, im
 def test_a_constant_band_has_deviation_1(write_scene: WriteScene, imagery: Imagery) -> None:
     source = write_scene("flat", np.full((3, 40, 40), 9, np.uint8), np.ones((40, 40), np.uint8))
     with LabelledScene(source, imagery, CODING) as scene:
-        assert CropSampler((scene,), imagery, 32, 0, NONE).statistics() == ((9.0,) * 3, (1.0,) * 3)
+        assert CropSampler((scene,), imagery, 32, 0, NONE).statistics(32) == ((9.0,) * 3, (1.0,) * 3)
 
 
 def test_statistics_without_labels_are_refused(write_scene: WriteScene, imagery: Imagery) -> None:
     source = write_scene("none", noise(6, 40, 40)[0], np.zeros((40, 40), np.uint8))
     with LabelledScene(source, imagery, CODING) as scene, pytest.raises(SceneError, match="found none"):
-        CropSampler((scene,), imagery, 32, 0, NONE).statistics()
+        CropSampler((scene,), imagery, 32, 0, NONE).statistics(32)
