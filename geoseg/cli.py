@@ -93,8 +93,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave with the exit code of what happened.
 
-    0 done; 1 finished but incomplete; 2 refused before work; 3 a gate failed (verify, evaluate); 4 stopped by its
-    surroundings; 70 a bug; 130 interrupted. Errors are one line, with a traceback only under --debug.
+    0 done; 1 finished but incomplete; 2 refused before work; 3 a gate failed (verify, evaluate, inspect
+    --check); 4 stopped by its surroundings; 70 a bug; 130 interrupted. Errors are one line, with a traceback only
+    under --debug.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -42,9 +42,13 @@ def add_legend(figure: Figure, labels: LabelSet) -> None:
     """The classes with their colours, below a figure.
 
     Args:
-        figure: Of constrained layout.
+        figure: Of constrained layout, or with room for a line below.
         labels: The classes.
     """
     patches = [Patch(facecolor=label.color, edgecolor="black", label=label.name) for label in labels.classes]
     patches.append(Patch(facecolor="#dddddd", edgecolor="black", hatch="..", label="not known"))
-    figure.legend(handles=patches, loc="outside lower center", ncols=min(8, len(patches)), frameon=False)
+    columns = min(8, len(patches))
+    if figure.get_layout_engine() is None:
+        figure.legend(handles=patches, loc="lower center", ncols=columns, frameon=False)
+    else:
+        figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)

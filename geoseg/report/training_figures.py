@@ -94,8 +94,13 @@ def write_chips(path: Path, chips: Sequence[JudgedChip], labels: LabelSet, title
         labels: The classes.
         title: What is said of them all.
     """
-    figure = Figure((11, 2.9 * len(chips) + 0.9), layout="constrained")
-    grid = figure.subplots(len(chips), len(PANELS), squeeze=False)
+    height = 2.75 * len(chips) + 1.1
+    figure = Figure((11, height))
+    # Panels of one size need no layout to be found, which would take longer than all else.
+    frame = {"left": 0.05, "right": 0.99, "bottom": 0.45 / height, "top": 1 - 0.65 / height}
+    grid = figure.subplots(
+        len(chips), len(PANELS), squeeze=False, gridspec_kw=frame | {"wspace": 0.05, "hspace": 0.12}
+    )
     for row, chip in zip(grid, chips, strict=True):
         for axes, picture, words in zip(row, chip.pictures(labels), PANELS, strict=True):
             axes.imshow(picture, interpolation="nearest")

@@ -53,7 +53,7 @@ class SceneSurvey:
         resolution_m: Ground (height, width) of a pixel of the grid, on which training reads it.
         labelled: Ids of the classes that it labels.
         data_px: Pixels with data.
-        counts_v: int64, 256 values: pixels with data of each coded label (`geoseg.train.candidates`).
+        counts_v: int64 (n,), pixels with data of each of the 256 coded labels (`geoseg.train.candidates`).
     """
 
     name: str

@@ -100,7 +100,7 @@ def test_chips_are_the_pixels_that_training_sees(config: Path, tmp_path: Path) -
     written = sorted((folder / "images").rglob("*.tif"))
     # The fourth window of each scene is ignored throughout.
     assert len(written) == 6
-    with open_scenes(sources_of(loaded, tmp_path), imagery, coding) as scenes:
+    with open_scenes(sources, imagery, coding) as scenes:
         by_name = {f"{number:04}": scene for number, scene in enumerate(scenes)}
         for path in written:
             scene = by_name[path.name[:4]]
