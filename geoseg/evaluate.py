@@ -146,7 +146,6 @@ def evaluate(
     sources: Sequence[Source],
     coding: LabelCoding,
     split: str,
-    candidates: Candidates | None = None,
 ) -> Evaluation:
     """Map all regions of a split as `geoseg map` does, and compare the classes with the labels.
 
@@ -157,7 +156,6 @@ def evaluate(
         sources: Scenes with labels, of any split.
         coding: The meaning of label values.
         split: The split to judge.
-        candidates: The meaning of coded labels; class ids alone if not given.
 
     Raises:
         ConfigError: No source belongs to the split, or none of its pixels is labelled.
@@ -166,12 +164,11 @@ def evaluate(
     chosen = [source for source in sources if source.split == split]
     if not chosen:
         raise ConfigError(f"expected data of split {split}, the configuration lists none")
-    candidates = candidates or Candidates.of(len(judged.labels))
     with open_scenes(chosen, judged.imagery, coding) as scenes:
         scores = []
         with stage_progress(f"evaluate {split}", sum(round(scene.pixels.area) for scene in scenes)) as advance:
             for scene in scenes:
-                squares = _SceneScore(scene, judged, candidates, advance).squares()
+                squares = _SceneScore(scene, judged, coding.candidates, advance).squares()
                 scores.append(RegionScore(scene.source.name, tuple(squares)))
     evaluation = Evaluation(split, judged.labels, tuple(scores))
     if not any(region.squares for region in scores):
@@ -212,8 +209,8 @@ class _SceneScore:
         if not covered_px:
             return
         tiles = 0
-        if (self._scene.labels(block.window) != NODATA_CLASS).any():
-            judged = self._judged
+        judged = self._judged
+        if self._scene.is_labelled(block.window, overlapping=judged.overlapping):
             fields = predict_block(
                 self._scene.reader,
                 judged.imagery,
@@ -255,10 +252,11 @@ class _SceneScore:
         assert wide is not None  # squares lie on the grid
         classes_hw = self._stitched(wide, lambda fields: fields.classes_hw[None])[0]
         valid_hw = classes_hw != NODATA_CLASS
-        truth = Truth.of_labels(self._scene.labels(wide), self._candidates, valid_hw)
         inner = square.slices_in(wide)
         if self._judged.overlapping:
+            truth = Truth.of_planes(self._scene.planes(wide), valid_hw)
             return Tally.of_planes(truth, self._stitched(wide, lambda fields: fields.probability_chw), inner)
+        truth = Truth.of_labels(self._scene.labels(wide), self._candidates, valid_hw)
         return Tally.of(
             truth, classes_hw, self._stitched(wide, lambda fields: fields.confidence_hw[None])[0], inner
         )

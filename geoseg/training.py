@@ -19,7 +19,6 @@ from geoseg.evaluate import Evaluation
 from geoseg.imagery import Imagery
 from geoseg.io.decoding import decoding
 from geoseg.labelled_data import balance_of, checked_sources, coding_of, data_folder, evaluate_model, imagery_of
-from geoseg.labels import NODATA_CLASS
 from geoseg.models.architecture import build
 from geoseg.models.package import load_package, save_package
 from geoseg.predict import choose_device
@@ -220,7 +219,7 @@ def _fit(
             progress = fit(
                 place(network, device),
                 maker.make,
-                _validator(judged, coding.candidates, device),
+                _validator(judged, coding.candidates, device, overlapping=start.overlapping),
                 build_loss(settings.loss, len(names), start.activation, weights_k),
                 coding.candidates,
                 recipe,
@@ -241,18 +240,18 @@ def _measured(scenes: tuple[LabelledScene, ...], imagery: Imagery, crop_px: int)
 
 
 def _validator(
-    scenes: tuple[LabelledScene, ...], candidates: Candidates, device: torch.device
+    scenes: tuple[LabelledScene, ...], candidates: Candidates, device: torch.device, *, overlapping: bool
 ) -> Callable[[nn.Module], Confusion]:
     """Count hits on the same tiles of the validation regions every time."""
     shape = TileShape()
     windows = evenly([(scene, core) for scene in scenes for core in cores(scene, shape)], _VALIDATION_TILES)
-    if not any((scene.labels(core) != NODATA_CLASS).any() for scene, core in windows):
+    if not any(scene.is_labelled(core, overlapping=overlapping) for scene, core in windows):
         raise ConfigError(
             "expected labelled pixels in the regions of split val, found none: nothing could be chosen"
         )
 
     def validate(network: nn.Module) -> Confusion:
-        return score(network, windows, shape, candidates.classes, device, candidates)
+        return score(network, windows, shape, candidates.classes, device, candidates, overlapping=overlapping)
 
     return validate
 

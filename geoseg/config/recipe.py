@@ -13,7 +13,7 @@ MOST_BEND = 0.48
 1 / 2.0464 (Choi and Lee 2000, Injectivity conditions of 2D and 3D uniform cubic B-spline functions, theorem 1)."""
 
 
-_LATER: dict[str, Any] = {
+_LATER_CHANGES: dict[str, Any] = {
     "scale": (1.0, 1.0),
     "rotate_deg": 0.0,
     "elastic_px": 0.0,
@@ -58,7 +58,7 @@ class AugmentationConfig(Section):
     @model_serializer(mode="wrap")
     def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Later keys are left out at their defaults: the fingerprints of older runs stay as they are.
-        return {key: value for key, value in dump(self).items() if getattr(self, key) != _LATER.get(key)}
+        return {key: value for key, value in dump(self).items() if getattr(self, key) != _LATER_CHANGES.get(key)}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

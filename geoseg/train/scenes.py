@@ -216,6 +216,18 @@ class LabelledScene:
         labels_hw[~valid_hw] = NODATA_CLASS
         return self._imagery.normalize(image_chw, valid_hw), labels_hw
 
+    def read_planes(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """As `read`, where classes may overlap: with planes (class, row, column)."""
+        image_chw, valid_hw = self.image(window)
+        planes_khw = self.planes(window)
+        planes_khw[:, ~valid_hw] = NODATA_CLASS
+        return self._imagery.normalize(image_chw, valid_hw), planes_khw
+
+    def is_labelled(self, window: Window, *, overlapping: bool = False) -> bool:
+        """Whether anything is known of a window; of the image's validity nothing is asked."""
+        labels = self.planes(window) if overlapping else self.labels(window)
+        return bool((labels != NODATA_CLASS).any())
+
     def _drawn(self) -> RasterLabels | VectorLabels | ChipLabels:
         """What reads the labels."""
         if self._vectors is not None:

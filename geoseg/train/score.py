@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from geoseg.grid import Window
-from geoseg.labels import NODATA_CLASS
 from geoseg.train.candidates import Candidates
 from geoseg.train.metrics import Confusion
 from geoseg.train.metrics.truth import Truth
@@ -65,6 +64,8 @@ def score(
     classes: int,
     device: torch.device,
     candidates: Candidates | None = None,
+    *,
+    overlapping: bool = False,
 ) -> Confusion:
     """Predict cores and count them against their labels.
 
@@ -77,20 +78,25 @@ def score(
         classes: How many classes there are.
         device: Where the model is.
         candidates: The meaning of coded labels; class ids alone if not given.
+        overlapping: Whether a pixel may be of several classes: each is judged by itself, there at p >= 1/2.
     """
     candidates, total = candidates or Candidates.of(classes), Confusion.zero(classes)
     was_training = model.training
     model.eval()
     for scene, core in windows:
-        target_hw = scene.labels(core)
-        if not (target_hw != NODATA_CLASS).any():
+        if not scene.is_labelled(core, overlapping=overlapping):
             continue
         window = shape.outer(core)
-        image_chw, ids_hw = scene.read(window)
+        image_chw, labels = scene.read_planes(window) if overlapping else scene.read(window)
         inputs_nchw = torch.from_numpy(image_chw).unsqueeze(0).to(device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            predicted_hw = model(inputs_nchw)[0].argmax(0).to(torch.uint8).cpu().numpy()
         inner = core.slices_in(window)
-        total += Confusion.of_truth(Truth.of_labels(ids_hw[inner], candidates), predicted_hw[inner])
+        with torch.inference_mode():
+            logits_khw = model(inputs_nchw)[0][:, *inner]
+        if overlapping:
+            truth = Truth.of_planes(labels[:, *inner])
+            total += Confusion.of_planes(truth, (logits_khw >= 0).cpu().numpy())
+        else:
+            predicted_hw = logits_khw.argmax(0).to(torch.uint8).cpu().numpy()
+            total += Confusion.of_truth(Truth.of_labels(labels[inner], candidates), predicted_hw)
     model.train(was_training)
     return total

@@ -96,7 +96,8 @@ def test_chips_are_the_pixels_that_training_sees(config: Path, tmp_path: Path) -
     result = run(config, "--data-root", tmp_path, "-o", folder, "--size", 64)
     assert result.exit_code == 0, result.output
     loaded = load_train_config(config)
-    imagery, coding = imagery_of(loaded), coding_of(loaded, sources_of(loaded, tmp_path))
+    imagery, sources = imagery_of(loaded), sources_of(loaded, tmp_path)
+    coding = coding_of(loaded, sources)
     written = sorted((folder / "images").rglob("*.tif"))
     # The fourth window of each scene is ignored throughout.
     assert len(written) == 6
