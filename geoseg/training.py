@@ -267,8 +267,16 @@ def next_command(scene: str, output: Path) -> str:
 def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:
     """Names all that the weights depend on; the measured statistics stand for the pixels."""
     words = {"name", "description", "licence", "attribution", "start_from"}
+    # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image.
+    meaning = 2
     values = config.model_dump(mode="json", exclude=words)
     for key in ("checkpoint_minutes", "checkpoint_every"):
         values["training"].pop(key, None)
-    values |= {"seed": config.training.seed, "mean": imagery.mean, "std": imagery.std, **start.fingerprint}
+    values |= {
+        "meaning": meaning,
+        "seed": config.training.seed,
+        "mean": imagery.mean,
+        "std": imagery.std,
+        **start.fingerprint,
+    }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

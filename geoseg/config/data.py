@@ -206,6 +206,12 @@ class SourceConfig(Section):
             return not self.labels.lower().endswith(_OF_FEATURES)
         return self.format in ("raster", "folders", "voc", "cityscapes", "ade20k", "coco-stuff")
 
+    @property
+    def may_be_of_others(self) -> bool:
+        """Whether some of its ground is of none of the classes that it labels: of pixels, only if it is said."""
+        said = self.rest == UNKNOWN or UNKNOWN in (self.values or {}).values()
+        return said or (self.rest is None and not self.reads_label_values)
+
     def stretch_limits(self) -> tuple[tuple[float, float], bool] | None:
         """The limits of the stretch, (low, high), and whether they are percentiles; None without a stretch.
 

@@ -151,7 +151,7 @@ class TrainConfig(Section):
         implied = frozenset(
             name
             for entry, some in zip(self.data, labelled, strict=True)
-            if some is not None and len(some) == len(names) - 1 and entry.rest in (None, UNKNOWN)
+            if some is not None and len(some) == len(names) - 1 and entry.may_be_of_others
             for name in frozenset(names) - some
         )
         known = [name in implied or any(some is None or name in some for some in labelled) for name in names]

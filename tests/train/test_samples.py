@@ -60,7 +60,7 @@ def test_crops_are_pieces_of_the_scene_inside_the_bounds_of_their_region(
             sample = sampler.sample(number, 32)
             place_chw = sample.image_chw
             row, col = int(place_chw[0, 0, 0]), int(place_chw[1, 0, 0])
-            assert sample.name == f"scene, row {row}, column {col}"
+            assert sample.name == f"scene at row {row}, column {col}"
             assert np.array_equal(place_chw[0], rows_hw[row : row + 32, col : col + 32])
             assert np.array_equal(place_chw[1], cols_hw[row : row + 32, col : col + 32])
             assert 5 <= row <= 18
