@@ -124,6 +124,8 @@ def _rows(card: CardDraft) -> list[tuple[str, str]]:
 def _words(value: object) -> str:
     """A value of a recipe for people: nested ones in a line."""
     match value:
+        case None | []:
+            return "none"
         case bool():
             return "yes" if value else "no"
         case int():
