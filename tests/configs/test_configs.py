@@ -56,7 +56,7 @@ def test_configurations_run(config: Path, root: Path, tmp_path: Path) -> None:
         train, ["--config", str(changed), "-o", str(model), "--data-root", str(root)], catch_exceptions=False
     )
     assert trained.exit_code == 0, trained.output
-    assert f"geoseg map SCENE --model {model}" in trained.stdout
+    assert re.search(rf"^next: geoseg map \S+ --model {model} -o \S+$", trained.stdout, re.MULTILINE)
     card = load_package(model).card
     assert set(card.metrics) >= {"val"}
     assert [label.name for label in card.classes] == list(load_train_config(config).label_set().names)
