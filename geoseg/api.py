@@ -245,7 +245,8 @@ def train_model(
         epochs: Instead of the configuration's length.
         batch: Crops at once, instead of the configuration's.
         lr: Learning rate, instead of the configuration's.
-        data_root: Folder that the configuration's paths start from; the variable GEOSEG_DATA says the same.
+        data_root: Folder that the configuration's paths start from; else the variable GEOSEG_DATA, else the file's
+            own folder.
         resume: Continue from the last checkpoint.
         skip_bad: Go on without scenes that cannot be opened.
         seed: Instead of the configuration's.

@@ -29,16 +29,20 @@ _GPU_BATCH = 8
 """Tiles in one forward pass on a GPU; a CPU is busy with one."""
 
 
-def data_folder(root: Path | None) -> Path:
-    """The data root, if it is one; by default the variable GEOSEG_DATA's.
+def data_folder(root: Path | None, config_file: Path) -> Path:
+    """Where a configuration's paths start: the data root, else that of GEOSEG_DATA, else the file's own folder.
+
+    Args:
+        root: The data root, if the user names one.
+        config_file: The configuration.
 
     Raises:
-        ConfigError: It was not given, or is no folder.
+        ConfigError: It is no folder.
     """
     if root is None and os.environ.get("GEOSEG_DATA"):
         root = Path(os.environ["GEOSEG_DATA"])
     if root is None:
-        raise ConfigError("expected a data root: give --data-root DIR or set GEOSEG_DATA")
+        return config_file.absolute().parent
     if not root.is_dir():
         raise ConfigError(f"expected a folder as data root, got {root}")
     return root
@@ -178,7 +182,7 @@ def evaluate_package(
         SceneError: A raster cannot be opened or used.
     """
     config = load_train_config(config_file)
-    sources = sources_of(config, data_folder(data_root))
+    sources = sources_of(config, data_folder(data_root, config_file))
     model = load_package(folder)
     if config.label_set().names != model.labels.names:
         raise ConfigError(

@@ -93,7 +93,7 @@ def train_package(
     if isinstance(given, DataArguments):
         config, root = config_from_arguments(given, output.name, options), Path.cwd()
     else:
-        config, root = load_train_config(given, options), data_folder(data_root)
+        config, root = load_train_config(given, options), data_folder(data_root, given)
     if config.start_from is not None:
         config = config.model_copy(update={"training": config.training.for_fine_tuning()})
     try:

@@ -122,7 +122,7 @@ def _data_content(what: str, data_root: Path | None, output: Path | None, *, che
 
     path = Path(what)
     config = load_train_config(path)
-    data = inspect_data(config, data_folder(data_root))
+    data = inspect_data(config, data_folder(data_root, path))
     folder = output
     if folder is None and not check:
         folder = Path(f"{path.stem}.inspect")

@@ -12,7 +12,7 @@ from geoseg.errors import GeosegError
 data_root_option = click.option(
     "--data-root",
     type=click.Path(path_type=Path),
-    help="Folder that the configuration's paths start from; the variable GEOSEG_DATA says the same.",
+    help="Folder that the configuration's paths start from. [the variable GEOSEG_DATA, else the file's own folder]",
 )
 
 

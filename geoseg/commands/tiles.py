@@ -89,7 +89,7 @@ def tiles(
             "uncertain windows can be written: --uncertain N --model MODEL"
         )
     config = load_train_config(Path(data[0])) if described else None
-    root = data_folder(data_root) if described else Path()
+    root = data_folder(data_root, Path(data[0])) if described else Path()
     exported: ExportedTiles
     if uncertain is not None and model_name is not None:
         model = load_model(model_name)

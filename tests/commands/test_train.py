@@ -225,8 +225,8 @@ def test_a_finished_run_resumes_to_the_same_package(data: Path, trained: tuple[P
 def test_a_missing_data_root_or_file_is_refused(data: Path, tmp_path: Path) -> None:
     arguments = ["--config", str(data / "train.yaml"), "-o", str(tmp_path / "model")]
     runner = CliRunner(env={"GEOSEG_DATA": ""})
-    with pytest.raises(ConfigError, match="--data-root DIR or set GEOSEG_DATA"):
-        runner.invoke(train, arguments, catch_exceptions=False)
+    with pytest.raises(ConfigError, match="expected a folder as data root"):
+        runner.invoke(train, [*arguments, "--data-root", str(tmp_path / "nosuch")], catch_exceptions=False)
     with pytest.raises(ConfigError, match=r"data\.0\.image: expected a file"):
         runner.invoke(train, [*arguments, "--data-root", str(tmp_path)], catch_exceptions=False)
     assert not (tmp_path / "model").exists()
