@@ -137,7 +137,6 @@ def _slug(text: str) -> str:
 
 def _labels(arguments: DataArguments) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What the entry says of its labels, and the classes, the rest last."""
-    given = dict(arguments.values)
     if any(name is not None for name, _ in arguments.labels):
         entry, found = _by_class(arguments), [name for name, _ in arguments.labels if name is not None]
         of_features = True
@@ -146,14 +145,7 @@ def _labels(arguments: DataArguments) -> tuple[dict[str, Any], tuple[str, ...]]:
     else:
         path = Path(arguments.labels[0][1]).absolute()
         of_features = _is_vector(path)
-        values = _attribute_values(path, arguments) if of_features else _raster_values(path)
-        if len(values) > _MOST_CLASSES:
-            raise ConfigError(
-                f"{path} has {len(values)} values: expected at most {_MOST_CLASSES} classes; name another "
-                "attribute with --class-attribute, or say what values mean with --value VALUE=CLASS"
-            )
-        meanings = {value: given.get(value, given.get("*", "")) or _named(value, arguments) for value in values}
-        meanings |= {value: name for value, name in given.items() if value != "*" or of_features}
+        meanings = _meanings(path, arguments, of_features=of_features)
         entry = {"labels": str(path), "values": meanings}
         if of_features and arguments.class_attribute is not None:
             entry["class_attribute"] = arguments.class_attribute
@@ -178,6 +170,22 @@ def _labels(arguments: DataArguments) -> tuple[dict[str, Any], tuple[str, ...]]:
     return entry, tuple(names)
 
 
+def _meanings(path: Path, arguments: DataArguments, *, of_features: bool) -> dict[str, str]:
+    """What each value of a file means, as the user or the file says, or by its own name."""
+    given = dict(arguments.values)
+    values = _attribute_values(path, arguments) if of_features else _raster_values(path)
+    if len(values) > _MOST_CLASSES:
+        raise ConfigError(
+            f"{path} has {len(values)} values: expected at most {_MOST_CLASSES} classes; name another "
+            "attribute with --class-attribute, or say what values mean with --value VALUE=CLASS"
+        )
+    # What `geoseg pseudo-labels` writes says itself what its values are.
+    if not of_features and not given:
+        given = {value: name for value, name in _tagged(path).items() if value in values}
+    meanings = {value: given.get(value, given.get("*", "")) or _named(value, arguments) for value in values}
+    return meanings | {value: name for value, name in given.items() if value != "*" or of_features}
+
+
 def _by_class(arguments: DataArguments) -> dict[str, Any]:
     files: dict[str, str] = {}
     for name, path in arguments.labels:
@@ -193,7 +201,7 @@ def _by_class(arguments: DataArguments) -> dict[str, Any]:
 
 def _named(value: str, arguments: DataArguments) -> str:
     """What a value means that the user did not speak of: the rest where others were, else a class of its name."""
-    if arguments.values:
+    if any(name not in (UNKNOWN, IGNORE) for _, name in arguments.values):
         if arguments.rest is not None:
             return arguments.rest
         raise ConfigError(
@@ -226,6 +234,13 @@ def _attribute_values(path: Path, arguments: DataArguments) -> tuple[str, ...]:
     # With a wildcard the names themselves do not matter.
     named = [value for value in found if not dict(arguments.values).get("*") or value in dict(arguments.values)]
     return tuple(sorted(named))
+
+
+def _tagged(path: Path) -> dict[str, str]:
+    """The class names of values that the raster's tags say, as class_0=building."""
+    with open_raster(str(path)) as dataset:
+        tags = dataset.tags()
+    return {key.removeprefix("class_"): name for key, name in tags.items() if re.fullmatch(r"class_\d+", key)}
 
 
 def _raster_values(path: Path) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ class _Meter:
             {
                 "event": event,
                 "stage": self.stage,
-                "done": round(self.pixels / self.total_px, 4) if self.total_px else 1.0,
+                "done": round(min(1.0, self.pixels / self.total_px), 4) if self.total_px else 1.0,
                 "tiles": self.tiles,
                 "mpx_per_s": round(self.rate(), 3),
                 "eta_s": None if eta_s is None else round(eta_s, 1),

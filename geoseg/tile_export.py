@@ -18,6 +18,7 @@ from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.chip_files import write_image_chip, write_label_chip
+from geoseg.io.regions import region_mask
 from geoseg.labelled_data import coding_of, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.progress import stage_progress
@@ -147,7 +148,7 @@ class ChipWriter:
 
     def __init__(self, folder: Path, imagery: Imagery, labels: LabelSet) -> None:
         self._folder, self._imagery, self._labels = folder, imagery, labels
-        self._groups: dict[str, tuple[str, frozenset[int]]] = {}
+        self._groups: dict[str, tuple[str, frozenset[int], float | None]] = {}
         self.chips: dict[str, int] = {}
 
     def write_labelled(
@@ -168,6 +169,8 @@ class ChipWriter:
         if np.count_nonzero(labels_hw != NODATA_CLASS) < min_labelled * labels_hw.size:
             return None
         image_chw, valid_hw = scene.image(window)
+        # What belongs to another split is not given away as the surroundings of this one.
+        valid_hw &= region_mask(scene.pixels, window)
         labels_hw[~valid_hw] = NODATA_CLASS
         share = np.count_nonzero(labels_hw != NODATA_CLASS) / labels_hw.size
         if share < min_labelled or (min_labelled > 0 and share == 0):
@@ -187,7 +190,10 @@ class ChipWriter:
         partial = len(classes) < len(names)
         some = "+".join(names[class_id] for class_id in sorted(classes))
         group = f"{scene.source.split}-{some}" if partial else scene.source.split
-        self._groups[group] = (scene.source.split, classes)
+        if not scene.grid.has_place:
+            group = f"{group}-without-place"
+        pixel_m = None if scene.grid.has_place else scene.grid.ground_resolution_m()[0]
+        self._groups[group] = (scene.source.split, classes, pixel_m)
         return group
 
     def finish(self, candidates: Candidates) -> None:
@@ -198,8 +204,9 @@ class ChipWriter:
         """
         names = self._labels.names
         entries, rests = [], {}
-        for group, (split, labelled) in sorted(self._groups.items()):
+        for group, (split, labelled, pixel_m) in sorted(self._groups.items()):
             entry: dict[str, Any] = {"image": f"images/{group}", "labels": f"labels/{group}", "split": split}
+            entry |= {} if pixel_m is None else {"ground_resolution_m": pixel_m}
             rest = candidates.rest(labelled)
             if rest != NODATA_CLASS:
                 some = [names[class_id] for class_id in sorted(labelled)]

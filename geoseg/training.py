@@ -140,9 +140,11 @@ def _train(
     metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
     card = draft(config, start, fitted.imagery, training, metrics)
     save_package(output, card, network)
-    scene = next(source.image for source in sources if source.split == judged[-1])
-    following = next_command(scene, output)
-    coding, validation = coding_of(config, sources), [source for source in sources if source.split == "val"]
+    coding, last = coding_of(config, sources), [source for source in sources if source.split == judged[-1]]
+    with open_scenes(last[:1], fitted.imagery, coding) as (scene,):
+        # What has no place on earth cannot be mapped.
+        following = next_command(scene.source.image if scene.grid.has_place else "SCENE", output)
+    validation = [source for source in sources if source.split == "val"]
     with open_scenes(validation, fitted.imagery, coding) as scenes:
         page = show_training(
             folder / "report",

@@ -18,5 +18,5 @@ def test_paths_start_where_the_user_says_else_beside_the_file(
     monkeypatch.setenv("GEOSEG_DATA", str(told))
     assert data_folder(None, config) == told
     assert data_folder(named, config) == named
-    with pytest.raises(ConfigError, match="expected a folder as data root, got .*nosuch"):
+    with pytest.raises(ConfigError, match=r"expected a folder as data root, got .*nosuch"):
         data_folder(tmp_path / "nosuch", config)

@@ -136,6 +136,11 @@ class LossConfig(Section):
     def _not_nothing(self) -> Self:
         if not self.terms:
             raise ValueError("expected a term with a weight above 0, got none: nothing would be learned")
+        if set(self.terms) <= {"boundary", "hausdorff"}:
+            raise ValueError(
+                f"{', '.join(self.terms)}: expected a term on overlap or pixels beside it, such as dice: 1; by "
+                "itself it is least where small classes vanish"
+            )
         return self
 
     @property

@@ -212,7 +212,8 @@ def _areas(
         first = int(np.flatnonzero(thin & np.isnan(width_n))[0])
         raise ConfigError(
             f"width_m: {file.path} holds a {shapes[first].geom_type} (feature {int(chosen[first]) + 1}): expected "
-            "polygons, or a width in metres for lines and points (width_m, or width_attribute)"
+            "polygons, or a width in metres for lines and points (--width, or in a configuration width_m or "
+            "width_attribute)"
         )
     placed = np.empty(len(shapes), object)
     if (~thin).any():

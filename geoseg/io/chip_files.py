@@ -1,6 +1,8 @@
 """Chips on disk: small GeoTIFFs of an image and of its labels, in their place on earth."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.grid import NO_PLACE, Grid
 from geoseg.imagery import Imagery
@@ -39,6 +42,7 @@ def write_image_chip(
     # Of four bytes a pixel GDAL would take the last for transparency.
     photometric = {} if bands == 3 and dtype == np.uint8 else {"photometric": "MINISBLACK", "alpha": "NO"}
     with (
+        _without_place_is_no_surprise(),
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(path, "w", count=bands, dtype=imagery.dtype, **_profile(grid), **photometric) as dataset,
     ):
@@ -59,7 +63,8 @@ def write_label_chip(path: Path, labels_hw: NDArray[np.uint8], grid: Grid, label
         grid: Of these pixels.
         labels: The classes.
     """
-    with rasterio.open(path, "w", count=1, dtype="uint8", nodata=NODATA_CLASS, **_profile(grid)) as dataset:
+    profile = {"count": 1, "dtype": "uint8", "nodata": NODATA_CLASS, **_profile(grid)}
+    with _without_place_is_no_surprise(), rasterio.open(path, "w", **profile) as dataset:
         dataset.write(labels_hw, 1)
         dataset.write_colormap(1, {number: (*label.rgb, 255) for number, label in enumerate(labels.classes)})
 
@@ -67,3 +72,10 @@ def write_label_chip(path: Path, labels_hw: NDArray[np.uint8], grid: Grid, label
 def _profile(grid: Grid) -> Mapping[str, Any]:
     placed = {} if grid.crs == NO_PLACE else {"crs": grid.crs, "transform": grid.transform}
     return {"driver": "GTiff", "height": grid.height, "width": grid.width, "compress": "deflate", **placed}
+
+
+@contextmanager
+def _without_place_is_no_surprise() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield

@@ -1,5 +1,6 @@
 """Entries of a configuration's data that are chips: which format they are in, and where their images are."""
 
+import glob
 from pathlib import Path
 
 from geoseg.config.data import SourceConfig
@@ -19,6 +20,8 @@ _WITH_LINES = frozenset({"labelme", "cvat", "supervisely"})
 _PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 
 _HEAD = 2**16
+
+_GLOB = frozenset("*?[")
 
 
 def chip_format(entry: SourceConfig, root: Path) -> ChipFormat | None:
@@ -49,6 +52,16 @@ def _is_geojson(path: Path) -> bool:
     return b'"Feature' in head or b'"coordinates"' in head or b"<kml" in head
 
 
+def _matching(root: Path, name: str) -> tuple[Path, frozenset[Path]] | None:
+    """The folder that a glob looks in, and the files that it matches; None where it is none."""
+    if not _GLOB & set(name) or (root / name).exists():
+        return None
+    parts = Path(name).parts
+    fixed = next(number for number, part in enumerate(parts) if _GLOB & set(part))
+    found = glob.iglob(str(Path(glob.escape(str(root))) / name), recursive=True)  # noqa: PTH207
+    return root.joinpath(*parts[:fixed]), frozenset(Path(one).resolve() for one in found)
+
+
 def chips_of_entry(entry: SourceConfig, form: ChipFormat, key: str, root: Path) -> tuple[Chip, ...]:
     """The chips of an entry.
 
@@ -69,13 +82,16 @@ def chips_of_entry(entry: SourceConfig, form: ChipFormat, key: str, root: Path) 
             raise ConfigError(f"{key}.ground_resolution_m: expected it, to know how many pixels width_m is")
         line_px = entry.width_m / entry.ground_resolution_m
     own = entry.image == entry.labels or form in _WITH_LAYOUT
+    matching = None if own else _matching(root, entry.image)
     chips = read_chips(
         root / entry.labels,
         form,
-        images=None if own else root / entry.image,
+        images=None if own else (root / entry.image if matching is None else matching[0]),
         subset=entry.subset,
         line_width_px=line_px,
     )
+    if matching is not None:
+        chips = tuple(chip for chip in chips if chip.image.resolve() in matching[1])
     if not chips:
         raise ConfigError(f"{key}.labels: expected chips in the format {form} in {entry.labels}, found none")
     if entry.ground_resolution_m is None:

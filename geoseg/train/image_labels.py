@@ -93,7 +93,9 @@ class LabelledImages:
         self.labels, self._classes, self._seed = tuple(labels), classes, seed
         self.readers: list[SceneReader] = []
         for label in self.labels:
-            ref = describe_scene(str(label.path), imagery, SceneOptions(rotated="own-pixels"))
+            # Of a picture without a place on earth the scale is the model's: nothing else is said of it.
+            options = SceneOptions(rotated="own-pixels", ground_resolution_m=imagery.ground_resolution_m)
+            ref = describe_scene(str(label.path), imagery, options)
             if max(ref.grid.height, ref.grid.width) > MOST_PX:
                 raise SceneError(
                     f"{label.path}: expected images of at most {MOST_PX} px on a side, got {ref.grid.height} x "

@@ -18,6 +18,9 @@ from geoseg.train.scenes import LabelCoding, LabelledScene, Source, open_scenes,
 _PART_PX = 1024
 """Side of what is read at once."""
 
+_SAID = 3
+"""Problems that an error speaks of."""
+
 _NAMED = 5
 """Places of a scene that are named one by one."""
 
@@ -181,9 +184,10 @@ def sound_sources(
     fatal = [problem for problem in found.problems if problem.refused and problem.source not in left_out]
     if fatal:
         first = fatal[0]
-        more = f" (and {len(fatal) - 1} more; geoseg inspect --check names them)" if len(fatal) > 1 else ""
         skip = "" if first.source is None else "; mend it, or leave such scenes out with --skip-bad"
-        raise ConfigError(f"{first.where}: {first.what}{skip}{more}")
+        others = "".join(f"; {one.where}: {one.what}" for one in fatal[1:_SAID])
+        more = f" (and {len(fatal) - _SAID} more: geoseg inspect CONFIG --check)" if len(fatal) > _SAID else ""
+        raise ConfigError(f"{first.where}: {first.what}{skip}{others}{more}")
     kept = tuple(source for number, source in enumerate(sources) if number not in left_out)
     return kept, tuple(left_out.values())
 
@@ -251,7 +255,9 @@ def _lacking(found: Survey) -> list[Problem]:
         for name, pixels in zip(found.labels.names, found.of_split(split).tolist(), strict=True):
             if pixels == 0:
                 what = f"no pixel with data is labelled {name}" + (
-                    ": label some, or leave the class out" if split == "train" else ", it is not judged there"
+                    ": label some, or leave the class out (with --value VALUE=ignore)"
+                    if split == "train"
+                    else ", it is not judged there"
                 )
                 problems.append(Problem(f"split {split}", what, refused=split == "train"))
     return problems

@@ -92,7 +92,11 @@ def test_splits_that_overlap_and_lack_something_are_told(pair: tuple[Source, Sou
     three = LabelSet((*TWO.classes, LabelClass("water", None, "stuff", "#0000ff")))
     lacking = {(one.where, one.what, one.refused) for one in survey(pair, imagery, CODING, three).problems}
     assert lacking == {
-        ("split train", "no pixel with data is labelled water: label some, or leave the class out", True),
+        (
+            "split train",
+            "no pixel with data is labelled water: label some, or leave the class out (with --value VALUE=ignore)",
+            True,
+        ),
         ("split val", "no pixel with data is labelled water, it is not judged there", False),
     }
     alone = survey(pair[:1], imagery, CODING, TWO).problems
@@ -129,7 +133,7 @@ def test_damaged_scenes_and_wrong_ids_are_skipped_only_when_asked(
             dataset.transform = Affine(1, 0, 420000 if "cut" in str(path) else 430000, 0, -1, 2770000)
     sources = (*pair, cut, wrong)
     found = survey(sources, imagery, CODING, TWO)
-    with pytest.raises(ConfigError, match=r"--skip-bad \(and \d+ more; geoseg inspect --check"):
+    with pytest.raises(ConfigError, match=r"cut .*--skip-bad; wrong .*label value 7"):
         sound_sources(sources, found, skip_bad=False)
     kept, skipped = sound_sources(sources, found, skip_bad=True)
     assert kept == pair
