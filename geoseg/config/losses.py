@@ -136,11 +136,6 @@ class LossConfig(Section):
     def _not_nothing(self) -> Self:
         if not self.terms:
             raise ValueError("expected a term with a weight above 0, got none: nothing would be learned")
-        if set(self.terms) <= {"boundary", "hausdorff"}:
-            raise ValueError(
-                f"{', '.join(self.terms)}: expected a term on overlap or pixels beside it, such as dice: 1; by "
-                "itself it is least where small classes vanish"
-            )
         return self
 
     @property
@@ -148,6 +143,11 @@ class LossConfig(Section):
         """The terms that count, by name."""
         named = {name: getattr(self, name) for name in type(self).model_fields if name not in _OF_ALL}
         return {name: term for name, term in named.items() if term is not None and term.weight > 0}
+
+    @property
+    def lacks_overlap(self) -> bool:
+        """Whether distances are all that counts: they are least where small classes vanish."""
+        return set(self.terms) <= {"boundary", "hausdorff"}
 
     def check_heads(self, heads: Activation, classes: int) -> None:
         """Refuse terms and weights that do not go with the model.

@@ -53,6 +53,7 @@ def test_what_is_said_in_iterations_stays() -> None:
         ({"freeze": ["layer9"]}, "'stem', 'layer1'"),
         ({"freeze": 6}, "less than or equal to 5"),
         ({"ema": 1}, "less than 1"),
+        ({"loss": {"boundary": 1}}, "expected a term on overlap or pixels beside boundary, got none"),
         ({"early_stop": {"patience": 0}}, "greater than or equal to 1"),
     ],
 )
