@@ -18,7 +18,7 @@ from geoseg.io.scene import Resolution, SceneOptions
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, carry_out, plan_run
 from geoseg.models.package import LoadedModel, load_package
-from geoseg.notation import layer_options, parse_export_format, parse_resolution, parse_stretch
+from geoseg.notation import data_arguments, layer_options, parse_export_format, parse_resolution, parse_stretch
 from geoseg.pipeline import nothing_to_do
 from geoseg.predict import Precision
 from geoseg.run import Run, open_run
@@ -218,9 +218,16 @@ def export_run(
 
 
 def train_model(
-    config: PathLike,
+    config: PathLike | None,
     output: PathLike,
     *,
+    images: Sequence[PathLike] = (),
+    labels: Sequence[str] = (),
+    class_attribute: str | None = None,
+    values: Sequence[str] = (),
+    width_m: float | None = None,
+    rest: str | None = None,
+    ground_resolution_m: float | None = None,
     start_from: PathLike | None = None,
     epochs: float | None = None,
     batch: int | None = None,
@@ -231,6 +238,7 @@ def train_model(
     seed: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    tensorboard: bool = False,
 ) -> LoadedModel:
     """Train a model on regions of labelled scenes and write it as a package; the same as `geoseg train`.
 
@@ -239,8 +247,15 @@ def train_model(
     KeyboardInterrupt.
 
     Args:
-        config: YAML file with data, model and recipe.
+        config: YAML file with data, model and recipe; None to train on `images` and `labels`.
         output: Folder of the model package to write.
+        images: Scenes with labels, in place of a configuration.
+        labels: What labels them: a vector file or class raster, or CLASS=FILE for each class.
+        class_attribute: Of `labels`: the attribute that names the class.
+        values: Of `labels`: what values of the raster or attribute mean, each as VALUE=CLASS.
+        width_m: Of `labels` that are lines: their width in metres.
+        rest: Of `labels`: what ground without a label is: a class, "unknown" or "ignore".
+        ground_resolution_m: Of `labels`: ground length of the model's pixel; the scene's when not given.
         start_from: Name or folder of a model to train further; its last layer is new where classes are.
         epochs: Instead of the configuration's length.
         batch: Crops at once, instead of the configuration's.
@@ -252,6 +267,7 @@ def train_model(
         seed: Instead of the configuration's.
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
         threads: CPU threads; by default all cores.
+        tensorboard: Write events to OUTPUT.training/events.
 
     Returns:
         The package as written: its card has the figures on the validation and test regions.
@@ -265,8 +281,14 @@ def train_model(
     """
     folder = Path(output)
     base = start_from if start_from is None or isinstance(start_from, str) else str(Path.cwd() / start_from)
+    if (config is None) == (not images):
+        came = "neither" if config is None else "both"
+        raise GeosegError(f"expected either a configuration or images, got {came}")
+    given = data_arguments(
+        _paths(images), labels, class_attribute, values, width_m, rest, base, ground_resolution_m
+    )
     trained = train_package(
-        Path(config),
+        given if config is None else Path(config),
         folder,
         None if data_root is None else Path(data_root),
         options=TrainOptions(base, epochs, _whole(batch), lr, _whole(seed)),
@@ -274,6 +296,7 @@ def train_model(
         skip_bad=skip_bad,
         device=device,
         threads=threads,
+        tensorboard=tensorboard,
     )
     for line in trained.skipped:
         warnings.warn(f"skipped {line}", stacklevel=2)

@@ -3,8 +3,10 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import get_args
 
+from geoseg.data_arguments import DataArguments
 from geoseg.errors import GeosegError
 from geoseg.export import ExportFormat
 from geoseg.io.scene import PercentStretch, Resolution
@@ -175,3 +177,59 @@ def parse_export_format(name: str) -> ExportFormat:
         if known == name:
             return known
     raise GeosegError(f"expected a format of {', '.join(formats)}, got {name}")
+
+
+def class_files(given: Sequence[str]) -> tuple[tuple[str | None, Path], ...]:
+    """Files with the class that each is of; a file may have an = in its name."""
+    files: list[tuple[str | None, Path]] = []
+    for text in given:
+        named = re.fullmatch(r"([a-z][a-z0-9_]*)=(.+)", text)
+        if named is None or Path(text).exists():
+            files.append((None, Path(text)))
+        else:
+            files.append((named[1], Path(named[2])))
+    return tuple(files)
+
+
+def value_pairs(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Values, with the class that each means, or with nothing.
+
+    Raises:
+        GeosegError: There is no = in one.
+    """
+    pairs = [text.rpartition("=") for text in given]
+    for text, (value, sign, _) in zip(given, pairs, strict=True):
+        if not (value and sign):
+            raise GeosegError(f"expected --value VALUE=CLASS such as 3=road, or 0= for nothing, got {text}")
+    return tuple((value.strip(), name.strip()) for value, _, name in pairs)
+
+
+def data_arguments(
+    images: Sequence[str],
+    labels: Sequence[str],
+    class_attribute: str | None,
+    values: Sequence[str],
+    width_m: float | None,
+    rest: str | None,
+    start_from: str | None,
+    ground_resolution_m: float | None,
+) -> DataArguments:
+    """Scenes and labels to train on, in place of a configuration.
+
+    Args:
+        images: Files, folders or globs.
+        labels: FILE or CLASS=FILE.
+        class_attribute: As `DataArguments`.
+        values: VALUE=CLASS.
+        width_m: As `DataArguments`.
+        rest: Likewise.
+        start_from: Likewise.
+        ground_resolution_m: Likewise.
+
+    Raises:
+        GeosegError: One is not written so.
+    """
+    files = tuple((name, str(path)) for name, path in class_files(labels))
+    return DataArguments(
+        tuple(images), files, class_attribute, width_m, value_pairs(values), rest, start_from, ground_resolution_m
+    )

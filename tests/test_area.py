@@ -45,6 +45,7 @@ def within(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny
     return mapped(patchwork_scene, tiny_model, tmp_path_factory.mktemp("within") / "run", aoi)
 
 
+@pytest.mark.slow
 def test_inside_all_is_as_without_an_area_and_outside_is_nodata(
     tmp_path: Path, within: Run, patchwork_scene: Path, tiny_model: Path, aoi: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_neither_the_order_of_scenes_nor_a_repeated_one_changes_a_byte(
     assert not verify_run(run.path).differences
 
 
+@pytest.mark.slow
 def test_nor_do_blocks_change_a_pixel(run: Run, scenes: list[Path], tiny_model: Path, tmp_path: Path) -> None:
     other = mapped(scenes, tmp_path / "run", tiny_model, block_size=1024)
     assert run.record.blocks.total > other.record.blocks.total

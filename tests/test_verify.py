@@ -155,10 +155,9 @@ def test_what_is_damaged_is_mended_to_the_same_bytes(
     assert verified(run).exit_code == 0
 
 
-@pytest.mark.parametrize("how", [Path.unlink, pytest.param(flip, marks=SLOWLY), pytest.param(cut, marks=SLOWLY)])
-@pytest.mark.parametrize(
-    "what", ["a chunk", pytest.param("objects", marks=SLOWLY), pytest.param("metadata", marks=SLOWLY)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [Path.unlink, flip, cut])
+@pytest.mark.parametrize("what", ["a chunk", "objects", "metadata"])
 def test_a_run_that_goes_on_does_again_what_was_damaged(
     run: Path,
     tmp_path: Path,
@@ -179,6 +178,7 @@ def test_a_run_that_goes_on_does_again_what_was_damaged(
     assert content(run) == content(fresh)
 
 
+@pytest.mark.slow
 def test_a_run_that_holds_another_scene_of_the_same_fingerprint_is_not_gone_on_with(
     run: Path, tmp_path: Path, patchwork_scene: Path, tiny_model: Path
 ) -> None:

@@ -8,12 +8,13 @@ import click
 from click.core import ParameterSource
 
 from geoseg.catalog import model_folder
-from geoseg.commands.labelled_data import class_files, data_root_option, value_pairs
+from geoseg.commands.labelled_data import data_root_option
 from geoseg.commands.model_scores import echo_model_scores
 from geoseg.commands.score_table import echo_scores
 from geoseg.errors import GeosegError
 from geoseg.labelled_data import evaluate_package
 from geoseg.models.package import load_card
+from geoseg.notation import class_files, value_pairs
 from geoseg.run import open_run
 from geoseg.scores.gates import check_classes, check_model_figures, missed, missed_gates, parse_gates
 from geoseg.scores.marked import write_marked

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from geoseg.commands.labelled_data import class_files, data_root_option, figures_line, value_pairs
+from geoseg.commands.labelled_data import data_root_option, figures_line
 from geoseg.config.options import TrainOptions
-from geoseg.data_arguments import DataArguments
 from geoseg.errors import GeosegError
+from geoseg.notation import data_arguments
 from geoseg.training import Trained, train_package
 
 _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "rest", "ground_resolution_m"})
@@ -117,28 +117,15 @@ def train(
             "expected either --config FILE or --image SCENE with --labels FILE, got "
             f"{'neither' if config_file is None else 'both'}"
         )
-    given: Path | DataArguments
-    if config_file is None:
-        named, meanings = class_files(labels), value_pairs(values)
-        given = DataArguments(
-            images,
-            tuple((name, str(path)) for name, path in named),
-            class_attribute,
-            width_m,
-            meanings,
-            rest,
-            start_from,
-            ground_resolution_m,
-        )
-    else:
-        asked = {
-            name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        }
-        misplaced = sorted(asked & _OF_ARGUMENTS)
+    if config_file is not None:
+        source_of = context.get_parameter_source
+        misplaced = sorted(name for name in _OF_ARGUMENTS if source_of(name) is ParameterSource.COMMANDLINE)
         if misplaced:
             options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
             raise GeosegError(f"{options[misplaced[0]]} goes with --image, not with --config: say it in the file")
-        given = config_file
+    given = config_file or data_arguments(
+        images, labels, class_attribute, values, width_m, rest, start_from, ground_resolution_m
+    )
     trained = train_package(
         given,
         output,

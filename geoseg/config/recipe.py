@@ -157,8 +157,8 @@ class TrainingConfig(Section):
             raise ValueError(f"expected a warmup below {self.iterations} iterations, got {self.warmup}")
         if self.loss.lacks_overlap:
             raise ValueError(
-                f"loss: expected a term on overlap or pixels beside {', '.join(self.loss.terms)}, got none: add one, "
-                "such as dice: 1"
+                f"loss: expected a term on overlap or pixels beside {', '.join(self.loss.terms)}, got none: add "
+                "one, such as dice: 1"
             )
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise ValueError("nesterov: it is for optimizer sgd with a momentum; remove it")

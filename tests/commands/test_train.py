@@ -366,7 +366,7 @@ def with_architecture(data: Path, name: str, architecture: dict[str, Any], **tra
     return data / name
 
 
-@pytest.mark.parametrize("name", ["unet_resnet18", "deeplabv3plus_resnet18"])
+@pytest.mark.parametrize("name", ["unet_resnet18", pytest.param("deeplabv3plus_resnet18", marks=pytest.mark.slow)])
 def test_training_begins_from_the_encoder_weights(data: Path, tmp_path: Path, name: str) -> None:
     torch.manual_seed(1)
     encoder = ResNetEncoder("resnet18", bands=3)
@@ -412,6 +412,7 @@ def test_encoder_weights_that_cannot_be_are_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_it_learned_after_the_encoder_weights(data: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)
     safetensors.torch.save_file(ResNetEncoder("resnet18", bands=3).state_dict(), data / "own.safetensors")

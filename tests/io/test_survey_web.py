@@ -57,7 +57,9 @@ def served(web: Web, contents: list[bytes]) -> list[SceneSource]:
     return [SceneSource((web.put(f"/{n}.tif", content),)) for n, content in enumerate(contents)]
 
 
-@pytest.mark.parametrize("options", [OPTIONS, replace(OPTIONS, stretch=PercentStretch(2, 98))])
+@pytest.mark.parametrize(
+    "options", [pytest.param(OPTIONS, marks=pytest.mark.slow), replace(OPTIONS, stretch=PercentStretch(2, 98))]
+)
 def test_scenes_together_are_what_they_are_one_at_a_time(
     web: Web, contents: list[bytes], rgb: Imagery, options: SceneOptions
 ) -> None:

@@ -262,6 +262,7 @@ def test_a_block_may_hold_nothing_but_walls(tmp_path: Path, labels: LabelSet, wi
     assert len(roads) == with_road
 
 
+@pytest.mark.slow
 def test_what_cleaning_changed_is_what_the_areas_tell(
     tmp_path: Path, labels: LabelSet, cleaned: tuple[Path, list[Features]]
 ) -> None:
