@@ -366,7 +366,7 @@ def _choose_bands(
     if len(bands) < len(imagery.bands):
         raise SceneError(
             f"the model expects {len(imagery.bands)} bands ({wanted}), {path} has {len(bands)}: "
-            "choose another model, or repeat a band with --bands (bands in a data entry), for example 1,1,1"
+            "choose another model, or repeat a band, for example --bands 1,1,1 (bands: in a data entry)"
         )
     return bands, rule
 
