@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 
 from geoseg.data_arguments import DataArguments, config_from_arguments
@@ -84,6 +85,17 @@ def test_rasters_name_classes_by_their_values(scene: str, write_raster: WriteRas
     named = DataArguments((scene,), ((None, file),), values=(("1", "road"), ("2", "ignore")), rest="other")
     assert config_from_arguments(named, "named").label_set().names == ("road", "other")
     assert config_from_arguments(named, "named").data[0].values == {"1": "road", "2": "ignore", "3": "other"}
+
+
+def test_rasters_that_name_their_values_are_believed(scene: str, write_raster: WriteRaster) -> None:
+    values_hw = np.random.default_rng(1).choice(np.array([0, 1, 2, 255], np.uint8), (200, 200))
+    path = write_raster(values_hw[None], "sure.tif", nodata=255)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(class_0="building", class_1="road", class_2="water", class_3="other")
+    named = config_from_arguments(DataArguments((scene,), ((None, str(path)),)), "sure")
+    assert named.data[0].values == {"0": "building", "1": "road", "2": "water"}
+    ignored = DataArguments((scene,), ((None, str(path)),), values=(("1", "ignore"),))
+    assert config_from_arguments(ignored, "one").label_set().names == ("class_0", "class_2")
 
 
 def test_a_package_to_begin_from_gives_pixels_network_and_classes_it_knows(

@@ -13,7 +13,9 @@ from affine import Affine
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from geoseg.commands.inspect import inspect
 from geoseg.commands.tiles import tiles
 from geoseg.config import load_train_config
 from geoseg.grid import Window
@@ -233,3 +235,48 @@ def test_what_makes_no_sense_is_refused(
     result = run(patchwork_scene, "-o", tmp_path / "out", *arguments)
     assert said in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def checked(folder: Path, config: Path) -> Result:
+    """What `geoseg inspect --check` says of the chips in a folder."""
+    values = yaml.safe_load(config.read_text()) | yaml.safe_load((folder / "data.yaml").read_text())
+    (folder / "train.yaml").write_text(
+        yaml.safe_dump({key: value for key, value in values.items() if key != "splits"})
+    )
+    return CliRunner().invoke(inspect, [str(folder / "train.yaml"), "--check"])
+
+
+def test_chips_of_a_divided_scene_train_again(config: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(config.read_text())
+    values["data"] = [{**values["data"][0], "split": "auto"}]
+    values["splits"] = {"block_m": 30, "buffer_m": 2, "test": 0}
+    config.write_text(yaml.safe_dump(values))
+    # Windows that lie across blocks are chips of both splits, each without the other's pixels.
+    assert run(config, "-o", tmp_path / "chips", "--size", 64, "--min-labelled", 0.01).exit_code == 0
+    said = checked(tmp_path / "chips", config)
+    assert said.exit_code == 0, said.output
+
+
+def test_chips_without_a_place_train_again(config: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    values = yaml.safe_load(config.read_text())
+    values["data"] = []
+    for split in ("train", "val"):
+        for kind, bands in (("images", 3), ("labels", 1)):
+            folder = tmp_path / split / kind
+            folder.mkdir(parents=True)
+            pixels = rng.integers(0, 256, (40, 50, 3)) if bands == 3 else rng.integers(1, 4, (40, 50))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "one.png")
+        entry = {
+            "image": f"{split}/images",
+            "labels": f"{split}/labels",
+            "split": split,
+            "ground_resolution_m": 0.9,
+        }
+        values["data"].append(entry)
+    config.write_text(yaml.safe_dump(values))
+    result = run(config, "-o", tmp_path / "chips", "--size", 32)
+    assert result.exit_code == 0, result.output
+    assert "Warning" not in result.output
+    said = checked(tmp_path / "chips", config)
+    assert said.exit_code == 0, said.output
