@@ -52,14 +52,27 @@ def _is_geojson(path: Path) -> bool:
     return b'"Feature' in head or b'"coordinates"' in head or b"<kml" in head
 
 
+def matches(root: Path, name: str) -> list[Path] | None:
+    """The files that a glob matches; None where the name is none, or stands for a file or folder as it is.
+
+    Args:
+        root: Where it starts.
+        name: The name.
+    """
+    if not _GLOB & set(name) or (root / name).exists():
+        return None
+    pattern = str(Path(glob.escape(str(root))) / name)
+    return [Path(one) for one in glob.iglob(pattern, recursive=True)]  # noqa: PTH207
+
+
 def _matching(root: Path, name: str) -> tuple[Path, frozenset[Path]] | None:
     """The folder that a glob looks in, and the files that it matches; None where it is none."""
-    if not _GLOB & set(name) or (root / name).exists():
+    found = matches(root, name)
+    if found is None:
         return None
     parts = Path(name).parts
     fixed = next(number for number, part in enumerate(parts) if _GLOB & set(part))
-    found = glob.iglob(str(Path(glob.escape(str(root))) / name), recursive=True)  # noqa: PTH207
-    return root.joinpath(*parts[:fixed]), frozenset(Path(one).resolve() for one in found)
+    return root.joinpath(*parts[:fixed]), frozenset(one.resolve() for one in found)
 
 
 def chips_of_entry(entry: SourceConfig, form: ChipFormat, key: str, root: Path) -> tuple[Chip, ...]:

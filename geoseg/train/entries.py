@@ -1,6 +1,5 @@
 """Entries of a configuration's data become scenes with their labels."""
 
-import glob
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from geoseg.io.polygons import read_polygons, vector_kind
 from geoseg.io.regions import Region, read_region
 from geoseg.io.scene import PercentStretch, SceneOptions
 from geoseg.labels import NODATA_CLASS
-from geoseg.train.chip_entries import OF_PIXELS, chip_format, chips_of_entry
+from geoseg.train.chip_entries import OF_PIXELS, chip_format, chips_of_entry, matches
 from geoseg.train.scenes import Source
 
 _ENDINGS = ("_image", "_img", "_rgb")
-_GLOB = frozenset("*?[")
 _LABELS = RASTER_SUFFIXES | {".geojson", ".json", ".gpkg", ".fgb", ".shp", ".parquet", ".geoparquet"}
 
 
@@ -106,12 +104,8 @@ def _images(root: Path, name: str, key: str) -> list[Path]:
     path = root / name
     if path.is_dir():
         found = sorted(one for one in path.iterdir() if _is_image(one))
-    elif _GLOB & set(name) and not path.exists():
-        found = sorted(
-            Path(one)
-            for one in glob.iglob(str(Path(glob.escape(str(root))) / name), recursive=True)  # noqa: PTH207
-            if _is_image(Path(one))
-        )
+    elif (matched := matches(root, name)) is not None:
+        found = sorted(one for one in matched if _is_image(one))
     else:
         return [_file(root, name, key)]
     if not found:
