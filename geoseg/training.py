@@ -1,51 +1,30 @@
 """From a configuration to a model package: train, choose the best weights, judge them, write the card."""
 
-import hashlib
-import json
-import math
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config, write_config
 from geoseg.config.options import TrainOptions
 from geoseg.data_arguments import DataArguments, config_from_arguments
 from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.evaluate import Evaluation
-from geoseg.imagery import Imagery
-from geoseg.io.decoding import decoding
-from geoseg.labelled_data import balance_of, checked_sources, coding_of, data_folder, evaluate_model, imagery_of
+from geoseg.fitting import fit_network
+from geoseg.labelled_data import checked_sources, coding_of, data_folder, evaluate_model
 from geoseg.models.architecture import build
 from geoseg.models.package import load_package, save_package
 from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
-from geoseg.train.augment import Augmentation
-from geoseg.train.batches import BatchMaker
-from geoseg.train.candidates import Candidates
 from geoseg.train.card import draft, history, split_metrics
-from geoseg.train.checkpoint import Progress, load_best
-from geoseg.train.decoded import cache_mib
+from geoseg.train.checkpoint import load_best
 from geoseg.train.device import check_precision, place
-from geoseg.train.fit import fit
 from geoseg.train.freeze import Frozen
-from geoseg.train.losses import build_loss
-from geoseg.train.losses.class_weights import inverse_frequency, labelled_pixels
-from geoseg.train.metrics import Confusion
-from geoseg.train.progress import training_progress
-from geoseg.train.recipe import Recipe
-from geoseg.train.samples import Sampler
-from geoseg.train.scenes import LabelledScene, Source, open_scenes
-from geoseg.train.score import TileShape, cores, evenly, score
+from geoseg.train.scenes import open_scenes
 from geoseg.train.start import Start, seeded
 from geoseg.training_outcome import show_training
-
-_VALIDATION_TILES = 72
-"""Most tiles of one validation during training; the figures on the card are those of whole regions."""
 
 _MAX_SEED = 2**32 - 1
 
@@ -126,7 +105,7 @@ def _train(
     write_config(folder / "config.yaml", config)
 
     events = folder / "events" if tensorboard else None
-    fitted = _fit(config, sources, network, start, torch.device(chosen), folder, resume, events)
+    fitted = fit_network(config, sources, network, start, torch.device(chosen), folder, resume, events)
 
     network = build(start.architecture)
     load_best(folder, network, torch.device("cpu"))
@@ -178,107 +157,9 @@ def _training_folder(output: Path, resume: bool) -> Path:
     return folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Fitted:
-    """How the loop went: the imagery with its statistics, the lengths in iterations, and where it ended."""
-
-    imagery: Imagery
-    recipe: Recipe
-    progress: Progress
-
-
-def _fit(
-    config: TrainConfig,
-    sources: tuple[Source, ...],
-    network: nn.Module,
-    start: Start,
-    device: torch.device,
-    folder: Path,
-    resume: bool,
-    events: Path | None,
-) -> _Fitted:
-    """Train a new network, in place."""
-    coding, settings = coding_of(config, sources), config.training
-    imagery = imagery_of(config)
-    with open_scenes(sources, imagery, coding) as scenes:
-        trained = tuple(scene for scene in scenes if scene.source.split == "train")
-        recipe = Recipe.of(settings, math.fsum(scene.pixels.area for scene in trained))
-        if config.imagery.mean is None:
-            imagery = start.normalization(imagery) or _measured(trained, imagery, settings.crop_px)
-    training = tuple(source for source in sources if source.split == "train")
-    validation = tuple(source for source in sources if source.split == "val")
-    # Two sets of readers: crops are read on a thread of their own while validation reads on this one.
-    with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
-        augmentation = Augmentation(**settings.augmentation.model_dump())
-        sampler = Sampler(scenes, imagery, settings.seed, balance_of(config), overlapping=start.overlapping)
-        maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed)
-        names, weights_k = config.label_set().names, None
-        if settings.loss.class_weights == "inverse_frequency":
-            weights_k = inverse_frequency(labelled_pixels(scenes, coding.candidates), names)
-        cache = decoding(cache_mib(scene.ref for scene in scenes), threads=1)
-        samples = settings.batch * settings.accumulate
-        with training_progress(names, samples, events) as report, cache:
-            progress = fit(
-                place(network, device),
-                maker.make,
-                _validator(judged, coding.candidates, device, overlapping=start.overlapping),
-                build_loss(settings.loss, len(names), start.activation, weights_k),
-                coding.candidates,
-                recipe,
-                folder,
-                _fingerprint(config, imagery, start),
-                names,
-                device,
-                resume,
-                report,
-            )
-    return _Fitted(imagery, recipe, progress)
-
-
-def _measured(scenes: tuple[LabelledScene, ...], imagery: Imagery, crop_px: int) -> Imagery:
-    """The imagery with mean and deviation of the training regions, whatever the seed."""
-    mean, std = Sampler(scenes, imagery, 0).statistics(crop_px)
-    return replace(imagery, mean=mean, std=std)
-
-
-def _validator(
-    scenes: tuple[LabelledScene, ...], candidates: Candidates, device: torch.device, *, overlapping: bool
-) -> Callable[[nn.Module], Confusion]:
-    """Count hits on the same tiles of the validation regions every time."""
-    shape = TileShape()
-    windows = evenly([(scene, core) for scene in scenes for core in cores(scene, shape)], _VALIDATION_TILES)
-    if not any(scene.is_labelled(core, overlapping=overlapping) for scene, core in windows):
-        raise ConfigError(
-            "expected labelled pixels in the regions of split val, found none: nothing could be chosen"
-        )
-
-    def validate(network: nn.Module) -> Confusion:
-        return score(network, windows, shape, candidates.classes, device, candidates, overlapping=overlapping)
-
-    return validate
-
-
 def next_command(scene: str, output: Path) -> str:
     """What maps a scene with the new model, to be pasted as it is."""
     # As `--model` takes a folder: a bare name would be looked up among the bundled models.
     model = str(output) if len(output.parts) > 1 else f"./{output}"
     run = output.with_name(f"{output.name}-map")
     return shlex.join(["geoseg", "map", scene, "--model", model, "-o", str(run)])
-
-
-def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:
-    """Names all that the weights depend on; the measured statistics stand for the pixels."""
-    words = {"name", "description", "licence", "attribution", "start_from"}
-    # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image.
-    meaning = 2
-    values = config.model_dump(mode="json", exclude=words)
-    for key in ("checkpoint_minutes", "checkpoint_every"):
-        values["training"].pop(key, None)
-    values |= {
-        "meaning": meaning,
-        "seed": config.training.seed,
-        "mean": imagery.mean,
-        "std": imagery.std,
-        **start.fingerprint,
-    }
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
