@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from geoseg.labelled_data import balance_of, coding_of, imagery_of
 from geoseg.train.augment import Augmentation
 from geoseg.train.batches import BatchMaker
 from geoseg.train.candidates import Candidates
+from geoseg.train.cells import Cells
 from geoseg.train.checkpoint import Progress
 from geoseg.train.decoded import cache_mib
 from geoseg.train.device import place
@@ -82,15 +82,16 @@ def fit_network(
     imagery = imagery_of(config)
     with open_scenes(sources, imagery, coding) as scenes:
         trained = tuple(scene for scene in scenes if scene.source.split == "train")
-        recipe = Recipe.of(settings, math.fsum(scene.pixels.area for scene in trained))
+        cells = Cells.of(trained, settings.crop_px)
+        recipe = Recipe.of(settings, cells.epoch_length)
         if config.imagery.mean is None:
-            imagery = start.normalization(imagery) or _measured(trained, imagery, settings.crop_px)
+            imagery = start.normalization(imagery) or _measured(trained, cells, imagery)
     training = tuple(source for source in sources if source.split == "train")
     validation = tuple(source for source in sources if source.split == "val")
     # Two sets of readers: crops are read on a thread of their own while validation reads on this one.
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
         augmentation = Augmentation(**settings.augmentation.model_dump())
-        sampler = Sampler(scenes, imagery, settings.seed, balance_of(config), overlapping=start.overlapping)
+        sampler = Sampler(scenes, cells, imagery, settings.seed, balance_of(config), overlapping=start.overlapping)
         maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed)
         names, weights_k = config.label_set().names, None
         if settings.loss.class_weights == "inverse_frequency":
@@ -115,9 +116,9 @@ def fit_network(
     return Fitted(imagery, recipe, progress)
 
 
-def _measured(scenes: tuple[LabelledScene, ...], imagery: Imagery, crop_px: int) -> Imagery:
+def _measured(scenes: tuple[LabelledScene, ...], cells: Cells, imagery: Imagery) -> Imagery:
     """The imagery with mean and deviation of the training regions, whatever the seed."""
-    mean, std = Sampler(scenes, imagery, 0).statistics(crop_px)
+    mean, std = Sampler(scenes, cells, imagery, 0).statistics()
     return replace(imagery, mean=mean, std=std)
 
 
@@ -141,8 +142,9 @@ def _validator(
 def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:
     """Names all that the weights depend on; the measured statistics stand for the pixels."""
     words = {"name", "description", "licence", "attribution", "start_from"}
-    # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image.
-    meaning = 2
+    # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image;
+    # 3, since an epoch sees each cell of the ground once.
+    meaning = 3
     values = config.model_dump(mode="json", exclude=words)
     for key in ("checkpoint_minutes", "checkpoint_every"):
         values["training"].pop(key, None)

@@ -134,7 +134,7 @@ class SourceConfig(Section):
             is what vectors and chips say) or "ignore" (which is what a raster's nodata says).
         ignore_values: Values of a raster that are not learned; the configuration's when not given.
         ignore: Vector file of polygons whose area never counts.
-        weight: How much more often than by its area the entry is drawn in training.
+        weight: How often an epoch of training sees the entry's ground: 2 is twice, 0.5 every other epoch.
         bands: 1-based band numbers in the model's order; by colour interpretation when not given.
         assume_crs: CRS of a scene that has none.
         ground_resolution_m: Of chips without a place on earth.
@@ -259,9 +259,10 @@ class SamplingConfig(Section):
     """Which windows training draws.
 
     Attributes:
-        balance: "ground": all ground alike. "class": a share of the windows lies around pixels of classes, each
-            class as often as any other. "inverse_frequency": rarer classes more often, by the inverse of their
-            pixels.
+        balance: "ground": each cell of the ground once in an epoch. "class": a share of the windows lies around
+            pixels of classes, each class as often as any other; they are drawn at random, so that an epoch may see
+            some ground twice and other not at all. "inverse_frequency": likewise, rarer classes more often, by the
+            inverse of their pixels.
         share: That share.
     """
 

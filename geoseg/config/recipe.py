@@ -98,8 +98,10 @@ class TrainingConfig(Section):
         accumulate: Batches whose gradients are added up for one iteration, as if they were one batch (but for
             batch statistics, which each has its own).
         iterations: Length of the run, in steps of the optimizer; or
-        epochs: its length in epochs. An epoch is as many iterations as it takes to see crops of as many pixels as
-            the regions of split train have together, once; crops are drawn at random all the same.
+        epochs: its length in epochs. The ground of split train is cut into cells of `crop_px`, and an epoch is as
+            many iterations as it takes to see each of them that holds labels and data once (or as often as `weight`
+            of its entry says), in a new order each time, by a window moved by up to half a cell. What
+            `sampling.balance` draws besides counts as well, so that the ground then takes 1 / (1 - share) epochs.
         optimizer: AdamW (Loshchilov and Hutter 2019) or SGD with momentum.
         lr: The highest learning rate.
         schedule: How the rate changes: "poly", "cosine" and "one-cycle" end at (nearly) 0, "constant" does not.

@@ -51,16 +51,25 @@ def footprint(scene: Placed) -> tuple[shapely.Geometry, float]:
         A geometry in pixel coordinates (x = column, y = row), and the greatest distance in pixels that its inner
         borders are off, 0 where all of the scene holds data: data is told from a picture of at most 1,024 px.
     """
-    ref = scene.ref
-    if ref.mask_rule == "all" and ref.alpha_band is None and np.dtype(ref.dtype).kind in "ui":
-        return scene.pixels, 0.0
-    _, valid_hw = scene.reader.thumbnail(_LONGEST_PX)
-    if valid_hw.all():
+    ref, valid_hw = scene.ref, data_picture(scene)
+    if valid_hw is None:
         return scene.pixels, 0.0
     scale_x, scale_y = ref.grid.width / valid_hw.shape[1], ref.grid.height / valid_hw.shape[0]
     return shapely.intersection(scene.pixels, _outline(valid_hw, Affine.scale(scale_x, scale_y))), max(
         scale_x, scale_y
     )
+
+
+def data_picture(scene: Placed) -> NDArray[np.bool_] | None:
+    """Where a scene holds data (row, column), in a picture of at most 1,024 px; None where all of it does.
+
+    What cannot be read of a damaged file is shown without data.
+    """
+    ref = scene.ref
+    if ref.mask_rule == "all" and ref.alpha_band is None and np.dtype(ref.dtype).kind in "ui":
+        return None
+    _, valid_hw = scene.reader.thumbnail(_LONGEST_PX)
+    return None if valid_hw.all() else valid_hw
 
 
 def _outline(valid_hw: NDArray[np.bool_], transform: Affine) -> shapely.Geometry:

@@ -57,15 +57,14 @@ class Recipe:
     checkpoint_every: int | None = None
 
     @classmethod
-    def of(cls, settings: TrainingConfig, ground_px: float) -> Self:
-        """The recipe of a configuration, on a given training ground.
+    def of(cls, settings: TrainingConfig, windows: int) -> Self:
+        """The recipe of a configuration, for epochs of a given length.
 
         Args:
             settings: Says the length in iterations or in epochs.
-            ground_px: Pixels of the regions of split train together, in number.
+            windows: Of an epoch, as many as the training ground has cells (`Cells.epoch_length`).
         """
-        crops_px = settings.crop_px**2 * settings.batch * settings.accumulate
-        epoch = max(1, math.ceil(ground_px / crops_px))
+        epoch = max(1, math.ceil(windows / (settings.batch * settings.accumulate)))
         iterations = settings.iterations
         if iterations is None:
             assert settings.epochs is not None

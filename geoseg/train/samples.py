@@ -1,25 +1,27 @@
-"""Random training windows, read on the fly from large scenes; a window's number and the seed decide it."""
+"""Training windows, read on the fly from large scenes; a window's number and the seed decide it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError, SceneError
-from geoseg.grid import Grid, Window
+from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.labels import NODATA_CLASS
 from geoseg.train.batch import Sample
+from geoseg.train.cells import Cells, moved_in
 from geoseg.train.class_index import ClassIndex
 from geoseg.train.scenes import LabelledScene
+from geoseg.train.walk import Walk
 
 _TRIES = 16
-"""Windows drawn for one crop before the one with the most labels is taken as it is."""
+"""Windows drawn for one cell before the one with the most labels is taken as it is."""
 
 _ENOUGH = 1 / 16
-"""Share of a crop that must be labelled for it to be taken at once."""
+"""Share of a window that must be labelled for it to be taken at once."""
 
 _STATISTICS_CROPS = 256
 _STATISTICS_SEED = 0
@@ -39,16 +41,21 @@ class Balance:
 
 
 class Sampler:
-    """Random square windows of the training regions; the i-th depends on the seed and i alone.
+    """Square windows of the training regions; the i-th depends on the seed and i alone.
 
-    Centres are uniform over the ground that the regions cover, times the weight of their sources, so that a region
-    of twice the area is seen twice as often. Windows are moved to lie within the bounds of their region where it is
-    large enough: pixels of another split are then not even seen as surroundings.
+    Each epoch sees each cell of the ground once, or as often as its weight says, in a new order (`Walk`), by a
+    window that is moved by up to half a cell, so that crops differ from epoch to epoch. Windows are moved to lie
+    within the bounds of their region where it is large enough: pixels of another split are then not even seen as
+    surroundings.
+
+    Where windows are balanced, a share of them, spread evenly over the indices, is drawn at random around pixels of
+    classes, with replacement; the others go on with the walk, which then takes 1 / (1 - share) as many indices.
     """
 
     def __init__(
         self,
         scenes: tuple[LabelledScene, ...],
+        cells: Cells,
         imagery: Imagery,
         seed: int,
         balance: Balance | None = None,
@@ -59,9 +66,10 @@ class Sampler:
 
         Args:
             scenes: Open scenes; they are read on the thread that asks for samples.
+            cells: Of these scenes.
             imagery: What the model expects.
             seed: Of all choices.
-            balance: Windows around pixels of classes; None for uniform ground alone.
+            balance: Windows around pixels of classes; None for the walk alone.
             overlapping: Whether classes may overlap: samples then have planes.
 
         Raises:
@@ -69,12 +77,12 @@ class Sampler:
             ConfigError: Windows are to be balanced, and no class has a pixel.
         """
         self._scenes = scenes
+        self._cells = cells
         self._imagery = imagery
         self._seed = seed
         self._overlapping = overlapping
-        ground_m2 = np.array([scene.pixels.area * np.prod(scene.grid.ground_resolution_m()) for scene in scenes])
+        self._walk = Walk(cells.weights_n, seed)
         weights = np.array([scene.source.weight for scene in scenes])
-        self._shares = ground_m2 * weights / (ground_m2 * weights).sum()
         self._balance = balance
         if balance is not None:
             self._index = ClassIndex.of(scenes, scenes[0].classes)
@@ -99,8 +107,11 @@ class Sampler:
             SceneError: A file is damaged there, or holds a label that means nothing.
         """
         rng = np.random.default_rng([self._seed, index])
-        scene, window, labels_hw = self._draw(rng, side_px)
-        return self._read(scene, window, labels_hw)
+        share = 0.0 if self._balance is None else self._balance.share
+        before = math.floor(index * share)
+        if math.floor((index + 1) * share) > before:
+            return self._read(*self._around_class(rng, side_px))
+        return self._read(*self._of_cell(self._walk.cell(index - before), rng, side_px))
 
     def _read(self, scene: LabelledScene, window: Window, labels_hw: NDArray[np.uint8]) -> Sample:
         image_chw, valid_hw = scene.image(window)
@@ -111,24 +122,22 @@ class Sampler:
             image_chw, valid_hw, labels_hw, f"{scene.source.name} at row {window.row}, column {window.col}"
         )
 
-    def statistics(self, side_px: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation per band over the labelled data pixels of 256 windows drawn with seed 0.
-
-        Args:
-            side_px: Side of the windows, uniform over the ground whatever the balance.
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation per band over the labelled data pixels of the first 256 windows of seed 0.
 
         Returns:
-            Means and standard deviations in the raster's own numbers; a constant band has deviation 1.
+            Means and standard deviations in the raster's own numbers, whatever the seed and the balance; a constant
+            band has deviation 1.
 
         Raises:
             SceneError: No crop holds data.
         """
         bands = len(self._imagery.bands)
         count, total_c, squares_c = 0, np.zeros(bands), np.zeros(bands)
+        walk = Walk(self._cells.weights_n, _STATISTICS_SEED)
         for index in range(_STATISTICS_CROPS):
             rng = np.random.default_rng([_STATISTICS_SEED, index])
-            scene, window, labels_hw = self._uniform(rng, side_px)
-            sample = self._read(scene, window, labels_hw)
+            sample = self._read(*self._of_cell(walk.cell(index), rng, self._cells.side_px))
             values_cn = sample.image_chw[:, sample.valid_hw & sample.labelled_hw].astype(np.float64)
             count += values_cn.shape[1]
             total_c += values_cn.sum(1)
@@ -140,27 +149,28 @@ class Sampler:
         std_c[std_c == 0] = 1
         return tuple(mean_c.tolist()), tuple(std_c.tolist())
 
-    def _draw(self, rng: np.random.Generator, side_px: int) -> tuple[LabelledScene, Window, NDArray[np.uint8]]:
-        """A scene and a window with its coded labels."""
-        if self._balance is not None and rng.random() < self._balance.share:
-            return self._around_class(rng, side_px)
-        return self._uniform(rng, side_px)
-
-    def _uniform(self, rng: np.random.Generator, side_px: int) -> tuple[LabelledScene, Window, NDArray[np.uint8]]:
-        """A scene and a window with labels in it; the best of a few tries where labels are rare."""
-        best: tuple[LabelledScene, Window, NDArray[np.uint8]] | None = None
-        most = -1
-        for _ in range(_TRIES):
-            scene = self._scenes[int(rng.choice(len(self._scenes), p=self._shares))]
-            window = _place(scene.pixels, scene.grid, side_px, rng)
-            labels_hw = scene.labels(window)
-            labelled = int(np.count_nonzero(labels_hw != NODATA_CLASS))
-            if labelled > most:
-                best, most = (scene, window, labels_hw), labelled
-            if labelled >= _ENOUGH * labels_hw.size:
+    def _of_cell(
+        self, cell: int, rng: np.random.Generator, side_px: int
+    ) -> tuple[LabelledScene, Window, NDArray[np.uint8]]:
+        """A window with labels in it, with its centre in a cell; the best of a few tries."""
+        number, place = self._cells.place(cell)
+        scene, reach_px = self._scenes[number], place.height // 2
+        found: dict[Window, NDArray[np.uint8]] = {}
+        for row_off, col_off in rng.integers(0, 2 * reach_px + 1, (_TRIES, 2)).tolist():
+            window = _around(scene, side_px, place.row + row_off, place.col + col_off)
+            if window in found:
+                continue
+            found[window] = scene.labels(window)
+            if _labelled(found[window]) >= _ENOUGH * side_px**2:
                 break
-        assert best is not None
-        return best
+        best = max(found, key=lambda window: _labelled(found[window]))
+        if not _labelled(found[best]):
+            # Rare labels of a large cell: around one of them.
+            rows, cols = np.nonzero(scene.labels(place) != NODATA_CLASS)
+            chosen = int(rng.integers(len(rows)))
+            best = _around(scene, side_px, place.row + int(rows[chosen]), place.col + int(cols[chosen]))
+            found[best] = scene.labels(best)
+        return scene, best, found[best]
 
     def _around_class(
         self, rng: np.random.Generator, side_px: int
@@ -173,7 +183,7 @@ class Sampler:
         rows, cols = np.nonzero(scene.labels(cell) == class_id)
         chosen = int(rng.integers(len(rows)))
         row_off, col_off = rng.integers(side_px, size=2).tolist()
-        window = _moved_in(
+        window = moved_in(
             scene.pixels,
             scene.grid,
             side_px,
@@ -183,30 +193,10 @@ class Sampler:
         return scene, window, scene.labels(window)
 
 
-def _place(pixels: shapely.Geometry, grid: Grid, side_px: int, rng: np.random.Generator) -> Window:
-    """A square window whose centre is uniform in a region, moved to lie within the region's bounds."""
-    x_min, y_min, x_max, y_max = pixels.bounds
-    while True:
-        x, y = rng.uniform(x_min, x_max), rng.uniform(y_min, y_max)
-        if shapely.contains_xy(pixels, x, y):
-            break
-    return _moved_in(pixels, grid, side_px, round(y - side_px / 2), round(x - side_px / 2))
+def _around(scene: LabelledScene, side_px: int, row: int, col: int) -> Window:
+    """The window in whose middle a pixel lies, moved to where windows are kept; the pixel stays in it."""
+    return moved_in(scene.pixels, scene.grid, side_px, row - side_px // 2, col - side_px // 2)
 
 
-def _moved_in(pixels: shapely.Geometry, grid: Grid, side_px: int, row: int, col: int) -> Window:
-    """A square window moved to lie within the bounds of a region, or else of the grid, where it fits."""
-    x_min, y_min, x_max, y_max = pixels.bounds
-    return Window(
-        _clamp(row, side_px, int(np.ceil(y_min)), int(y_max), grid.height),
-        _clamp(col, side_px, int(np.ceil(x_min)), int(x_max), grid.width),
-        side_px,
-        side_px,
-    )
-
-
-def _clamp(start: int, length: int, low: int, high: int, size: int) -> int:
-    """Move [start, start + length) into [low, high), or else into [0, size), where it fits; else centre it."""
-    for first, last in ((low, high), (0, size)):
-        if last - first >= length:
-            return min(max(start, first), last - length)
-    return (size - length) // 2
+def _labelled(labels_hw: NDArray[np.uint8]) -> int:
+    return int(np.count_nonzero(labels_hw != NODATA_CLASS))

@@ -44,7 +44,7 @@ class Source:
         region: The part of the scene that belongs to the split; None means all.
         labelled: Ids of the classes that it labels; None means all.
         ignored: The part that never counts.
-        weight: How much more often than by its area it is drawn in training.
+        weight: How often an epoch of training sees its ground.
         options: What the user says about how the scene is read.
     """
 

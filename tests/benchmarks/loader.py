@@ -32,6 +32,7 @@ from geoseg.models.architecture import Architecture, build
 from geoseg.train.augment import Augmentation, Symmetry
 from geoseg.train.batch import Batch
 from geoseg.train.batches import BatchMaker
+from geoseg.train.cells import Cells
 from geoseg.train.decoded import cache_mib
 from geoseg.train.deform import Deformation
 from geoseg.train.device import place
@@ -192,7 +193,7 @@ def sampler_of(source: Source) -> Iterator[Sampler]:
         open_scenes((source,), _IMAGERY, coding) as scenes,
         decoding(cache_mib(scene.reader.ref for scene in scenes), threads=1),
     ):
-        yield Sampler(scenes, _IMAGERY, 0)
+        yield Sampler(scenes, Cells.of(scenes, _CROP_PX), _IMAGERY, 0)
 
 
 @contextmanager

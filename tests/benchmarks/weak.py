@@ -31,6 +31,7 @@ from geoseg.train.activation_maps import CropClassifier, Evidence, presence, see
 from geoseg.train.augment import Augmentation
 from geoseg.train.batch import Batch
 from geoseg.train.batches import BatchMaker
+from geoseg.train.cells import Cells
 from geoseg.train.decoded import cache_mib
 from geoseg.train.metrics import Confusion
 from geoseg.train.prefetch import prefetch
@@ -85,7 +86,8 @@ def compared(config: TrainConfig, root: Path, iterations: int, seed: int) -> lis
         judged = tuple(scene for scene in scenes if scene.source.split == "val")
         refs = [scene.reader.ref for scene in scenes]
         with decoding(cache_mib(refs), threads=1):
-            imagery = imagery_of(config, *Sampler(trained, imagery_of(config), seed).statistics(_CROP_PX))
+            cells = Cells.of(trained, _CROP_PX)
+            imagery = imagery_of(config, *Sampler(trained, cells, imagery_of(config), seed).statistics())
             maker = maker_of(trained, imagery, seed)
             classifier = classified(maker, imagery, classes, iterations, seed)
             found = [(*quality(classifier, maker, classes, evidence), evidence) for evidence in _EVIDENCE]
@@ -112,7 +114,7 @@ def compared(config: TrainConfig, root: Path, iterations: int, seed: int) -> lis
 
 def maker_of(scenes: tuple[LabelledScene, ...], imagery: Imagery, seed: int) -> BatchMaker:
     """Crops for all three trainings."""
-    sampler = Sampler(scenes, imagery, seed)
+    sampler = Sampler(scenes, Cells.of(scenes, _CROP_PX), imagery, seed)
     return BatchMaker(sampler, _AUGMENTATION, imagery, _CROP_PX, _BATCH, seed)
 
 

@@ -18,6 +18,7 @@ from geoseg.datasets.formats import FORMATS
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.labelled_data import coding_of, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS
+from geoseg.train.cells import Cells
 from geoseg.train.samples import Balance, Sampler
 from geoseg.train.scenes import LabelledScene, open_scenes
 
@@ -230,14 +231,14 @@ def test_balanced_windows_show_rare_classes_as_often_as_others(root: Path) -> No
     with open_scenes(sources, imagery_of(whole), coding_of(whole, sources_of(whole, root))) as scenes:
         seen = {}
         for share in (0.0, 0.5, 1.0):
-            sampler = Sampler(scenes, imagery_of(whole), 0, Balance(share) if share else None)
+            sampler = Sampler(scenes, Cells.of(scenes, 8), imagery_of(whole), 0, Balance(share) if share else None)
             samples = [sampler.sample(number, 8) for number in range(120)]
             seen[share] = np.mean([(sample.labels_hw == 0).any() for sample in samples])
             assert all(sample.image_chw.shape == (3, 8, 8) for sample in samples)
         # Around a pixel of either of two classes; 0.046 is one standard error.
         assert seen[1.0] == pytest.approx(0.5, abs=0.15)
         assert seen[0.0] < seen[0.5] < seen[1.0]
-        by_pixels = Sampler(scenes, imagery_of(whole), 0, Balance(1.0, "inverse_frequency"))
+        by_pixels = Sampler(scenes, Cells.of(scenes, 8), imagery_of(whole), 0, Balance(1.0, "inverse_frequency"))
         assert np.mean([(by_pixels.sample(n, 8).labels_hw == 0).any() for n in range(60)]) > 0.9
-        again = Sampler(scenes, imagery_of(whole), 0, Balance(1.0, "inverse_frequency"))
+        again = Sampler(scenes, Cells.of(scenes, 8), imagery_of(whole), 0, Balance(1.0, "inverse_frequency"))
         assert np.array_equal(again.sample(7, 8).labels_hw, by_pixels.sample(7, 8).labels_hw)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import shapely
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from geoseg.errors import SceneError
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
 from geoseg.labels import NODATA_CLASS
-from geoseg.train.samples import Sampler
+from geoseg.train.cells import Cells
+from geoseg.train.samples import Balance, Sampler
 from geoseg.train.scenes import LabelCoding, LabelledScene, Source, open_scenes
 
 WriteScene = Callable[..., Source]
@@ -23,6 +24,16 @@ def noise(seed: int, height: int, width: int) -> tuple[NDArray[np.uint8], NDArra
     return image_chw, rng.integers(0, 4, (height, width)).astype(np.uint8)
 
 
+def sampler_of(
+    scenes: tuple[LabelledScene, ...],
+    imagery: Imagery,
+    seed: int,
+    crop_px: int = 32,
+    balance: Balance | None = None,
+) -> Sampler:
+    return Sampler(scenes, Cells.of(scenes, crop_px), imagery, seed, balance)
+
+
 def region(col: float, row: float, col_stop: float, row_stop: float) -> Region:
     """A rectangle in pixels of the scenes that `write_scene` makes, on the ground."""
     return Region("EPSG:32640", shapely.box(320000 + col, 2770000 - row_stop, 320000 + col_stop, 2770000 - row))
@@ -34,8 +45,8 @@ def test_a_crop_depends_on_seed_and_number_alone(write_scene: WriteScene, imager
         write_scene("b", *noise(3, 50, 40)),
     )
     with open_scenes(sources, imagery, CODING) as scenes, open_scenes(sources, imagery, CODING) as again:
-        one, other = Sampler(scenes, imagery, 5), Sampler(again, imagery, 5)
-        seed_6 = Sampler(scenes, imagery, 6)
+        one, other = sampler_of(scenes, imagery, 5), sampler_of(again, imagery, 5)
+        seed_6 = sampler_of(scenes, imagery, 6)
         samples = [one.sample(number, 32) for number in range(8, 12)]
         for number in reversed(range(8, 12)):
             sample, expected = other.sample(number, 32), samples[number - 8]
@@ -54,7 +65,7 @@ def test_crops_are_pieces_of_the_scene_inside_the_bounds_of_their_region(
     labels_hw = np.ones((60, 90), np.uint8)
     source = write_scene("scene", np.stack([rows_hw, cols_hw, rows_hw]), labels_hw, region=region(10, 5, 70, 50))
     with LabelledScene(source, imagery, CODING) as scene:
-        sampler = Sampler((scene,), imagery, 0)
+        sampler = sampler_of((scene,), imagery, 0)
         corners = set()
         for number in range(200):
             sample = sampler.sample(number, 32)
@@ -71,24 +82,48 @@ def test_crops_are_pieces_of_the_scene_inside_the_bounds_of_their_region(
     assert {10, 38} <= {col for _, col in corners}
 
 
-def test_regions_are_seen_in_proportion_to_their_area(write_scene: WriteScene, imagery: Imagery) -> None:
-    dark, light = np.zeros((3, 40, 60), np.uint8), np.full((3, 80, 90), 255, np.uint8)
-    sources = (
-        write_scene("dark", dark, np.ones((40, 60), np.uint8)),
-        write_scene("light", light, np.ones((80, 90), np.uint8)),
-    )
+@pytest.mark.parametrize("balance", [None, Balance(0.3)])
+def test_an_epoch_sees_each_cell_of_all_scenes_once_by_windows_that_move(
+    write_scene: WriteScene, imagery: Imagery, balance: Balance | None
+) -> None:
+    # Each pixel holds its scene's number and its own place.
+    sources = []
+    for number, (height, width) in enumerate(((50, 90), (20, 20), (12, 70), (64, 64))):
+        places_chw = np.stack([np.full((height, width), number), *np.mgrid[:height, :width]]).astype(np.uint8)
+        sources.append(write_scene(f"{number}", places_chw, np.ones((height, width), np.uint8)))
     with open_scenes(sources, imagery, CODING) as scenes:
-        sampler = Sampler(scenes, imagery, 0)
-        light_share = np.mean([sampler.sample(number, 32).image_chw.mean() > 0 for number in range(400)])
-    # 7200 of 9600 pixels; 0.022 is one standard error.
-    assert abs(light_share - 0.75) < 0.09
+        cells = Cells.of(scenes, 32)
+        sampler = Sampler(scenes, cells, imagery, 4, balance)
+        middles = []
+        for number in range(len(cells)):
+            scene, window = cells.place(number)
+            middles.append((scene, window.row + 16, window.col + 16))
+        # With a share of 0.3, 7 of 10 indices are the walk's.
+        walked = [i for i in range(200) if balance is None or int((i + 1) * 0.3) == int(i * 0.3)]
+        epochs = [walked[epoch * len(cells) : (epoch + 1) * len(cells)] for epoch in range(3)]
+        seen = []
+        for epoch in epochs:
+            samples = [sampler.sample(index, 32).image_chw[:, 16, 16] for index in epoch]
+            # What they show lies at most half a cell beside the cells: there is a way to pair them up.
+            reach_nn = np.array(
+                [
+                    [
+                        0.0 if scene == place[0] and max(abs(row - place[1]), abs(col - place[2])) <= 16 else 1.0
+                        for scene, row, col in middles
+                    ]
+                    for place in samples
+                ]
+            )
+            assert reach_nn[linear_sum_assignment(reach_nn)].sum() == 0
+            seen.append([tuple(place) for place in samples])
+    assert len({place for epoch in seen for place in epoch}) > 1.5 * len(cells)
 
 
 def test_a_scene_smaller_than_the_crop_is_centred_and_mirrored(write_scene: WriteScene, imagery: Imagery) -> None:
     image_chw, labels_hw = noise(4, 17, 23)
     labels_hw[:] = 1
     with LabelledScene(write_scene("small", image_chw, labels_hw), imagery, CODING) as scene:
-        sample = Sampler((scene,), imagery, 0).sample(0, 64)
+        sample = sampler_of((scene,), imagery, 0, 64).sample(0, 64)
     assert sample.image_chw.shape == (3, 64, 64)
     assert np.count_nonzero(sample.labels_hw == 0) == 17 * 23
     assert np.array_equal(sample.image_chw[:, 24:41, 21:44], image_chw)
@@ -99,9 +134,9 @@ def test_crops_find_the_labels_where_they_are_rare(write_scene: WriteScene, imag
     labels_hw[:] = 0
     labels_hw[80:120, 80:120] = 1
     with LabelledScene(write_scene("rare", image_chw, labels_hw), imagery, CODING) as scene:
-        sampler = Sampler((scene,), imagery, 0)
-        labelled = [np.any(sampler.sample(number, 64).labels_hw == 0) for number in range(50)]
-    assert np.mean(labelled) > 0.9
+        sampler = sampler_of((scene,), imagery, 0, 64)
+        for side_px in (16, 64, 90):  # also where crops are made larger or turned
+            assert all(np.any(sampler.sample(number, side_px).labels_hw == 0) for number in range(20))
 
 
 def test_statistics_are_those_of_the_labelled_pixels(write_scene: WriteScene, imagery: Imagery) -> None:
@@ -112,8 +147,8 @@ def test_statistics_are_those_of_the_labelled_pixels(write_scene: WriteScene, im
     valid_hw = np.ones((120, 120), np.bool_)
     valid_hw[:40] = False
     with LabelledScene(write_scene("scene", image_chw, labels_hw, valid_hw), imagery, CODING) as scene:
-        mean, std = Sampler((scene,), imagery, 0).statistics(32)
-        assert Sampler((scene,), imagery, 9).statistics(32) == (mean, std)
+        mean, std = sampler_of((scene,), imagery, 0).statistics()
+        assert sampler_of((scene,), imagery, 9).statistics() == (mean, std)
     seen = image_chw[:, 40:].reshape(3, -1)
     assert mean == pytest.approx(seen.mean(1).tolist(), abs=0.5)
     assert std == pytest.approx(seen.std(1).tolist(), abs=0.5)
@@ -122,10 +157,4 @@ def test_statistics_are_those_of_the_labelled_pixels(write_scene: WriteScene, im
 def test_a_constant_band_has_deviation_1(write_scene: WriteScene, imagery: Imagery) -> None:
     source = write_scene("flat", np.full((3, 40, 40), 9, np.uint8), np.ones((40, 40), np.uint8))
     with LabelledScene(source, imagery, CODING) as scene:
-        assert Sampler((scene,), imagery, 0).statistics(32) == ((9.0,) * 3, (1.0,) * 3)
-
-
-def test_statistics_without_labels_are_refused(write_scene: WriteScene, imagery: Imagery) -> None:
-    source = write_scene("none", noise(6, 40, 40)[0], np.zeros((40, 40), np.uint8))
-    with LabelledScene(source, imagery, CODING) as scene, pytest.raises(SceneError, match="found none"):
-        Sampler((scene,), imagery, 0).statistics(32)
+        assert sampler_of((scene,), imagery, 0).statistics() == ((9.0,) * 3, (1.0,) * 3)
