@@ -24,6 +24,9 @@ class ArchitectureConfig(Section):
         width: Factor on the number of channels everywhere; 1 is the published size.
         output_stride: Of DeepLabV3+: input pixels per pixel of its deepest features.
         separable: Of DeepLabV3+: whether the 3x3 convolutions after the encoder are depthwise separable.
+        decoder_stride: Of a U-Net with a ResNet encoder: input pixels per pixel of its decoder's last features. 2
+            and 4 leave out the decoder's last steps, which are the dearest, and bring the answer to the image's
+            size by bilinear interpolation.
         heads: "softmax" where classes exclude each other, "sigmoid" gives each class a probability of its own.
         overlapping: With sigmoid heads: whether a pixel may be of several classes.
         encoder_weights: torchvision's weights of the encoder, a .pth or .safetensors file relative to the data
@@ -44,6 +47,7 @@ class ArchitectureConfig(Section):
     width: Positive = 1.0
     output_stride: Literal[8, 16] = 16
     separable: bool = False
+    decoder_stride: Literal[1, 2, 4] = 1
     heads: Activation = "softmax"
     overlapping: bool = False
     encoder_weights: str | None = None
@@ -66,6 +70,7 @@ class ArchitectureConfig(Section):
         later = {
             "output_stride": 16,
             "separable": False,
+            "decoder_stride": 1,
             "heads": "softmax",
             "overlapping": False,
             "encoder_weights": None,

@@ -42,6 +42,7 @@ class Architecture:
         width: Factor on every channel count.
         output_stride: Of DeepLabV3+: input pixels per pixel of the deepest features.
         separable: Of DeepLabV3+: whether 3x3 convolutions after the encoder are depthwise separable.
+        decoder_stride: Of U-Nets with a ResNet: input pixels per pixel of the decoder's last features.
 
     Raises:
         ModelError: The name is unknown, or an argument is out of its limits.
@@ -53,6 +54,7 @@ class Architecture:
     width: float = 1.0
     output_stride: Literal[8, 16] = 16
     separable: bool = False
+    decoder_stride: Literal[1, 2, 4] = 1
 
     def __post_init__(self) -> None:
         known = get_args(ArchitectureName)
@@ -68,6 +70,10 @@ class Architecture:
             raise ModelError(f"expected an output stride of 8 or 16, got {self.output_stride!r}")
         if not self.name.startswith("deeplabv3plus_") and (self.output_stride != 16 or self.separable):
             raise ModelError(f"output_stride and separable are for deeplabv3plus networks, not for {self.name}")
+        if self.decoder_stride not in (1, 2, 4):
+            raise ModelError(f"expected a decoder stride of 1, 2 or 4, got {self.decoder_stride!r}")
+        if not self.name.startswith("unet_") and self.decoder_stride != 1:
+            raise ModelError(f"decoder_stride is for unet networks with a ResNet encoder, not for {self.name}")
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -80,7 +86,7 @@ def build(architecture: Architecture) -> nn.Module:
         case "unet":
             return UNet(bands, classes, width)
         case "unet_resnet18" | "unet_resnet34" | "unet_resnet50" | "unet_resnet101":
-            return ResNetUNet(_encoder(architecture.name), bands, classes, width)
+            return ResNetUNet(_encoder(architecture.name), bands, classes, width, architecture.decoder_stride)
         case (
             "deeplabv3plus_resnet18"
             | "deeplabv3plus_resnet34"

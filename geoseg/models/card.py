@@ -188,12 +188,15 @@ class Card(CardDraft):
         return json.dumps(versioned, indent=2, allow_nan=False) + "\n"
 
 
+_LATER_IN_ARCHITECTURES = {"output_stride": 16, "separable": False, "decoder_stride": 1}
+
+
 def _brief(values: dict[str, Any]) -> dict[str, Any]:
     """A dumped card without what was added later where it is at its default.
 
     So a network that does without it has the card, and the identity, that it always had.
     """
-    architecture = _without(values["architecture"], {"output_stride": 16, "separable": False})
+    architecture = _without(values["architecture"], _LATER_IN_ARCHITECTURES)
     return {**_without(values, {"activation": "softmax", "overlapping": False}), "architecture": architecture}
 
 

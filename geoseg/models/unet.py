@@ -4,6 +4,7 @@ Both take images of any size, and give logits of the same size.
 """
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -66,26 +67,41 @@ class ResNetUNet(nn.Module):
     Five times: double the size (nearest neighbour), append the encoder's features of that stride (none at
     full size), two convolutions. The channel counts, and so the number of parameters, are `smp.Unet`'s.
 
+    The last of these steps are the dearest. A decoder that ends at stride 2 or 4 leaves out one or two of them; the
+    head is then on that stride, and its logits are brought to the image's size, bilinear with pixel areas aligned,
+    as DeepLabV3+ does (Chen et al. 2018).
+
     Args:
         encoder: Depth of the encoder.
         bands: Input channels.
         classes: Output channels.
         width: Factor on every channel count (see `scaled_channels`).
+        decoder_stride: Input pixels per pixel of the decoder's last features.
     """
 
     stride_px = 32
 
-    def __init__(self, encoder: ResNetVariant, bands: int, classes: int, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        encoder: ResNetVariant,
+        bands: int,
+        classes: int,
+        width: float = 1.0,
+        decoder_stride: Literal[1, 2, 4] = 1,
+    ) -> None:
         super().__init__()
         self.encoder = ResNetEncoder(encoder, bands, width)
         *skips, deepest = self.encoder.channels
-        outputs = [scaled_channels(count, width) for count in (256, 128, 64, 32, 16)]
+        steps = {1: 5, 2: 4, 4: 3}[decoder_stride]
+        outputs = [scaled_channels(count, width) for count in (256, 128, 64, 32, 16)][:steps]
         inputs = [deepest, *outputs[:-1]]
         self.decoder = nn.ModuleList(
             DoubleConv(before + skip, after)
-            for before, skip, after in zip(inputs, [*skips[::-1], 0], outputs, strict=True)
+            for before, skip, after in zip(inputs, [*skips[::-1], 0][:steps], outputs, strict=True)
         )
         self.head = nn.Conv2d(outputs[-1], classes, 3, padding=1)
+        # A module, since memory is announced by what modules give out.
+        self.enlarge = None if decoder_stride == 1 else nn.Upsample(scale_factor=decoder_stride, mode="bilinear")
         initialize_he(self.decoder)
         initialize_head(self.head)
 
@@ -105,4 +121,7 @@ class ResNetUNet(nn.Module):
             if skips:
                 features_nchw = torch.cat([features_nchw, skips.pop()], dim=1)
             features_nchw = convolutions(features_nchw)
-        return self.head(features_nchw)[..., :height_px, :width_px]
+        logits_nchw = self.head(features_nchw)
+        if self.enlarge is not None:
+            logits_nchw = self.enlarge(logits_nchw)
+        return logits_nchw[..., :height_px, :width_px]

@@ -54,6 +54,7 @@ def model_item(card: Card) -> dict[str, Any]:
             "width": card.architecture.width,
             "output_stride": card.architecture.output_stride,
             "separable": card.architecture.separable,
+            "decoder_stride": card.architecture.decoder_stride,
             "tile_overlap_px": card.tile.overlap_px,
         },
         "mlm:input": [

@@ -1,6 +1,6 @@
 """The network as training begins: by chance, from weights of its encoder, or from a model package."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,7 @@ class Start:
         base = load_package(model_folder(config.start_from))
         _refuse_misfit(config, base)
         own = base.card.architecture
-        architecture = Architecture(
-            own.name, own.bands, len(config.classes), own.width, own.output_stride, own.separable
-        )
+        architecture = replace(own, classes=len(config.classes))
         start = cls(architecture, None, base, base.card.activation, base.card.overlapping)
         # Said here, before anything is written: these heads are not the configuration's, which checked its own.
         build_loss(
@@ -173,6 +171,7 @@ def _architecture(config: TrainConfig, network: ArchitectureConfig) -> Architect
         network.width,
         network.output_stride,
         network.separable,
+        network.decoder_stride,
     )
 
 
@@ -208,7 +207,7 @@ def _refuse_misfit(config: TrainConfig, base: LoadedModel) -> None:
         if here != there:
             raise ConfigError(f"architecture.{key}: expected that of {name}, {there}, got {here}: leave it out")
     mine, theirs = _architecture(config, said), base.card.architecture
-    for key in ("name", "width", "output_stride", "separable"):
+    for key in ("name", "width", "output_stride", "separable", "decoder_stride"):
         if getattr(mine, key) != getattr(theirs, key):
             raise ConfigError(
                 f"architecture.{key}: expected that of {name}, {getattr(theirs, key)}, got {getattr(mine, key)}: "

@@ -47,5 +47,14 @@ def test_other_output_strides_are_refused(output_stride: int) -> None:
         Architecture("deeplabv3plus_resnet18", bands=3, classes=2, output_stride=unknown)
 
 
+@pytest.mark.parametrize("name", ["unet", "deeplabv3plus_resnet18"])
+def test_a_decoder_stride_is_refused_where_there_is_none(name: ArchitectureName) -> None:
+    with pytest.raises(ModelError, match=f"unet networks with a ResNet encoder, not for {name}"):
+        Architecture(name, bands=3, classes=2, decoder_stride=2)
+    other: Any = 3
+    with pytest.raises(ModelError, match="decoder stride of 1, 2 or 4, got 3"):
+        Architecture("unet_resnet18", bands=3, classes=2, decoder_stride=other)
+
+
 def test_a_training_run_can_ask_for_every_network() -> None:
     assert get_args(ArchitectureConfig.model_fields["name"].annotation) == get_args(ArchitectureName)

@@ -10,6 +10,7 @@ from geoseg.models.folding import fold_batch_norms
 EVERY = [Architecture(name, 3, 4, 0.05) for name in get_args(ArchitectureName)] + [
     Architecture("deeplabv3plus_resnet18", 3, 4, 0.05, output_stride=8, separable=True),
     Architecture("deeplabv3plus_resnet50", 3, 4, 0.05, separable=True),
+    Architecture("unet_resnet18", 3, 4, 0.05, decoder_stride=4),
 ]
 
 

@@ -1,6 +1,9 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,6 +71,45 @@ def test_an_odd_size_is_the_crop_of_an_edge_padded_image(name: ArchitectureName)
         padded_nchw = padded_nchw[:, :, :48]  # its stride is 16, the others' is 32
     whole_nchw = logits(network, torch.from_numpy(padded_nchw))[..., :33, :50]
     torch.testing.assert_close(logits(network, torch.from_numpy(image_nchw)), whole_nchw)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 50), (33, 65), (64, 32)])
+def test_a_shorter_decoder_gives_logits_of_the_images_size(
+    stride: Literal[1, 2, 4], height: int, width: int
+) -> None:
+    torch.manual_seed(0)
+    network = ResNetUNet("resnet18", 3, 5, 0.05, stride)
+    image_nchw = torch.randn(2, 3, height, width)
+    out_nchw = logits(network, image_nchw)
+    assert out_nchw.shape == (2, 5, height, width)
+    # What the decoder says at its stride, brought to the image's size: where a pixel's centre lies among theirs.
+    seen: list[Tensor] = []
+    network.head.register_forward_hook(lambda _module, _inputs, answer: seen.append(answer))
+    logits(network, image_nchw)
+    low_nchw = seen[0].numpy()
+    assert low_nchw.shape[-2:] == (-(-height // 32) * 32 // stride, -(-width // 32) * 32 // stride)
+    rows, cols = ((np.arange(size) + 0.5) / stride - 0.5 for size in (height, width))
+    for image in range(2):
+        for k in range(5):
+            expected_hw = map_coordinates(
+                low_nchw[image, k], np.meshgrid(rows, cols, indexing="ij"), order=1, mode="nearest"
+            )
+            np.testing.assert_allclose(out_nchw[image, k].numpy(), expected_hw, atol=1e-5)
+
+
+def test_a_shorter_decoder_is_the_longer_one_without_its_last_steps() -> None:
+    with torch.device("meta"):
+        whole = ResNetUNet("resnet18", 3, 5).state_dict()
+        for stride, steps in ((2, 4), (4, 3)):
+            shorter = ResNetUNet("resnet18", 3, 5, 1.0, stride).state_dict()  # type: ignore[arg-type]  # a literal
+            kept = [name for name in whole if not name.startswith("head.")]
+            kept = [
+                name for name in kept if not name.startswith(tuple(f"decoder.{step}." for step in range(steps, 5)))
+            ]
+            assert [name for name in shorter if not name.startswith("head.")] == kept
+            assert all(shorter[name].shape == whole[name].shape for name in kept)
+            assert shorter["head.weight"].shape == (5, {2: 32, 4: 64}[stride], 3, 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
