@@ -27,6 +27,8 @@ class ArchitectureConfig(Section):
         decoder_stride: Of a U-Net with a ResNet encoder: input pixels per pixel of its decoder's last features. 2
             and 4 leave out the decoder's last steps, which are the dearest, and bring the answer to the image's
             size by bilinear interpolation.
+        normalization: "batch", over the crops of a batch; or "group" (Wu and He 2018), over groups of channels of
+            each crop by itself: for batches of a few crops, and for several workers.
         heads: "softmax" where classes exclude each other, "sigmoid" gives each class a probability of its own.
         overlapping: With sigmoid heads: whether a pixel may be of several classes.
         encoder_weights: torchvision's weights of the encoder, a .pth or .safetensors file relative to the data
@@ -48,6 +50,7 @@ class ArchitectureConfig(Section):
     output_stride: Literal[8, 16] = 16
     separable: bool = False
     decoder_stride: Literal[1, 2, 4] = 1
+    normalization: Literal["batch", "group"] = "batch"
     heads: Activation = "softmax"
     overlapping: bool = False
     encoder_weights: str | None = None
@@ -60,6 +63,10 @@ class ArchitectureConfig(Section):
             )
         if self.encoder_weights is not None and self.width != 1:
             raise ValueError(f"encoder_weights: they are for width 1, got width {self.width}")
+        if self.encoder_weights is not None and self.normalization != "batch":
+            raise ValueError(
+                f"encoder_weights: they are for normalization batch, got {self.normalization}: remove one of them"
+            )
         if self.overlapping and self.heads != "sigmoid":
             raise ValueError(f"overlapping: expected heads: sigmoid with it, got {self.heads}")
         return self
@@ -71,6 +78,7 @@ class ArchitectureConfig(Section):
             "output_stride": 16,
             "separable": False,
             "decoder_stride": 1,
+            "normalization": "batch",
             "heads": "softmax",
             "overlapping": False,
             "encoder_weights": None,

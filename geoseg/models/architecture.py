@@ -8,6 +8,7 @@ from torch import nn
 from geoseg.errors import ModelError
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.deeplab import DeepLabV3Plus
+from geoseg.models.normalization import Normalization
 from geoseg.models.resnet import ResNetVariant
 from geoseg.models.unet import ResNetUNet, UNet
 
@@ -43,6 +44,7 @@ class Architecture:
         output_stride: Of DeepLabV3+: input pixels per pixel of the deepest features.
         separable: Of DeepLabV3+: whether 3x3 convolutions after the encoder are depthwise separable.
         decoder_stride: Of U-Nets with a ResNet: input pixels per pixel of the decoder's last features.
+        normalization: Of what follows each convolution.
 
     Raises:
         ModelError: The name is unknown, or an argument is out of its limits.
@@ -55,6 +57,7 @@ class Architecture:
     output_stride: Literal[8, 16] = 16
     separable: bool = False
     decoder_stride: Literal[1, 2, 4] = 1
+    normalization: Normalization = "batch"
 
     def __post_init__(self) -> None:
         known = get_args(ArchitectureName)
@@ -70,6 +73,8 @@ class Architecture:
             raise ModelError(f"expected an output stride of 8 or 16, got {self.output_stride!r}")
         if not self.name.startswith("deeplabv3plus_") and (self.output_stride != 16 or self.separable):
             raise ModelError(f"output_stride and separable are for deeplabv3plus networks, not for {self.name}")
+        if self.normalization not in get_args(Normalization):
+            raise ModelError(f"expected a normalization batch or group, got {self.normalization!r}")
         if self.decoder_stride not in (1, 2, 4):
             raise ModelError(f"expected a decoder stride of 1, 2 or 4, got {self.decoder_stride!r}")
         if not self.name.startswith("unet_") and self.decoder_stride != 1:
@@ -82,19 +87,21 @@ def build(architecture: Architecture) -> nn.Module:
     It takes normalized images, float32 (N, bands, H, W) of any size, and returns logits (N, classes, H, W).
     """
     bands, classes, width = architecture.bands, architecture.classes, architecture.width
+    normalization = architecture.normalization
     match architecture.name:
         case "unet":
-            return UNet(bands, classes, width)
+            return UNet(bands, classes, width, normalization)
         case "unet_resnet18" | "unet_resnet34" | "unet_resnet50" | "unet_resnet101":
-            return ResNetUNet(_encoder(architecture.name), bands, classes, width, architecture.decoder_stride)
+            encoder, stride = _encoder(architecture.name), architecture.decoder_stride
+            return ResNetUNet(encoder, bands, classes, width, stride, normalization)
         case (
             "deeplabv3plus_resnet18"
             | "deeplabv3plus_resnet34"
             | "deeplabv3plus_resnet50"
             | "deeplabv3plus_resnet101"
         ):
-            stride, separable = architecture.output_stride, architecture.separable
-            return DeepLabV3Plus(_encoder(architecture.name), bands, classes, width, stride, separable)
+            encoder, finest = _encoder(architecture.name), architecture.output_stride
+            return DeepLabV3Plus(encoder, bands, classes, width, finest, architecture.separable, normalization)
 
 
 def _encoder(name: ArchitectureName) -> ResNetVariant:

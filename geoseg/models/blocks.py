@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from geoseg.models.normalization import Normalization, normalize
+
 
 def scaled_channels(channels: int, width: float) -> int:
     """A layer's channel count in a network made thinner or wider.
@@ -24,7 +26,7 @@ def scaled_channels(channels: int, width: float) -> int:
 def initialize_he(module: nn.Module) -> None:
     """Initialize convolutions for ReLU, in place: normal, variance 2 / fan-out (He et al. 2015, section 2.2).
 
-    Biases start at zero, batch normalization as the identity: what torchvision does for its ResNets. The fan-out
+    Biases start at zero, normalization without change: what torchvision does for its ResNets. The fan-out
     of a grouped convolution is that of one group.
     """
     for layer in module.modules():
@@ -35,7 +37,7 @@ def initialize_he(module: nn.Module) -> None:
                 layer.weight.mul_(math.sqrt(layer.groups))  # torch counts the channels of all groups
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -48,15 +50,15 @@ def initialize_head(head: nn.Conv2d) -> None:
 
 
 class DoubleConv(nn.Sequential):
-    """Two 3x3 convolutions that keep the size, each followed by batch normalization and ReLU."""
+    """Two 3x3 convolutions that keep the size, each followed by normalization and ReLU."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, normalization: Normalization = "batch") -> None:
         super().__init__(
             nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels_out),
+            normalize(channels_out, normalization),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels_out),
+            normalize(channels_out, normalization),
             nn.ReLU(inplace=True),
         )
 

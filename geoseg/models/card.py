@@ -188,7 +188,7 @@ class Card(CardDraft):
         return json.dumps(versioned, indent=2, allow_nan=False) + "\n"
 
 
-_LATER_IN_ARCHITECTURES = {"output_stride": 16, "separable": False, "decoder_stride": 1}
+_LATER_IN_ARCHITECTURES = {"output_stride": 16, "separable": False, "decoder_stride": 1, "normalization": "batch"}
 
 
 def _brief(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from geoseg.errors import ModelError
 from geoseg.models.blocks import initialize_he, initialize_head, pad_to_multiple, scaled_channels
+from geoseg.models.normalization import Normalization, normalize
 from geoseg.models.resnet import ResNetEncoder, ResNetVariant
 
 _DROPOUT = 0.1
@@ -20,9 +21,15 @@ _DROPOUT = 0.1
 
 
 def _unit(
-    channels_in: int, channels_out: int, kernel: int, dilation: int = 1, *, separable: bool = False
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    dilation: int = 1,
+    *,
+    normalization: Normalization,
+    separable: bool = False,
 ) -> list[nn.Module]:
-    """A convolution that keeps the size, batch normalization and ReLU.
+    """A convolution that keeps the size, normalization and ReLU.
 
     A separable one is a depthwise convolution and a 1x1 convolution, each with normalization and ReLU (section 3.2
     of the paper, "atrous separable convolution", and the authors' `_split_separable_conv2d`).
@@ -34,12 +41,17 @@ def _unit(
         )
         return [
             depthwise,
-            nn.BatchNorm2d(channels_in),
+            normalize(channels_in, normalization),
             nn.ReLU(inplace=True),
-            *_unit(channels_in, channels_out, 1),
+            *_unit(channels_in, channels_out, 1, normalization=normalization),
         ]
     convolution = nn.Conv2d(channels_in, channels_out, kernel, padding=padding, dilation=dilation, bias=False)
-    return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True)]
+    return [convolution, normalize(channels_out, normalization), nn.ReLU(inplace=True)]
+
+
+def _measures(layer: nn.Module) -> bool:
+    """Whether a layer computes over the batch that it is given."""
+    return isinstance(layer, nn.BatchNorm2d) and layer.training
 
 
 class ImagePooling(nn.Sequential):
@@ -49,19 +61,21 @@ class ImagePooling(nn.Sequential):
     bilinear upsampling of a single pixel is that pixel everywhere.
     """
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(nn.AdaptiveAvgPool2d(1), *_unit(channels_in, channels_out, 1))
+    def __init__(self, channels_in: int, channels_out: int, normalization: Normalization = "batch") -> None:
+        super().__init__(nn.AdaptiveAvgPool2d(1), *_unit(channels_in, channels_out, 1, normalization=normalization))
 
     def forward(self, features_nchw: Tensor) -> Tensor:
         """Features (N, C, H, W) to (N, channels_out, H, W), the same at every pixel.
 
         Raises:
-            ModelError: One image in training: normalization over a single value would make every feature 0.
+            ModelError: One image in training with batch normalization: over a single value it would make every
+                feature 0.
         """
-        if self.training and features_nchw.shape[0] == 1:
+        if features_nchw.shape[0] == 1 and any(_measures(layer) for layer in self):
             raise ModelError(
                 "expected a batch of 2 or more images to train DeepLabV3+, got 1: its image pooling has one value "
-                "per image, which cannot be normalized; raise training.batch"
+                "per image, which cannot be normalized; raise training.batch, or take "
+                "architecture.normalization group"
             )
         height, width = features_nchw.shape[-2:]
         for layer in self:
@@ -80,18 +94,33 @@ class ASPP(nn.Module):
         channels: Channels of each branch and of the output; 256 in the paper.
         rates: Dilations of the 3x3 convolutions; 6, 12, 18 at output stride 16, twice that at 8.
         separable: Whether the 3x3 convolutions are depthwise separable.
+        normalization: Of what follows each convolution.
     """
 
-    def __init__(self, channels_in: int, channels: int, rates: tuple[int, ...], separable: bool = False) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        rates: tuple[int, ...],
+        separable: bool = False,
+        normalization: Normalization = "batch",
+    ) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
             [
-                nn.Sequential(*_unit(channels_in, channels, 1)),
-                *(nn.Sequential(*_unit(channels_in, channels, 3, rate, separable=separable)) for rate in rates),
-                ImagePooling(channels_in, channels),
+                nn.Sequential(*_unit(channels_in, channels, 1, normalization=normalization)),
+                *(
+                    nn.Sequential(
+                        *_unit(channels_in, channels, 3, rate, normalization=normalization, separable=separable)
+                    )
+                    for rate in rates
+                ),
+                ImagePooling(channels_in, channels, normalization),
             ]
         )
-        self.project = nn.Sequential(*_unit(len(self.convs) * channels, channels, 1), nn.Dropout(_DROPOUT))
+        self.project = nn.Sequential(
+            *_unit(len(self.convs) * channels, channels, 1, normalization=normalization), nn.Dropout(_DROPOUT)
+        )
 
     def forward(self, features_nchw: Tensor) -> Tensor:
         """Features (N, channels_in, H, W) to (N, channels, H, W)."""
@@ -107,16 +136,23 @@ class Decoder(nn.Module):
         channels_reduced: What the latter are reduced to; 48 in the paper.
         channels: Channels of the two 3x3 convolutions; 256 in the paper.
         separable: Whether these are depthwise separable.
+        normalization: Of what follows each convolution.
     """
 
     def __init__(
-        self, channels_in: int, channels_low: int, channels_reduced: int, channels: int, separable: bool = False
+        self,
+        channels_in: int,
+        channels_low: int,
+        channels_reduced: int,
+        channels: int,
+        separable: bool = False,
+        normalization: Normalization = "batch",
     ) -> None:
         super().__init__()
-        self.reduce = nn.Sequential(*_unit(channels_low, channels_reduced, 1))
+        self.reduce = nn.Sequential(*_unit(channels_low, channels_reduced, 1, normalization=normalization))
         self.refine = nn.Sequential(
-            *_unit(channels_in + channels_reduced, channels, 3, separable=separable),
-            *_unit(channels, channels, 3, separable=separable),
+            *_unit(channels_in + channels_reduced, channels, 3, normalization=normalization, separable=separable),
+            *_unit(channels, channels, 3, normalization=normalization, separable=separable),
         )
 
     def forward(self, features_nchw: Tensor, low_nchw: Tensor) -> Tensor:
@@ -138,6 +174,7 @@ class DeepLabV3Plus(nn.Module):
         output_stride: Input pixels per pixel of the encoder's deepest features: 8 is finer and slower.
         separable: Whether the 3x3 convolutions after the encoder are depthwise separable (section 3.1 of the
             paper: fewer operations at a similar quality).
+        normalization: Of what follows each convolution.
     """
 
     def __init__(
@@ -148,15 +185,16 @@ class DeepLabV3Plus(nn.Module):
         width: float = 1.0,
         output_stride: Literal[8, 16] = 16,
         separable: bool = False,
+        normalization: Normalization = "batch",
     ) -> None:
         super().__init__()
         self.stride_px: int = output_stride
-        self.encoder = ResNetEncoder(encoder, bands, width, output_stride)
+        self.encoder = ResNetEncoder(encoder, bands, width, output_stride, normalization)
         _, low, *_, deepest = self.encoder.channels
         channels = scaled_channels(256, width)
         rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
-        self.aspp = ASPP(deepest, channels, rates, separable)
-        self.decoder = Decoder(channels, low, scaled_channels(48, width), channels, separable)
+        self.aspp = ASPP(deepest, channels, rates, separable, normalization)
+        self.decoder = Decoder(channels, low, scaled_channels(48, width), channels, separable, normalization)
         self.head = nn.Conv2d(channels, classes, 1)
         initialize_he(self.aspp)
         initialize_he(self.decoder)
@@ -166,7 +204,8 @@ class DeepLabV3Plus(nn.Module):
         """Class logits of every pixel.
 
         Args:
-            image_nchw: Normalized images, float32 of shape (N, bands, H, W), H, W >= 1; in training N >= 2.
+            image_nchw: Normalized images, float32 of shape (N, bands, H, W), H, W >= 1; in training with batch
+                normalization N >= 2.
 
         Returns:
             Logits, float32 of shape (N, classes, H, W).

@@ -9,7 +9,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
     With its statistics fixed a normalization is a scale and an offset for each channel, which the convolution's own
     weights and bias can hold (Jacob et al. 2018, section 3.2): one pass less over the largest arrays there are. The
-    answer is the same but for rounding.
+    answer is the same but for rounding. Group normalization has no fixed statistics, and stays.
 
     Args:
         network: One of geoseg's, with its weights; its modules name a normalization directly after the convolution

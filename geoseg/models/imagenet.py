@@ -28,17 +28,22 @@ def load_encoder_weights(encoder: ResNetEncoder, path: Path) -> None:
     `adapt_stem`; one that is in the file already for as many bands as the encoder has is taken as it is.
 
     Args:
-        encoder: Of width 1.
+        encoder: Of width 1, with batch normalization.
         path: A `.pth`, `.pt` or `.safetensors` file with a state dict (see `load_state`: nothing is executed).
 
     Raises:
-        ModelError: The encoder is not of width 1; or the file cannot be read, or is not of this network (it names
-            the tensors that are missing, unknown, of a wrong shape or not finite).
+        ModelError: The encoder is not of width 1, or has no batch normalization; or the file cannot be read, or is
+            not of this network (it names the tensors that are missing, unknown, of a wrong shape or not finite).
     """
     if encoder.width != 1:
         raise ModelError(
             f"expected an encoder of width 1 for the weights in {path}, got width {encoder.width}: "
             "set architecture.width to 1, or train without encoder weights"
+        )
+    if encoder.normalization != "batch":
+        raise ModelError(
+            f"expected batch normalization for the weights in {path}, got {encoder.normalization}: set "
+            "architecture.normalization to batch, or train without encoder weights"
         )
     own = encoder.state_dict()
     state = {name: tensor for name, tensor in load_state(path).items() if name not in _CLASSIFIER}

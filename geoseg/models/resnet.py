@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from geoseg.models.blocks import initialize_he, scaled_channels
+from geoseg.models.normalization import Normalization, normalize
 
 ResNetVariant = Literal["resnet18", "resnet34", "resnet50", "resnet101"]
 """Depth of a ResNet."""
@@ -25,18 +26,21 @@ class BasicBlock(nn.Module):
         stride: Of the first convolution.
         dilations: Steps between the taps of the first convolution, on the input's grid, and of the second, on the
             output's.
+        normalization: Of what follows each convolution.
     """
 
     expansion = 1
 
-    def __init__(self, channels_in: int, planes: int, stride: int, dilations: tuple[int, int]) -> None:
+    def __init__(
+        self, channels_in: int, planes: int, stride: int, dilations: tuple[int, int], normalization: Normalization
+    ) -> None:
         super().__init__()
         self.conv1 = _conv3x3(channels_in, planes, stride, dilations[0])
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.bn1 = normalize(planes, normalization)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = _conv3x3(planes, planes, 1, dilations[1])
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = _shortcut(channels_in, planes * self.expansion, stride)
+        self.bn2 = normalize(planes, normalization)
+        self.downsample = _shortcut(channels_in, planes * self.expansion, stride, normalization)
 
     def forward(self, features_nchw: Tensor) -> Tensor:
         """Features (N, C, H, W) to (N, planes, ceil(H / stride), ceil(W / stride))."""
@@ -58,20 +62,23 @@ class Bottleneck(nn.Module):
         stride: Of the 3x3 convolution.
         dilations: Step between the taps of the 3x3 convolution, on the input's grid; the second has no effect, as
             the convolution on the output's grid is 1x1.
+        normalization: Of what follows each convolution.
     """
 
     expansion = 4
 
-    def __init__(self, channels_in: int, planes: int, stride: int, dilations: tuple[int, int]) -> None:
+    def __init__(
+        self, channels_in: int, planes: int, stride: int, dilations: tuple[int, int], normalization: Normalization
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, planes, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.bn1 = normalize(planes, normalization)
         self.conv2 = _conv3x3(planes, planes, stride, dilations[0])
-        self.bn2 = nn.BatchNorm2d(planes)
+        self.bn2 = normalize(planes, normalization)
         self.conv3 = nn.Conv2d(planes, planes * self.expansion, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.bn3 = normalize(planes * self.expansion, normalization)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(channels_in, planes * self.expansion, stride)
+        self.downsample = _shortcut(channels_in, planes * self.expansion, stride, normalization)
 
     def forward(self, features_nchw: Tensor) -> Tensor:
         """Features (N, C, H, W) to (N, 4 * planes, ceil(H / stride), ceil(W / stride))."""
@@ -87,11 +94,14 @@ def _conv3x3(channels_in: int, channels_out: int, stride: int, dilation: int) ->
     return nn.Conv2d(channels_in, channels_out, 3, stride, padding=dilation, dilation=dilation, bias=False)
 
 
-def _shortcut(channels_in: int, channels_out: int, stride: int) -> nn.Sequential | None:
+def _shortcut(
+    channels_in: int, channels_out: int, stride: int, normalization: Normalization
+) -> nn.Sequential | None:
     """The projection of a block that changes the shape (option B of the paper), None where it does not."""
     if stride == 1 and channels_in == channels_out:
         return None
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
+    convolution = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+    return nn.Sequential(convolution, normalize(channels_out, normalization))
 
 
 _Block = type[BasicBlock] | type[Bottleneck]
@@ -106,12 +116,18 @@ _STAGES: dict[ResNetVariant, tuple[_Block, tuple[int, int, int, int]]] = {
 
 
 def _stage(
-    block: _Block, channels_in: int, planes: int, depth: int, stride: int, dilations: tuple[int, int]
+    block: _Block,
+    channels_in: int,
+    planes: int,
+    depth: int,
+    stride: int,
+    dilations: tuple[int, int],
+    normalization: Normalization,
 ) -> nn.Sequential:
     """`depth` blocks, the first of which takes the stride and meets both dilations."""
-    first = block(channels_in, planes, stride, dilations)
+    first = block(channels_in, planes, stride, dilations, normalization)
     channels, later = planes * block.expansion, (dilations[1], dilations[1])
-    return nn.Sequential(first, *(block(channels, planes, 1, later) for _ in range(1, depth)))
+    return nn.Sequential(first, *(block(channels, planes, 1, later, normalization) for _ in range(1, depth)))
 
 
 class ResNetEncoder(nn.Module):
@@ -127,14 +143,21 @@ class ResNetEncoder(nn.Module):
         bands: Input channels.
         width: Factor on every channel count (see `scaled_channels`); 1 is torchvision's network.
         output_stride: Input pixels per pixel of the deepest features.
+        normalization: Of what follows each convolution; torchvision's has "batch".
 
     Attributes:
         channels: Channel counts of the features of the five stages.
         width: As given.
+        normalization: As given.
     """
 
     def __init__(
-        self, variant: ResNetVariant, bands: int, width: float = 1.0, output_stride: OutputStride = 32
+        self,
+        variant: ResNetVariant,
+        bands: int,
+        width: float = 1.0,
+        output_stride: OutputStride = 32,
+        normalization: Normalization = "batch",
     ) -> None:
         super().__init__()
         block, depths = _STAGES[variant]
@@ -144,15 +167,18 @@ class ResNetEncoder(nn.Module):
         # By how much layer3 and layer4 are finer than in the published network.
         finer3, finer4 = max(1, 16 // output_stride), max(1, 32 // output_stride)
         self.width = width
+        self.normalization: Normalization = normalization
         self.channels: tuple[int, ...] = (stem, *outputs)
         self.conv1 = nn.Conv2d(bands, stem, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(stem)
+        self.bn1 = normalize(stem, normalization)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = _stage(block, stem, planes[0], depths[0], 1, (1, 1))
-        self.layer2 = _stage(block, outputs[0], planes[1], depths[1], 2, (1, 1))
-        self.layer3 = _stage(block, outputs[1], planes[2], depths[2], 2 // finer3, (1, finer3))
-        self.layer4 = _stage(block, outputs[2], planes[3], depths[3], 2 * finer3 // finer4, (finer3, finer4))
+        self.layer1 = _stage(block, stem, planes[0], depths[0], 1, (1, 1), normalization)
+        self.layer2 = _stage(block, outputs[0], planes[1], depths[1], 2, (1, 1), normalization)
+        self.layer3 = _stage(block, outputs[1], planes[2], depths[2], 2 // finer3, (1, finer3), normalization)
+        self.layer4 = _stage(
+            block, outputs[2], planes[3], depths[3], 2 * finer3 // finer4, (finer3, finer4), normalization
+        )
         initialize_he(self)
 
     def forward(self, image_nchw: Tensor) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoseg.models.blocks import DoubleConv, initialize_he, initialize_head, pad_to_multiple, scaled_channels
+from geoseg.models.normalization import Normalization
 from geoseg.models.resnet import ResNetEncoder, ResNetVariant
 
 
@@ -18,25 +19,30 @@ class UNet(nn.Module):
     """U-Net: Convolutional Networks for Biomedical Image Segmentation (Ronneberger et al. 2015, figure 1).
 
     It deviates from the paper in two ways: convolutions are padded, so that the output has the input's size
-    and skips need no cropping, and each is followed by batch normalization (and so has no bias).
+    and skips need no cropping, and each is followed by normalization (and so has no bias).
 
     Args:
         bands: Input channels.
         classes: Output channels.
         width: Factor on every channel count (see `scaled_channels`); 1 is the paper's 64 to 1024.
+        normalization: Of what follows each convolution.
     """
 
     stride_px = 16
 
-    def __init__(self, bands: int, classes: int, width: float = 1.0) -> None:
+    def __init__(
+        self, bands: int, classes: int, width: float = 1.0, normalization: Normalization = "batch"
+    ) -> None:
         super().__init__()
         channels = [scaled_channels(count, width) for count in (64, 128, 256, 512, 1024)]
-        self.down = nn.ModuleList(DoubleConv(before, after) for before, after in pairwise([bands, *channels]))
+        self.down = nn.ModuleList(
+            DoubleConv(before, after, normalization) for before, after in pairwise([bands, *channels])
+        )
         self.pool = nn.MaxPool2d(2)
         deepest_first = channels[::-1]
         steps = list(pairwise(deepest_first))
         self.up = nn.ModuleList(nn.ConvTranspose2d(deep, fine, 2, stride=2) for deep, fine in steps)
-        self.merge = nn.ModuleList(DoubleConv(2 * fine, fine) for _, fine in steps)
+        self.merge = nn.ModuleList(DoubleConv(2 * fine, fine, normalization) for _, fine in steps)
         self.head = nn.Conv2d(channels[0], classes, 1)
         initialize_he(self)
         initialize_head(self.head)
@@ -77,6 +83,7 @@ class ResNetUNet(nn.Module):
         classes: Output channels.
         width: Factor on every channel count (see `scaled_channels`).
         decoder_stride: Input pixels per pixel of the decoder's last features.
+        normalization: Of what follows each convolution.
     """
 
     stride_px = 32
@@ -88,15 +95,16 @@ class ResNetUNet(nn.Module):
         classes: int,
         width: float = 1.0,
         decoder_stride: Literal[1, 2, 4] = 1,
+        normalization: Normalization = "batch",
     ) -> None:
         super().__init__()
-        self.encoder = ResNetEncoder(encoder, bands, width)
+        self.encoder = ResNetEncoder(encoder, bands, width, normalization=normalization)
         *skips, deepest = self.encoder.channels
         steps = {1: 5, 2: 4, 4: 3}[decoder_stride]
         outputs = [scaled_channels(count, width) for count in (256, 128, 64, 32, 16)][:steps]
         inputs = [deepest, *outputs[:-1]]
         self.decoder = nn.ModuleList(
-            DoubleConv(before + skip, after)
+            DoubleConv(before + skip, after, normalization)
             for before, skip, after in zip(inputs, [*skips[::-1], 0][:steps], outputs, strict=True)
         )
         self.head = nn.Conv2d(outputs[-1], classes, 3, padding=1)

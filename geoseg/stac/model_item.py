@@ -55,6 +55,7 @@ def model_item(card: Card) -> dict[str, Any]:
             "output_stride": card.architecture.output_stride,
             "separable": card.architecture.separable,
             "decoder_stride": card.architecture.decoder_stride,
+            "normalization": card.architecture.normalization,
             "tile_overlap_px": card.tile.overlap_px,
         },
         "mlm:input": [

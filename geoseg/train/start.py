@@ -172,6 +172,7 @@ def _architecture(config: TrainConfig, network: ArchitectureConfig) -> Architect
         network.output_stride,
         network.separable,
         network.decoder_stride,
+        network.normalization,
     )
 
 
@@ -207,7 +208,7 @@ def _refuse_misfit(config: TrainConfig, base: LoadedModel) -> None:
         if here != there:
             raise ConfigError(f"architecture.{key}: expected that of {name}, {there}, got {here}: leave it out")
     mine, theirs = _architecture(config, said), base.card.architecture
-    for key in ("name", "width", "output_stride", "separable", "decoder_stride"):
+    for key in ("name", "width", "output_stride", "separable", "decoder_stride", "normalization"):
         if getattr(mine, key) != getattr(theirs, key):
             raise ConfigError(
                 f"architecture.{key}: expected that of {name}, {getattr(theirs, key)}, got {getattr(mine, key)}: "

@@ -56,5 +56,11 @@ def test_a_decoder_stride_is_refused_where_there_is_none(name: ArchitectureName)
         Architecture("unet_resnet18", bands=3, classes=2, decoder_stride=other)
 
 
+def test_an_unknown_normalization_is_refused() -> None:
+    layer: Any = "layer"
+    with pytest.raises(ModelError, match="normalization batch or group, got 'layer'"):
+        Architecture("unet", bands=3, classes=2, normalization=layer)
+
+
 def test_a_training_run_can_ask_for_every_network() -> None:
     assert get_args(ArchitectureConfig.model_fields["name"].annotation) == get_args(ArchitectureName)

@@ -49,6 +49,7 @@ def test_a_card_from_before_deeplab_has_the_words_and_the_identity_it_had(card: 
         Architecture("deeplabv3plus_resnet50", bands=4, classes=3, separable=True),
         Architecture("deeplabv3plus_resnet50", bands=4, classes=3),
         Architecture("unet_resnet18", bands=4, classes=3, decoder_stride=4),
+        Architecture("unet", bands=4, classes=3, normalization="group"),
     ],
     ids=str,
 )

@@ -154,6 +154,14 @@ def test_another_width_is_refused(file: Path) -> None:
         load_encoder_weights(ResNetEncoder("resnet18", bands=3, width=0.5), file)
 
 
+def test_group_normalization_is_refused(file: Path) -> None:
+    encoder = ResNetEncoder("resnet18", bands=3, normalization="group")
+    with pytest.raises(
+        ModelError, match=r"expected batch normalization .* got group: set architecture.normalization"
+    ):
+        load_encoder_weights(encoder, file)
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no weights file"):
         load_encoder_weights(ResNetEncoder("resnet18", bands=3), tmp_path / "none.pth")
