@@ -20,7 +20,7 @@ from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
 from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import load_best
-from geoseg.train.device import check_precision, place
+from geoseg.train.device import check_precision, check_sync_batch_norm, place
 from geoseg.train.freeze import Frozen
 from geoseg.train.scenes import open_scenes
 from geoseg.train.start import Start, seeded
@@ -95,12 +95,13 @@ def _train(
 ) -> Trained:
     chosen = choose_device(device)
     check_precision(config.training.precision, torch.device(chosen))
+    check_sync_batch_norm(torch.device(chosen), asked=config.training.sync_batch_norm)
     # Before anything is written or measured, since what does not fit together is refused here.
     start = Start.of(config, root)
     sources, skipped = checked_sources(config, root, skip_bad=skip_bad)
     names = config.label_set().names
     network = seeded(start, names, config.training.seed)
-    Frozen(network, config.training.freeze)
+    Frozen(network, config.training.freeze, norms=config.training.freeze_norm)
     folder = _training_folder(output, resume)
     write_config(folder / "config.yaml", config)
 

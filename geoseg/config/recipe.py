@@ -115,6 +115,11 @@ class TrainingConfig(Section):
             packed then. Null keeps none.
         freeze: Stages of the encoder that stay as they are, by name, or the first so many; their batch statistics
             stay, too.
+        freeze_norm: Whether batch normalization keeps the statistics that it begins with, as small batches have
+            none worth measuring; its scales and offsets go on learning. For networks with statistics, from
+            `start_from` or encoder weights; what has measured none yet, as a decoder on such an encoder, goes on
+            measuring.
+        sync_batch_norm: Whether batch statistics are those of all workers' batches; for CUDA.
         loss: Its terms, their weights and parameters.
         validate_every: Iterations between validations, each of which may keep the weights as the best; by default
             an epoch.
@@ -142,6 +147,8 @@ class TrainingConfig(Section):
     clip_norm: Positive | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] | None = None
     freeze: Annotated[int, Field(ge=0, le=5)] | tuple[Stage, ...] = ()
+    freeze_norm: bool = False
+    sync_batch_norm: bool = False
     loss: LossConfig = LossConfig()
     validate_every: Annotated[int, Field(ge=1)] | None = None
     early_stop: EarlyStopConfig | None = None
@@ -211,6 +218,8 @@ _LATER = {
     "clip_norm",
     "ema",
     "freeze",
+    "freeze_norm",
+    "sync_batch_norm",
     "validate_every",
     "early_stop",
     "checkpoint_minutes",

@@ -13,6 +13,23 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
+def check_sync_batch_norm(device: torch.device, *, asked: bool) -> None:
+    """Refuse synchronized batch normalization where torch has none.
+
+    Args:
+        device: Where training is to be.
+        asked: Whether the recipe asks for it.
+
+    Raises:
+        ConfigError: It does, and the device is no GPU.
+    """
+    if asked and device.type != "cuda":
+        raise ConfigError(
+            f"expected a CUDA device for training.sync_batch_norm, got {device.type}: remove it, or use "
+            "architecture.normalization: group, which needs no exchange"
+        )
+
+
 def check_precision(precision: str, device: torch.device) -> None:
     """Refuse a precision that a device does not train in.
 

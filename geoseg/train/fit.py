@@ -14,7 +14,7 @@ from geoseg.errors import ConfigError, StoppedError
 from geoseg.train.batch import Batch
 from geoseg.train.candidates import Candidates
 from geoseg.train.checkpoint import Progress, Stateful, load_checkpoint, save_best, save_checkpoint
-from geoseg.train.device import check_precision
+from geoseg.train.device import check_precision, check_sync_batch_norm
 from geoseg.train.ema import Ema
 from geoseg.train.freeze import Frozen
 from geoseg.train.log import Log
@@ -93,7 +93,8 @@ def fit(
 
 def _stepper(model: nn.Module, loss: Loss, candidates: Candidates, recipe: Recipe, device: torch.device) -> Stepper:
     check_precision(recipe.precision, device)
-    frozen = Frozen(model, recipe.freeze)
+    check_sync_batch_norm(device, asked=recipe.sync_batch_norm)
+    frozen = Frozen(model, recipe.freeze, norms=recipe.freeze_norm)
     ema = None if recipe.ema is None else Ema(model, recipe.ema)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
     return Stepper(model, _optimizer(model, recipe), scaler, ema, frozen, loss, candidates, recipe, device)

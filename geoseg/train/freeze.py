@@ -1,8 +1,9 @@
-"""Stages of an encoder that stay as they are while the rest of the network learns."""
+"""Stages of an encoder, and statistics of normalization, that stay as they are while the rest learns."""
 
 from typing import get_args
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from geoseg.config.recipe import Stage
 from geoseg.errors import ConfigError
@@ -35,26 +36,55 @@ class Frozen:
     them never learned to use; so they stay, too.
     """
 
-    def __init__(self, network: nn.Module, stages: int | tuple[Stage, ...]) -> None:
+    def __init__(self, network: nn.Module, stages: int | tuple[Stage, ...], *, norms: bool = False) -> None:
         """Freeze stages of a network, in place.
 
         Args:
-            network: Its weights in these stages take no gradient from now on.
+            network: As training begins; its weights in these stages take no gradient from now on.
             stages: By name, or the first so many.
+            norms: Whether all batch normalization that has measured statistics keeps them; its scales and offsets
+                go on learning outside of the stages.
 
         Raises:
-            ConfigError: The network has no such stages.
+            ConfigError: The network has no such stages, or no statistics to keep.
         """
         self._modules: tuple[nn.Module, ...] = ()
-        if not stages:
-            return
-        known = encoder_stages(network)
-        names = list(known)[:stages] if isinstance(stages, int) else stages
-        self._modules = tuple(module for name in names for module in known[name])
+        if stages:
+            known = encoder_stages(network)
+            names = list(known)[:stages] if isinstance(stages, int) else stages
+            self._modules = tuple(module for name in names for module in known[name])
         for module in self._modules:
             module.requires_grad_(requires_grad=False)
+        if norms:
+            self._modules += _measured(network)
 
     def hold(self) -> None:
         """Keep batch statistics: to be called after the network was put into training mode."""
         for module in self._modules:
             module.eval()
+
+
+def _measured(network: nn.Module) -> tuple[nn.Module, ...]:
+    """The batch normalizations of a network whose statistics are not those that torch begins with."""
+    # What SyncBatchNorm and BatchNorm2d are alike.
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    if not layers:
+        raise ConfigError(
+            "training.freeze_norm: expected a network with batch normalization, got one without (group "
+            "normalization has no statistics): remove it"
+        )
+    measured = tuple(layer for layer in layers if not _is_fresh(layer))
+    if not measured:
+        raise ConfigError(
+            "training.freeze_norm: expected statistics to keep, got a network that begins from chance and has "
+            "measured none: name start_from or architecture.encoder_weights, or remove it"
+        )
+    return measured
+
+
+def _is_fresh(layer: _BatchNorm) -> bool:
+    """Whether its statistics are still 0 and 1."""
+    mean, variance = layer.running_mean, layer.running_var
+    assert mean is not None  # no network here goes without
+    assert variance is not None
+    return bool((mean == 0).all()) and bool((variance == 1).all())

@@ -29,6 +29,8 @@ class Recipe:
         clip_norm: Longest gradient, or None.
         ema: Decay of the moving average of the weights, or None.
         freeze: Stages of the encoder that stay as they are; a number means the first so many.
+        freeze_norm: Whether batch normalization keeps the statistics that it begins with.
+        sync_batch_norm: Whether batch statistics are those of all workers' batches.
         patience: Validations in a row without a better mIoU after which the run ends; None goes on.
         min_iterations: No run ends before.
         precision: "fp32", or "bf16" or "fp16" under autocast.
@@ -50,6 +52,8 @@ class Recipe:
     clip_norm: float | None = None
     ema: float | None = None
     freeze: int | tuple[Stage, ...] = ()
+    freeze_norm: bool = False
+    sync_batch_norm: bool = False
     patience: int | None = None
     min_iterations: int = 0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -87,6 +91,8 @@ class Recipe:
             clip_norm=settings.clip_norm,
             ema=settings.ema,
             freeze=settings.freeze,
+            freeze_norm=settings.freeze_norm,
+            sync_batch_norm=settings.sync_batch_norm,
             patience=None if early is None else early.patience,
             min_iterations=0 if early is None else round(early.min_epochs * epoch),
             precision=settings.precision,
