@@ -30,6 +30,7 @@ _COMMANDS = {
         "pseudo_labels",
         "Write what a run is sure of as labels to train on.",
     ),
+    "study": ("geoseg.commands.study", "study", "Train many variants of a configuration, and compare them."),
     "tiles": ("geoseg.commands.tiles", "tiles", "Write labelled scenes as chips, or what is worth labelling."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),

@@ -13,7 +13,7 @@ from geoseg.errors import ConfigError, SceneError
 from geoseg.evaluate import Evaluation, Judged, evaluate
 from geoseg.imagery import Imagery
 from geoseg.models.package import LoadedModel, load_package
-from geoseg.predict import Numerics, Predictor, choose_device
+from geoseg.predict import Numerics, Predictor, choose_device, tiles_at_once
 from geoseg.threads import torch_threads
 from geoseg.tiling import Lattice
 from geoseg.train.blocks import BlockRule, divide
@@ -24,9 +24,6 @@ from geoseg.train.open_files import OpenFiles
 from geoseg.train.samples import Balance
 from geoseg.train.scenes import LabelledScene, Source
 from geoseg.train.survey import sound_sources, survey
-
-_GPU_BATCH = 8
-"""Tiles in one forward pass on a GPU; a CPU is busy with one."""
 
 
 def data_folder(root: Path | None, config_file: Path) -> Path:
@@ -154,8 +151,7 @@ def predictor_of(network: nn.Module, device: str | None) -> Predictor:
         GeosegError: This machine does not have the device.
     """
     chosen = choose_device(device)
-    batch = 1 if chosen == "cpu" else _GPU_BATCH
-    return Predictor(network, Numerics(chosen, "fp32", torch.get_num_threads(), batch))
+    return Predictor(network, Numerics(chosen, "fp32", torch.get_num_threads(), tiles_at_once(chosen)))
 
 
 def evaluate_package(

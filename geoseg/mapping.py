@@ -34,13 +34,10 @@ from geoseg.models.package import load_package
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene
 from geoseg.plan import LayerOptions, RunPlan, check_same_run
-from geoseg.predict import Numerics, Precision, choose_device, choose_precision
+from geoseg.predict import Numerics, Precision, choose_device, choose_precision, tiles_at_once
 from geoseg.runner import LocalRunner, Runner
 from geoseg.threads import torch_threads
 from geoseg.tiling import BlockPlan
-
-_GPU_BATCH = 8
-"""Tiles in one forward pass on a GPU; a CPU is busy with one."""
 
 _WARN_RATIO = 2.0
 """A grid this much coarser or finer than the model's imagery is warned about."""
@@ -174,7 +171,7 @@ def make_plan(
         device=chosen_device,
         precision=choose_precision(resources.precision, chosen_device),
         threads=resources.threads,
-        batch=1 if chosen_device == "cpu" else _GPU_BATCH,
+        batch=tiles_at_once(chosen_device),
     )
     height, width = grid.height, grid.width
     area = None if inputs.aoi is None else read_aoi(inputs.aoi, grid)

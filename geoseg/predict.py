@@ -12,6 +12,8 @@ from geoseg.errors import GeosegError, ModelError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+_GPU_BATCH = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Numerics:
@@ -71,6 +73,11 @@ def choose_precision(asked: Precision | None, device: str) -> Precision:
         capabilities = torch.cpu.get_capabilities()
         return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "fp32"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def tiles_at_once(device: str) -> int:
+    """Tiles in one forward pass: a CPU is busy with one."""
+    return 1 if device == "cpu" else _GPU_BATCH
 
 
 class Predictor:

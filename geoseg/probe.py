@@ -1,7 +1,6 @@
 """How long a run may take, from a few timed tiles."""
 
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from geoseg.models.folding import fold_batch_norms
 from geoseg.models.package import load_package
 from geoseg.plan import RunPlan
 from geoseg.predict import Predictor
+from geoseg.speed import pass_seconds
 from geoseg.threads import torch_threads
 
 _TIMED = 3
@@ -33,13 +33,8 @@ def probe(plan: RunPlan) -> str:
     side = plan.blocks.lattice.tile_px
     noise_nchw = torch.randn(numerics.batch, len(plan.imagery.bands), side, side)
     with torch_threads(numerics.threads):
-        seconds = []
-        for _ in range(1 + _TIMED):
-            start = time.perf_counter()
-            # Copying an answer waits until the device has it.
-            predictor.logits(noise_nchw).cpu()
-            seconds.append(time.perf_counter() - start)
-    tile_s = statistics.median(seconds[1:]) / numerics.batch
+        seconds = pass_seconds(predictor, noise_nchw, 1, _TIMED)
+    tile_s = statistics.median(seconds) / numerics.batch
     total_s = plan.blocks.tiles_evaluated * tile_s * _BESIDE / plan.workers
     return f"about {_duration(total_s)} for the mosaic ({tile_s:.3g} s a tile, {_TIMED} timed)"
 

@@ -23,6 +23,7 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.labelled_data import data_folder
 from geoseg.models.package import CARD_NAME, known_models
 from geoseg.run import open_run
+from geoseg.speed import measure_speed
 
 _DATASETS = frozenset({".yaml", ".yml"})
 _GATE_FAILED = 3
@@ -44,6 +45,11 @@ _GATE_FAILED = 3
 @click.option(
     "--check", is_flag=True, help="Of a DATASET: exit with 3 if it cannot train, having said why and where."
 )
+@click.option(
+    "--speed", is_flag=True, help="Of a MODEL: measure how much ground its network covers here, as `map` runs it."
+)
+@click.option("--device", help="Of --speed: cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
+@click.option("--threads", type=click.IntRange(1), help="Of --speed: CPU threads. [all cores]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def inspect(
     what: str,
@@ -52,6 +58,9 @@ def inspect(
     data_root: Path | None,
     output: Path | None,
     check: bool,
+    speed: bool,
+    device: str | None,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Say what a raster, a model (a name or folder), a RUN folder or a data set (the YAML of a training) is.
@@ -67,9 +76,11 @@ def inspect(
     kind = _kind(what)
     if kind != "dataset" and (check or output is not None or data_root is not None):
         raise GeosegError(f"--check, -o and --data-root are of a data set (a YAML file), {what} is a {kind}")
+    if kind != "model" and (speed or device is not None or threads is not None):
+        raise GeosegError(f"--speed, --device and --threads are of a model, {what} is a {kind}")
     match kind:
         case "model":
-            content = _model_content(what)
+            content = _model_content(what, device, threads, speed=speed)
             lines = _model_lines(content)
         case "run":
             content = _run_content(what)
@@ -130,9 +141,12 @@ def _data_content(what: str, data_root: Path | None, output: Path | None, *, che
     return {**data.to_json(), "path": what, "files": [str(file) for file in files]}
 
 
-def _model_content(what: str) -> dict[str, Any]:
+def _model_content(what: str, device: str | None, threads: int | None, *, speed: bool) -> dict[str, Any]:
     folder = Path(what) if Path(what).is_dir() else model_folder(what)
     model = load_model(folder)
+    if not speed and (device is not None or threads is not None):
+        raise GeosegError("--device and --threads say where --speed is measured: give --speed, too")
+    measured = {"speed": measure_speed(model, device, threads).to_json()} if speed else {}
     return {
         "kind": "model",
         "path": str(folder),
@@ -140,7 +154,14 @@ def _model_content(what: str) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in model.tensors.values()),
         **model.card.model_dump(mode="json"),
         "architecture": asdict(model.card.architecture),
+        **measured,
     }
+
+
+def _speed_words(speed: dict[str, Any]) -> str:
+    per_second, per_hour = speed["ground_mpx_per_s"], speed["ground_km2_per_h"]
+    machine = f"{speed['device']}, {speed['threads']} thread(s), {speed['precision']}"
+    return f"{per_second:.3g} Mpx of ground a second, {per_hour:.0f} km2 an hour: the network alone, on {machine}"
 
 
 def _model_lines(model: dict[str, Any]) -> Iterator[tuple[str, object]]:
@@ -166,6 +187,8 @@ def _model_lines(model: dict[str, Any]) -> Iterator[tuple[str, object]]:
             f"{name} {'-' if iou is None else format(iou, '.3f')}" for name, iou in metrics["iou"].items()
         )
         yield "quality", f"{split}: mIoU {metrics['miou']:.3f} ({ious}) on {metrics['pixels']} px"
+    if "speed" in model:
+        yield "speed", _speed_words(model["speed"])
     yield "licence", model["licence"]
     for owed in model["attribution"]:
         yield "data", owed

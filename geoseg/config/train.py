@@ -128,6 +128,8 @@ class TrainConfig(Section):
     @classmethod
     def _says_what_is_needed(cls, values: Any) -> Any:  # noqa: ANN401  # whatever stands in the file
         # Before the types are checked: a missing key is named like any other.
+        if isinstance(values, dict) and values.get("kind") == "study":
+            raise ValueError("kind: expected train, got study: `geoseg study` runs it")
         if isinstance(values, dict) and values.get("start_from") is None:
             for key in ("architecture", "training"):
                 if values.get(key) is None:

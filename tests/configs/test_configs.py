@@ -1,5 +1,6 @@
 """Every committed configuration runs, in the command that it names, with only sizes, steps and paths changed."""
 
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,18 @@ from click.testing import CliRunner
 from world import write_world
 
 from geoseg.commands.inspect import inspect
+from geoseg.commands.study import study
 from geoseg.commands.train import train
 from geoseg.config import load_train_config
+from geoseg.config.study import load_study
 from geoseg.models.package import load_package
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+STUDIES = {
+    CONFIGS / "experiments" / "mbrsc.yaml": ("deeplab", "mbrsconly"),
+}
+"""Each with the runs of it that are trained here: one of each architecture, and with data of its own."""
+
 TRAINING = sorted(CONFIGS.glob("train_*.yaml")) + sorted(CONFIGS.glob("finetune_*.yaml"))
 
 
@@ -60,3 +68,49 @@ def test_configurations_run(config: Path, root: Path, tmp_path: Path) -> None:
     card = load_package(model).card
     assert set(card.metrics) >= {"val"}
     assert [label.name for label in card.classes] == list(load_train_config(config).label_set().names)
+
+
+def test_all_studies_are_known() -> None:
+    assert sorted(STUDIES) == sorted((CONFIGS / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", STUDIES, ids=lambda path: path.stem)
+def test_studies_are_understood_and_name_their_command(config: Path) -> None:
+    study_of = load_study(config)
+    place = config.relative_to(CONFIGS.parent)
+    assert re.search(rf"^#   geoseg study --config {place} -o studies/\S+$", config.read_text(), re.MULTILINE)
+    assert f"`{config.relative_to(CONFIGS)}`" in (CONFIGS / "README.md").read_text()
+    assert study_of.left_out
+    # Each run is another one.
+    told = [run.config.model_dump_json(exclude={"name"}) for run in study_of.runs]
+    assert len(set(told)) == len(told) == len({run.differs for run in study_of.runs})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", STUDIES, ids=lambda path: path.stem)
+def test_studies_run(config: Path, root: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(config.read_text())
+    base = small((config.parent / values["base"]).resolve(), tmp_path)
+    sizes = {"crop_px": 64, "batch": 2, "iterations": 2, "warmup": 0, "validate_every": 1}
+    values["base"] = base.name
+    values["change"]["training"] |= sizes
+    for change in values["runs"].values():
+        change.get("architecture", {}).pop("width", None)
+        for key in sizes:
+            change.get("training", {}).pop(key, None)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(values))
+    arguments = [
+        "--config",
+        str(tmp_path / "study.yaml"),
+        "-o",
+        str(tmp_path / "studied"),
+        "--data-root",
+        str(root),
+    ]
+    arguments += ["--only", ",".join(STUDIES[config]), "--jobs", "2", "--device", "cpu"]
+    done = CliRunner().invoke(study, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "studied" / "table.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["run"] for row in rows} == set(STUDIES[config])
+    assert all(float(row["ground_mpx_per_s"]) > 0 and 0 <= float(row["miou"]) <= 1 for row in rows)
