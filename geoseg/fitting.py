@@ -144,7 +144,7 @@ def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:
     # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image.
     meaning = 2
     values = config.model_dump(mode="json", exclude=words)
-    for key in ("checkpoint_minutes", "checkpoint_every"):
+    for key in ("checkpoint_minutes", "checkpoint_every", "calibrate"):
         values["training"].pop(key, None)
     values |= {
         "meaning": meaning,
