@@ -19,6 +19,11 @@ from geoseg.errors import GeosegError
 from geoseg.io.gdal_environment import gdal_environment
 
 _COMMANDS = {
+    "calibrate": (
+        "geoseg.commands.calibrate",
+        "calibrate",
+        "Let a model's probabilities mean what they say, on labelled scenes.",
+    ),
     "doctor": ("geoseg.commands.doctor", "doctor", "Check this installation and machine, with a small run."),
     "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model, or a run, with labels."),
     "export": ("geoseg.commands.export", "export", "Write the layers of a finished run in another format."),

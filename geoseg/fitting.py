@@ -146,7 +146,7 @@ def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:
     # 3, since an epoch sees each cell of the ground once.
     meaning = 3
     values = config.model_dump(mode="json", exclude=words)
-    for key in ("checkpoint_minutes", "checkpoint_every"):
+    for key in ("checkpoint_minutes", "checkpoint_every", "calibrate"):
         values["training"].pop(key, None)
     values |= {
         "meaning": meaning,

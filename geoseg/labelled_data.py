@@ -12,6 +12,7 @@ from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError, SceneError
 from geoseg.evaluate import Evaluation, Judged, evaluate
 from geoseg.imagery import Imagery
+from geoseg.labels import LabelSet
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.predict import Numerics, Predictor, choose_device, tiles_at_once
 from geoseg.threads import torch_threads
@@ -180,13 +181,27 @@ def evaluate_package(
     config = load_train_config(config_file)
     sources = sources_of(config, data_folder(data_root, config_file))
     model = load_package(folder)
-    if config.label_set().names != model.labels.names:
-        raise ConfigError(
-            f"{config_file}: expected the model's classes {', '.join(model.labels.names)}, "
-            f"got {', '.join(config.label_set().names)}"
-        )
+    refuse_other_classes(config_file, config, model.labels)
     with torch_threads(threads):
         return evaluate_model(model, config, sources, split, device)
+
+
+def refuse_other_classes(config_file: Path, config: TrainConfig, labels: LabelSet) -> None:
+    """Check that a configuration's classes are a model's.
+
+    Args:
+        config_file: Names the configuration.
+        config: The configuration.
+        labels: The model's classes.
+
+    Raises:
+        ConfigError: They are not, or in another order.
+    """
+    if config.label_set().names != labels.names:
+        raise ConfigError(
+            f"{config_file}: expected the model's classes {', '.join(labels.names)}, "
+            f"got {', '.join(config.label_set().names)}"
+        )
 
 
 def evaluate_model(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from geoseg.calibration import calibrate_network
 from geoseg.config import TrainConfig, load_train_config, write_config
 from geoseg.config.options import TrainOptions
 from geoseg.data_arguments import DataArguments, config_from_arguments
@@ -14,6 +15,7 @@ from geoseg.evaluate import Evaluation
 from geoseg.fitting import fit_network
 from geoseg.labelled_data import checked_sources, coding_of, data_folder, evaluate_model
 from geoseg.models.architecture import build
+from geoseg.models.card import Calibration
 from geoseg.models.package import load_package, save_package
 from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
@@ -38,6 +40,7 @@ class Trained:
         iterations: How many were done.
         planned: How many there were to be; more, where the run ended early.
         evaluations: The package on whole regions, of split val and, where there is one, test.
+        calibration: Of the packed weights; None where there was to be none.
         skipped: Why scenes were left out, a line for each.
         following: What to type to map a scene of split test, or else val.
         page: Shows the training.
@@ -47,6 +50,7 @@ class Trained:
     iterations: int
     planned: int
     evaluations: tuple[Evaluation, ...]
+    calibration: Calibration | None
     skipped: tuple[str, ...]
     following: str
     page: Path
@@ -111,14 +115,27 @@ def _train(
     network = build(start.architecture)
     load_best(folder, network, torch.device("cpu"))
     done = fitted.progress
+    judged = [split for split in ("val", "test") if any(source.split == split for source in sources)]
+    calibration = None
+    if config.training.calibrate:
+        # best.pt stays as it was trained: what is packed is that, divided.
+        calibration = calibrate_network(
+            place(network, torch.device(chosen)),
+            fitted.imagery,
+            config,
+            sources,
+            judged,
+            torch.device(chosen),
+            start.activation,
+            overlapping=start.overlapping,
+        )
     training = history(config, start, fitted.recipe, done, chosen.partition(":")[0], skipped)
     # Measured on the weights as they were written, so the figures are those that a user gets.
     save_package(output, draft(config, start, fitted.imagery, training, {}), network)
     model = load_package(output)
-    judged = [split for split in ("val", "test") if any(source.split == split for source in sources)]
     evaluations = tuple(evaluate_model(model, config, sources, split, device) for split in judged)
     metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
-    card = draft(config, start, fitted.imagery, training, metrics)
+    card = draft(config, start, fitted.imagery, training, metrics, calibration)
     save_package(output, card, network)
     coding, last = coding_of(config, sources), [source for source in sources if source.split == judged[-1]]
     with open_scenes(last[:1], fitted.imagery, coding) as (scene,):
@@ -138,7 +155,14 @@ def _train(
             following,
         )
     return Trained(
-        done.best_iteration, done.iteration, fitted.recipe.iterations, evaluations, skipped, following, page
+        done.best_iteration,
+        done.iteration,
+        fitted.recipe.iterations,
+        evaluations,
+        calibration,
+        skipped,
+        following,
+        page,
     )
 
 

@@ -252,7 +252,7 @@ def test_the_version_is_that_of_the_package() -> None:
         (
             "zzz",
             (
-                "commands: doctor, evaluate, export, inspect, map, models, pseudo-labels, tiles, train, "
+                "commands: calibrate, doctor, evaluate, export, inspect, map, models, pseudo-labels, tiles, train, "
                 "verify, view, weak-labels (see"
             ),
         ),

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from geoseg.commands.calibrate import calibration_lines
 from geoseg.commands.labelled_data import data_root_option, figures_line
 from geoseg.config.options import TrainOptions
 from geoseg.errors import GeosegError
@@ -109,8 +110,8 @@ def train(
     is held back, in blocks, to choose and judge by, and MODEL.training/config.yaml says how it was done.
 
     Checkpoints, the log and report/report.html lie in MODEL.training beside the package. The weights with the best
-    validation mIoU are packed; test regions are read once, after that, for the figures on the card. Ctrl-C finishes
-    the step and keeps it; --resume goes on.
+    validation mIoU are packed, their probabilities calibrated on val (temperature scaling); test regions are read
+    after that, for the figures on the card. Ctrl-C finishes the step and keeps it; --resume goes on.
     """
     if (config_file is None) == (not images):
         raise GeosegError(
@@ -146,6 +147,8 @@ def train(
     click.echo(f"{output}: iteration {trained.iteration}, the best of {trained.iterations} on val{early}")
     for evaluation in trained.evaluations:
         click.echo(figures_line(evaluation.split, evaluation.to_json()))
+    for line in () if trained.calibration is None else calibration_lines(trained.calibration):
+        click.echo(line)
     click.echo(f"report: {trained.page}")
     click.echo(f"next: {trained.following}")
 
@@ -158,6 +161,7 @@ def _document(output: Path, trained: Trained) -> dict[str, object]:
         "planned_iterations": trained.planned,
         "skipped": list(trained.skipped),
         "evaluations": [evaluation.to_json() for evaluation in trained.evaluations],
+        "calibration": None if trained.calibration is None else trained.calibration.model_dump(mode="json"),
         "report": str(trained.page),
         "next": trained.following,
     }

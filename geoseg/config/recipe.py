@@ -130,6 +130,7 @@ class TrainingConfig(Section):
         checkpoint_minutes: Most minutes of work that an accident may cost; each validation is followed by a
             checkpoint besides.
         checkpoint_every: Iterations between checkpoints, besides; null for none.
+        calibrate: Whether the packed weights are calibrated on split val after training (temperature scaling).
     """
 
     crop_px: Annotated[int, Field(ge=32, le=4096)] = 256
@@ -157,6 +158,7 @@ class TrainingConfig(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     checkpoint_minutes: Positive = 10.0
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    calibrate: bool = True
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -224,5 +226,6 @@ _LATER = {
     "early_stop",
     "checkpoint_minutes",
     "checkpoint_every",
+    "calibrate",
 }
 """Keys that older runs did not know, or could not leave out."""

@@ -5,51 +5,44 @@ import json
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from geoseg.imagery import Imagery
 from geoseg.labels import Activation, LabelClass, LabelSet
 from geoseg.models.architecture import Architecture
+from geoseg.models.card_part import Part, Slug, Text, without
+from geoseg.models.quality import Agreement, Calibration, Intended, SplitMetrics
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Agreement",
+    "Calibration",
+    "Card",
+    "CardDraft",
+    "Intended",
+    "SplitMetrics",
+    "TileDefaults",
+    "WeightsDtype",
+    "WeightsFile",
+]
 
 FORMAT_VERSION: Literal[1] = 1
 """The version of the package format that is written and read."""
+
+_LATER = {
+    "activation": "softmax",
+    "overlapping": False,
+    "calibration": None,
+    "agreement": None,
+    "intended": None,
+}
+"""Keys that older cards did not know, at their defaults."""
 
 WeightsDtype = Literal["float16", "float32"]
 """Number format of stored weights."""
 
 
-def _printable(text: str) -> str:
-    # A card's words reach terminals and pictures: no control characters, no line breaks.
-    if not text.isprintable():
-        raise ValueError("expected one line of printable characters")
-    return text
-
-
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4000), AfterValidator(_printable)]
-"""One line of text."""
-
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-"""A name that is safe as the name of a folder."""
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-"""A number from 0 to 1."""
-
-
-class _Part(BaseModel):
-    """A part of the card: unknown keys are refused (in the dataclasses within, too), numbers are finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class TileDefaults(_Part):
+class TileDefaults(Part):
     """How large a piece the network is given at once, unless the user says otherwise.
 
     Attributes:
@@ -67,25 +60,7 @@ class TileDefaults(_Part):
         return self
 
 
-class SplitMetrics(_Part):
-    """Measured quality on one split of a data set.
-
-    Attributes:
-        miou: Mean of the classes' intersection over union.
-        iou: Intersection over union by class name; None where neither labels nor predictions have the class.
-        pixel_accuracy: Share of the labelled pixels that are right.
-        pixels: Labelled pixels that were compared.
-        regions: Names of the regions of the split.
-    """
-
-    miou: Fraction
-    iou: dict[str, Fraction | None]
-    pixel_accuracy: Fraction
-    pixels: Annotated[int, Field(ge=0)]
-    regions: tuple[Text, ...]
-
-
-class WeightsFile(_Part):
+class WeightsFile(Part):
     """What `weights.safetensors` must be.
 
     Attributes:
@@ -99,7 +74,7 @@ class WeightsFile(_Part):
     dtype: WeightsDtype
 
 
-class CardDraft(_Part):
+class CardDraft(Part):
     """A card before the weights are written: all that the author of a model says.
 
     Attributes:
@@ -115,6 +90,9 @@ class CardDraft(_Part):
         training: How it was trained; free-form.
         licence: Of the weights, as an SPDX identifier or in words.
         attribution: Whose data and weights it stands on.
+        calibration: Of its probabilities; None where they are as training left them.
+        agreement: Of two annotators, as a ceiling for the scores; None where it was not measured.
+        intended: What it is meant for; None where nobody said.
     """
 
     name: Slug
@@ -129,6 +107,9 @@ class CardDraft(_Part):
     training: dict[str, JsonValue]
     licence: Text
     attribution: tuple[Text, ...]
+    calibration: Calibration | None = None
+    agreement: Agreement | None = None
+    intended: Intended | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -196,9 +177,5 @@ def _brief(values: dict[str, Any]) -> dict[str, Any]:
 
     So a network that does without it has the card, and the identity, that it always had.
     """
-    architecture = _without(values["architecture"], _LATER_IN_ARCHITECTURES)
-    return {**_without(values, {"activation": "softmax", "overlapping": False}), "architecture": architecture}
-
-
-def _without(values: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in later or value != later[name]}
+    architecture = without(values["architecture"], _LATER_IN_ARCHITECTURES)
+    return {**without(values, _LATER), "architecture": architecture}

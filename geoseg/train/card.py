@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from geoseg.config import TrainConfig
 from geoseg.config.recipe import WHOLE
 from geoseg.imagery import Imagery
-from geoseg.models.card import CardDraft, SplitMetrics, TileDefaults
+from geoseg.models.card import Calibration, CardDraft, SplitMetrics, TileDefaults
 from geoseg.train.checkpoint import Progress
 from geoseg.train.recipe import Recipe
 from geoseg.train.score import TileShape
@@ -50,6 +50,7 @@ def draft(
     imagery: Imagery,
     training: Mapping[str, JsonValue],
     metrics: Mapping[str, SplitMetrics],
+    calibration: Calibration | None = None,
 ) -> CardDraft:
     """The card without what the weights file determines.
 
@@ -59,6 +60,7 @@ def draft(
         imagery: What the model expects, with its statistics.
         training: As `history` has it.
         metrics: By split.
+        calibration: Of the packed weights, if they were calibrated.
     """
     shape = TileShape()
     return CardDraft(
@@ -74,15 +76,20 @@ def draft(
         training=dict(training),
         licence=config.licence,
         attribution=tuple(dict.fromkeys((config.attribution, *start.attribution))),
+        calibration=calibration,
     )
 
 
 def split_metrics(figures: Mapping[str, Any]) -> SplitMetrics:
     """A split's figures, as `Evaluation.to_json` gives them, for the card."""
+    intervals = figures["intervals"]
     return SplitMetrics(
         miou=figures["miou"],
         iou=figures["iou"],
         pixel_accuracy=figures["accuracy"],
         pixels=figures["pixels"],
         regions=tuple(region["name"] for region in figures["regions"]),
+        miou_interval=intervals["miou"],
+        iou_intervals={name: intervals[f"{name}.iou"] for name in figures["iou"]},
+        ece=figures["ece"],
     )

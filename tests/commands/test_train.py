@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 import yaml
 from click.testing import CliRunner, Result
 
+from geoseg.commands.calibrate import calibrate
 from geoseg.commands.evaluate import evaluate
 from geoseg.commands.train import train
 from geoseg.errors import ConfigError, GeosegError
@@ -209,6 +211,42 @@ def test_the_same_seed_gives_the_same_weights(data: Path, trained: tuple[Path, R
     assert (tmp_path / "other" / "weights.safetensors").read_bytes() != weights[0]
 
 
+def test_packed_weights_are_calibrated_and_nothing_else_is_changed(
+    data: Path, trained: tuple[Path, Result], tmp_path: Path
+) -> None:
+    """Three packages that belong together: of training, without calibration, and then calibrated by the command."""
+    model, _ = trained
+    shutil.copytree(model.with_name("model.training"), tmp_path / "plain.training")
+    training = yaml.safe_load((data / "train.yaml").read_text())["training"]
+    config = changed(data, "plain.yaml", training={**training, "calibrate": False})
+    # The run goes on, so that it is the same one: its fingerprint does not know of what comes after the loop.
+    run_train(data, tmp_path / "plain", "--resume", config=config)
+    arguments = ["--data", str(data / "train.yaml"), "--data-root", str(data), "--device", "cpu"]
+    command = [str(tmp_path / "plain"), *arguments, "-o", str(tmp_path / "again")]
+    said = CliRunner().invoke(calibrate, command, catch_exceptions=False).stdout
+    packages = [load_package(folder) for folder in (model, tmp_path / "plain", tmp_path / "again")]
+    by_training, plain, by_command = packages
+    assert plain.card.calibration is None
+    assert "calibration" not in (tmp_path / "plain" / "card.json").read_text()
+    first, second = by_training.card.calibration, by_command.card.calibration
+    assert first is not None
+    assert second is not None
+    assert (list(first.splits), list(second.splits)) == (["val", "test"], ["val"])
+    assert first.splits["val"].pixels == 96 * 48
+    assert first.temperature == pytest.approx(second.temperature, rel=0.01)
+    assert first.temperature != 1
+    assert said.splitlines()[0] == f"temperature {second.temperature:.3f}, fitted on val"
+    # One region of one tile: the map is that tile.
+    assert by_training.card.metrics["val"].ece == pytest.approx(first.splits["val"].ece_after, abs=0.01)
+    assert by_command.card.metrics["val"].ece is None
+    for name, tensor in plain.tensors.items():
+        for calibration, package in ((first, by_training), (second, by_command)):
+            expected = tensor.float() / calibration.temperature if name.startswith("head.") else tensor.float()
+            torch.testing.assert_close(package.tensors[name].float(), expected, rtol=2e-3, atol=1e-4)
+    with pytest.raises(ConfigError, match=r"expected a new output, .*again is there already"):
+        CliRunner().invoke(calibrate, command, catch_exceptions=False)
+
+
 def test_an_output_in_use_is_refused_and_left_alone(data: Path, trained: tuple[Path, Result]) -> None:
     before = (trained[0] / "card.json").read_bytes()
     with pytest.raises(ConfigError, match="continue with --resume"):
@@ -274,7 +312,9 @@ def test_a_model_is_trained_further(data: Path, trained: tuple[Path, Result], tm
         {"name": "roof", "layer": "roofs", "kind": "thing", "color": "#ffffff"},
     ]
     values = {1: "roof", 2: "ground"}
-    config = changed(data, "further.yaml", classes=classes, label_values=values, architecture=None, training=None)
+    config = changed(
+        data, "further.yaml", classes=classes, label_values=values, architecture=None, training={"calibrate": False}
+    )
     # Steps so small that they change no weight.
     options = ["--from", str(trained[0]), "--lr", "1e-30", "--epochs", "1"]
     run_train(data, tmp_path / "model", *options, config=config)
