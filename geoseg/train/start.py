@@ -70,13 +70,13 @@ class Start:
         """
         if config.start_from is None:
             assert config.architecture is not None
-            said = config.architecture
-            return cls(
-                _architecture(config, said), _encoder_weights(config, root), None, said.heads, said.overlapping
-            )
+            said, own = config.architecture, _architecture(config, config.architecture)
+            _refuse_exchange(config, own)
+            return cls(own, _encoder_weights(config, root), None, said.heads, said.overlapping)
         base = load_package(model_folder(config.start_from))
         _refuse_misfit(config, base)
         own = base.card.architecture
+        _refuse_exchange(config, own)
         architecture = replace(own, classes=len(config.classes))
         start = cls(architecture, None, base, base.card.activation, base.card.overlapping)
         # Said here, before anything is written: these heads are not the configuration's, which checked its own.
@@ -174,6 +174,15 @@ def _architecture(config: TrainConfig, network: ArchitectureConfig) -> Architect
         network.decoder_stride,
         network.normalization,
     )
+
+
+def _refuse_exchange(config: TrainConfig, architecture: Architecture) -> None:
+    """Refuse to exchange statistics of a network that has none."""
+    if config.training.sync_batch_norm and architecture.normalization != "batch":
+        raise ConfigError(
+            "training.sync_batch_norm: expected a network with batch normalization, got "
+            f"{architecture.normalization} normalization, which needs no exchange: remove it"
+        )
 
 
 def _encoder_weights(config: TrainConfig, root: Path) -> EncoderWeights | None:

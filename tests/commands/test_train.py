@@ -359,6 +359,8 @@ def test_a_scene_that_cannot_be_read_is_named_and_skipped_only_when_told(data: P
     ("training", "words"),
     [
         ({"precision": "fp16"}, "fp16 is for CUDA, this run is on cpu"),
+        ({"sync_batch_norm": True}, r"expected a CUDA device for training\.sync_batch_norm, got cpu"),
+        ({"freeze_norm": True}, r"training\.freeze_norm: expected statistics to keep, got a network that begins"),
         ({"epochs": 1}, "expected iterations or epochs, got both"),
         ({"iterations": None}, "expected iterations or epochs, got neither"),
     ],
@@ -434,6 +436,10 @@ def test_training_begins_from_the_encoder_weights(data: Path, tmp_path: Path, na
     [
         ({"name": "unet", "encoder_weights": "w.pth"}, "unet has no ResNet encoder"),
         ({"name": "unet_resnet18", "width": 0.5, "encoder_weights": "w.pth"}, "for width 1, got width 0.5"),
+        (
+            {"name": "unet_resnet18", "normalization": "group", "encoder_weights": "w.pth"},
+            "for normalization batch, got group",
+        ),
         ({"name": "unet_resnet18", "encoder_weights": "none.pth"}, "expected a file, got none.pth"),
         ({"name": "unet_resnet18", "encoder_weights": "."}, "expected a file, got [.], not found"),
         ({"name": "unet_resnet18", "encoder_weights": "n" * 999}, "cannot be read: File name too long"),
@@ -450,6 +456,20 @@ def test_encoder_weights_that_cannot_be_are_refused_before_anything_is_written(
         run_train(data, tmp_path / "model", config=config)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_with_groups_and_a_short_decoder_is_trained_packed_and_trained_further(
+    data: Path, tmp_path: Path
+) -> None:
+    architecture = {"name": "unet_resnet18", "width": 0.125, "normalization": "group", "decoder_stride": 4}
+    run_train(data, tmp_path / "model", config=with_architecture(data, "groups.yaml", architecture, batch=1))
+    packed = load_package(tmp_path / "model").card.architecture
+    assert (packed.normalization, packed.decoder_stride) == ("group", 4)
+    given = yaml.safe_load((data / "groups.yaml").read_text())
+    del given["architecture"]
+    (data / "further.yaml").write_text(yaml.safe_dump({**given, "start_from": str(tmp_path / "model")}))
+    run_train(data, tmp_path / "further", config=data / "further.yaml")
+    assert load_package(tmp_path / "further").card.architecture == packed
 
 
 @pytest.mark.slow

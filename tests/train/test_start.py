@@ -101,6 +101,15 @@ def test_a_package_that_does_not_fit_is_refused(
         Start.of(config(str(tiny_model), "building", "other", **changes), tmp_path)
 
 
+def test_group_normalization_has_nothing_to_exchange(tmp_path: Path) -> None:
+    network = {"name": "unet", "normalization": "group"}
+    given = config("", "building", "other", start_from=None, architecture=network, training={"epochs": 1})
+    assert Start.of(given, tmp_path).architecture.normalization == "group"
+    asked = given.model_copy(update={"training": given.training.model_copy(update={"sync_batch_norm": True})})
+    with pytest.raises(ConfigError, match="expected a network with batch normalization, got group"):
+        Start.of(asked, tmp_path)
+
+
 def test_a_package_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected a model package"):
         Start.of(config(str(tmp_path / "none"), "building", "other"), tmp_path)
