@@ -10,7 +10,7 @@ from geoseg.commands.labelled_data import data_root_option, figures_line
 from geoseg.config.options import TrainOptions
 from geoseg.errors import GeosegError
 from geoseg.notation import data_arguments
-from geoseg.training import Trained, train_package
+from geoseg.training import Trained, improved, train_package
 
 _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "rest", "ground_resolution_m"})
 
@@ -146,6 +146,8 @@ def train(
     click.echo(f"{output}: iteration {trained.iteration}, the best of {trained.iterations} on val{early}")
     for evaluation in trained.evaluations:
         click.echo(figures_line(evaluation.split, evaluation.to_json()))
+    for name, words in improved(trained.before, trained.evaluations[-1]):
+        click.echo(f"{name}: {words} (IoU on {trained.evaluations[-1].split})")
     click.echo(f"report: {trained.page}")
     click.echo(f"next: {trained.following}")
 
@@ -158,6 +160,7 @@ def _document(output: Path, trained: Trained) -> dict[str, object]:
         "planned_iterations": trained.planned,
         "skipped": list(trained.skipped),
         "evaluations": [evaluation.to_json() for evaluation in trained.evaluations],
+        "iou_before": trained.before,
         "report": str(trained.page),
         "next": trained.following,
     }
