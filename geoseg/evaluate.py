@@ -11,6 +11,7 @@ from geoseg.errors import ConfigError
 from geoseg.fields import BlockFields, predict_block
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
+from geoseg.io.mosaic import PROBABILITY_SCALE
 from geoseg.io.regions import region_mask
 from geoseg.labels import NODATA_CLASS, Activation, LabelSet
 from geoseg.predict import Predictor
@@ -161,6 +162,42 @@ def evaluate(
         ConfigError: No source belongs to the split, or none of its pixels is labelled.
         SceneError: A raster cannot be opened or used.
     """
+    return Evaluation(split, judged.labels, _scores(judged, sources, coding, split, None))
+
+
+def evaluate_shared(
+    judged: Judged, sources: Sequence[Source], coding: LabelCoding, split: str, shared: Sequence[tuple[int, int]]
+) -> tuple[float | None, ...]:
+    """The IoU of classes that a model shares with labels which mean other classes besides.
+
+    Each class by itself: where the model finds it, and where the labels have it.
+
+    Args:
+        judged: The model.
+        sources: Scenes with labels, of any split.
+        coding: The meaning of label values.
+        split: The split to judge.
+        shared: Of each such class its id by the labels, and its id by the model.
+
+    Returns:
+        Of each, in their order; None where neither labels nor predictions have it.
+
+    Raises:
+        ConfigError: As `evaluate`.
+        SceneError: As `evaluate`.
+    """
+    regions = _scores(judged, sources, coding, split, tuple(shared))
+    none = Tally.zero(len(shared))
+    return sum((region.tally(len(shared)) for region in regions), none).confusion.iou()
+
+
+def _scores(
+    judged: Judged,
+    sources: Sequence[Source],
+    coding: LabelCoding,
+    split: str,
+    shared: tuple[tuple[int, int], ...] | None,
+) -> tuple[RegionScore, ...]:
     chosen = [source for source in sources if source.split == split]
     if not chosen:
         raise ConfigError(f"expected data of split {split}, the configuration lists none")
@@ -168,19 +205,27 @@ def evaluate(
         scores = []
         with stage_progress(f"evaluate {split}", sum(round(scene.pixels.area) for scene in scenes)) as advance:
             for scene in scenes:
-                squares = _SceneScore(scene, judged, coding.candidates, advance).squares()
+                squares = _SceneScore(scene, judged, coding.candidates, advance, shared).squares()
                 scores.append(RegionScore(scene.source.name, tuple(squares)))
-    evaluation = Evaluation(split, judged.labels, tuple(scores))
     if not any(region.squares for region in scores):
         raise ConfigError(f"expected labelled pixels in the regions of split {split}, found none")
-    return evaluation
+    return tuple(scores)
 
 
 class _SceneScore:
     """A scene on its way through the model: a row of blocks is counted when the one below it is predicted."""
 
-    def __init__(self, scene: LabelledScene, judged: Judged, candidates: Candidates, advance: Advance) -> None:
+    def __init__(
+        self,
+        scene: LabelledScene,
+        judged: Judged,
+        candidates: Candidates,
+        advance: Advance,
+        shared: tuple[tuple[int, int], ...] | None,
+    ) -> None:
         self._scene = scene
+        self._shared = shared
+        self._mine, self._theirs = [own for own, _ in shared or ()], [other for _, other in shared or ()]
         self._judged = judged
         self._candidates = candidates
         self._advance = advance
@@ -242,7 +287,8 @@ class _SceneScore:
                         row, col, min(_SQUARE_PX, window.row_stop - row), min(_SQUARE_PX, window.col_stop - col)
                     )
                     tally = self._tally(square)
-                    if tally.confusion.pixels:
+                    # Of shared classes alone it may be that nothing is known here.
+                    if tally.confusion.pixels or self._shared is not None:
                         yield tally
 
     def _tally(self, square: Window) -> Tally:
@@ -255,8 +301,14 @@ class _SceneScore:
         inner = square.slices_in(wide)
         if self._judged.overlapping:
             truth = Truth.of_planes(self._scene.planes(wide), valid_hw)
-            return Tally.of_planes(truth, self._stitched(wide, lambda fields: fields.probability_chw), inner)
+            probability_khw = self._stitched(wide, lambda fields: fields.probability_chw)
+            if self._shared is not None:
+                truth, probability_khw = truth.of_classes(self._mine), probability_khw[self._theirs]
+            return Tally.of_planes(truth, probability_khw, inner)
         truth = Truth.of_labels(self._scene.labels(wide), self._candidates, valid_hw)
+        if self._shared is not None:
+            there_khw = classes_hw == np.array(self._theirs, np.uint8)[:, None, None]
+            return Tally.of_planes(truth.of_classes(self._mine), there_khw * np.uint8(PROBABILITY_SCALE), inner)
         return Tally.of(
             truth, classes_hw, self._stitched(wide, lambda fields: fields.confidence_hw[None])[0], inner
         )

@@ -10,7 +10,7 @@ from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError, SceneError
-from geoseg.evaluate import Evaluation, Judged, evaluate
+from geoseg.evaluate import Evaluation, Judged, evaluate, evaluate_shared
 from geoseg.imagery import Imagery
 from geoseg.labels import LabelSet
 from geoseg.models.package import LoadedModel, load_package
@@ -220,17 +220,51 @@ def evaluate_model(
         ConfigError: No source belongs to the split, or none of its pixels is labelled.
         SceneError: A raster cannot be opened or used.
     """
-    judged = Judged(
+    return evaluate(_judged(model, model.imagery, device), sources, coding_of(config, sources), split)
+
+
+def shared_iou(
+    model: LoadedModel,
+    imagery: Imagery,
+    config: TrainConfig,
+    sources: Sequence[Source],
+    split: str,
+    device: str | None,
+) -> dict[str, float | None]:
+    """Judge a model of other classes on a split: those with a layer that have the same name in the configuration.
+
+    A class without a layer is what is none of the others, so it means something else where they are others.
+
+    Args:
+        model: Of any classes.
+        imagery: What it is given: the configuration's pixels, normalized as it is used to.
+        config: Says what label values mean.
+        sources: Its scenes, of any split.
+        split: The regions to judge on.
+        device: As `--device`.
+
+    Returns:
+        IoU by the name of the class, None where neither labels nor predictions have it; empty without such classes.
+
+    Raises:
+        ConfigError: As `evaluate_model`.
+        SceneError: As `evaluate_model`.
+    """
+    theirs = model.labels.names
+    names = {label.name: own for own, label in enumerate(config.classes) if label.layer and label.name in theirs}
+    if not names:
+        return {}
+    shared = [(own, theirs.index(name)) for name, own in names.items()]
+    found = evaluate_shared(_judged(model, imagery, device), sources, coding_of(config, sources), split, shared)
+    return dict(zip(names, found, strict=True))
+
+
+def _judged(model: LoadedModel, imagery: Imagery, device: str | None) -> Judged:
+    return Judged(
         predictor_of(model.build(), device),
-        model.imagery,
+        imagery,
         model.labels,
         Lattice(model.card.tile.size_px, model.card.tile.overlap_px),
         model.card.activation,
         model.card.overlapping,
-    )
-    return evaluate(
-        judged,
-        sources,
-        coding_of(config, sources),
-        split,
     )

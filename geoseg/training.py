@@ -1,6 +1,7 @@
 """From a configuration to a model package: train, choose the best weights, judge them, write the card."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from geoseg.data_arguments import DataArguments, config_from_arguments
 from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.evaluate import Evaluation
 from geoseg.fitting import fit_network
-from geoseg.labelled_data import checked_sources, coding_of, data_folder, evaluate_model
+from geoseg.labelled_data import checked_sources, coding_of, data_folder, evaluate_model, imagery_of, shared_iou
 from geoseg.models.architecture import build
 from geoseg.models.card import Calibration
 from geoseg.models.package import load_package, save_package
@@ -24,7 +25,7 @@ from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import load_best
 from geoseg.train.device import check_precision, check_sync_batch_norm, place
 from geoseg.train.freeze import Frozen
-from geoseg.train.scenes import open_scenes
+from geoseg.train.scenes import Source, open_scenes
 from geoseg.train.start import Start, seeded
 from geoseg.training_outcome import show_training
 
@@ -41,6 +42,8 @@ class Trained:
         planned: How many there were to be; more, where the run ended early.
         evaluations: The package on whole regions, of split val and, where there is one, test.
         calibration: Of the packed weights; None where there was to be none.
+        before: IoU by class, on the last of these splits, of the model that it started from; of classes that both
+            have and that have a layer, so empty without such a model.
         skipped: Why scenes were left out, a line for each.
         following: What to type to map a scene of split test, or else val.
         page: Shows the training.
@@ -51,6 +54,7 @@ class Trained:
     planned: int
     evaluations: tuple[Evaluation, ...]
     calibration: Calibration | None
+    before: dict[str, float | None]
     skipped: tuple[str, ...]
     following: str
     page: Path
@@ -129,7 +133,9 @@ def _train(
             start.activation,
             overlapping=start.overlapping,
         )
-    training = history(config, start, fitted.recipe, done, chosen.partition(":")[0], skipped)
+    before = _before(start, config, sources, judged[-1], device)
+    kind = chosen.partition(":")[0]
+    training = history(config, start, fitted.recipe, done, kind, skipped, {judged[-1]: before})
     # Measured on the weights as they were written, so the figures are those that a user gets.
     save_package(output, draft(config, start, fitted.imagery, training, {}), network)
     model = load_package(output)
@@ -153,17 +159,44 @@ def _train(
             [evaluation.to_json() for evaluation in evaluations],
             done.best_iteration,
             following,
+            [(f"{name} on {judged[-1]}", f"IoU {words}") for name, words in improved(before, evaluations[-1])],
         )
     return Trained(
-        done.best_iteration,
-        done.iteration,
-        fitted.recipe.iterations,
-        evaluations,
-        calibration,
-        skipped,
-        following,
-        page,
+        iteration=done.best_iteration,
+        iterations=done.iteration,
+        planned=fitted.recipe.iterations,
+        evaluations=evaluations,
+        calibration=calibration,
+        before=before,
+        skipped=skipped,
+        following=following,
+        page=page,
     )
+
+
+def _before(
+    start: Start, config: TrainConfig, sources: tuple[Source, ...], split: str, device: str | None
+) -> dict[str, float | None]:
+    """What the model to start from reaches on a split without training, on the pixels of the new one."""
+    imagery = start.normalization(imagery_of(config))
+    if start.base is None or imagery is None:
+        return {}
+    return shared_iou(start.base, imagery, config, sources, split, device)
+
+
+def improved(before: Mapping[str, float | None], after: Evaluation) -> list[tuple[str, str]]:
+    """What fine-tuning did for classes, in words such as "0.02 before, 0.48 after".
+
+    Args:
+        before: IoU of the model that it started from, by class.
+        after: The new model, on the same split.
+    """
+    figures = after.figures()
+    return [(name, f"{_iou(iou)} before, {_iou(figures[f'{name}.iou'])} after") for name, iou in before.items()]
+
+
+def _iou(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _training_folder(output: Path, resume: bool) -> Path:

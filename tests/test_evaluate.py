@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.evaluate import Evaluation, Judged, RegionScore, evaluate
+from geoseg.evaluate import Evaluation, Judged, RegionScore, evaluate, evaluate_shared
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
 from geoseg.labels import NODATA_CLASS, LabelClass, LabelSet
@@ -78,6 +78,36 @@ def test_only_the_region_counts(write_raster: WriteRaster, rgb: Imagery) -> None
     target_hw = target_hw[5:40, 10:50]
     expected = Confusion.of(target_hw, (red_hw[5:40, 10:50] > 100).astype(np.uint8), 2)
     assert np.array_equal(judge(rgb, [source], "test").pooled.counts, expected.counts)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_shared_classes_are_judged_each_by_itself(write_raster: WriteRaster, rgb: Imagery, partial: bool) -> None:
+    """Labels of three classes, of which a model of four knows two, at other places; oracle: pixel by pixel."""
+    rng = np.random.default_rng(7)
+    image_chw = rng.integers(0, 256, (3, 60, 70)).astype(np.uint8)
+    some = frozenset({1})
+    candidates = Candidates.of(3, [some] if partial else [])
+    # 1, 2, 3: the three classes; 9: ignored; where only one is labelled, 5: it is another.
+    ids = {2: 1, 5: candidates.rest(some)} if partial else {1: 0, 2: 1, 3: 2}
+    labels_hw = rng.choice(np.array([*ids, 9], np.uint8), (60, 70))
+    files = str(write_raster(image_chw)), str(write_raster(labels_hw[None], nodata=0))
+    source = Source("scene", *files, "test", None, some if partial else None)
+
+    def quarters(images_nchw: torch.Tensor) -> torch.Tensor:
+        """Class 0 to 3 by the first band's quarter of the range."""
+        middles_1k11 = torch.tensor([31.5, 95.5, 159.5, 223.5]).reshape(1, 4, 1, 1)
+        return -((images_nchw[:, :1] - middles_1k11) ** 2)
+
+    four = LabelSet(tuple(LabelClass(f"c{n}", None, "stuff", "#000000") for n in range(4)))
+    judged = Judged(Predictor(quarters, Numerics("cpu", "fp32", 1, 2)), rgb, four, Lattice(32, 8))
+    coding, shared = LabelCoding({**ids, 9: NODATA_CLASS}, candidates), [(2, 0), (1, 3)]
+    found = evaluate_shared(judged, [source], coding, "test", shared)
+    predicted_hw = image_chw[0] // 64
+    for (own, other), iou in zip(shared, found, strict=True):
+        # Where another class is known it is known that this one is not there.
+        known_hw = (labels_hw == 2) if partial and own == 2 else (labels_hw != 9)
+        there_hw, said_hw = (labels_hw == own + 1) & known_hw, (predicted_hw == other) & known_hw
+        assert iou == pytest.approx((there_hw & said_hw).sum() / (there_hw | said_hw).sum())
 
 
 def tally(counts: list[list[int]]) -> Tally:

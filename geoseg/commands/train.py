@@ -11,7 +11,7 @@ from geoseg.commands.labelled_data import data_root_option, figures_line
 from geoseg.config.options import TrainOptions
 from geoseg.errors import GeosegError
 from geoseg.notation import data_arguments
-from geoseg.training import Trained, train_package
+from geoseg.training import Trained, improved, train_package
 
 _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "rest", "ground_resolution_m"})
 
@@ -149,6 +149,8 @@ def train(
         click.echo(figures_line(evaluation.split, evaluation.to_json()))
     for line in () if trained.calibration is None else calibration_lines(trained.calibration):
         click.echo(line)
+    for name, words in improved(trained.before, trained.evaluations[-1]):
+        click.echo(f"{name}: {words} (IoU on {trained.evaluations[-1].split})")
     click.echo(f"report: {trained.page}")
     click.echo(f"next: {trained.following}")
 
@@ -162,6 +164,7 @@ def _document(output: Path, trained: Trained) -> dict[str, object]:
         "skipped": list(trained.skipped),
         "evaluations": [evaluation.to_json() for evaluation in trained.evaluations],
         "calibration": None if trained.calibration is None else trained.calibration.model_dump(mode="json"),
+        "iou_before": trained.before,
         "report": str(trained.page),
         "next": trained.following,
     }

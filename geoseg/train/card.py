@@ -18,7 +18,13 @@ from geoseg.train.start import Start
 
 
 def history(
-    config: TrainConfig, start: Start, recipe: Recipe, progress: Progress, device: str, skipped: Sequence[str]
+    config: TrainConfig,
+    start: Start,
+    recipe: Recipe,
+    progress: Progress,
+    device: str,
+    skipped: Sequence[str],
+    before: Mapping[str, Mapping[str, float | None]],
 ) -> dict[str, JsonValue]:
     """How a model was trained, for its card.
 
@@ -29,7 +35,12 @@ def history(
         progress: Where the run ended.
         device: "cpu" or "cuda".
         skipped: Why scenes were left out.
+        before: For a split what the model that it started from reached there: IoU by class; may be empty.
     """
+    begun = start.history
+    reached = {split: dict(ious) for split, ious in before.items() if ious}
+    if "start_from" in begun and reached:
+        begun = {"start_from": {**begun["start_from"], "iou_before": reached}}
     whole = config.training.model_dump(mode="json", context=WHOLE)
     return {
         "geoseg": version("geoseg"),
@@ -40,7 +51,7 @@ def history(
         "torch": torch.__version__,
         "data": [source.model_dump(mode="json") for source in config.data],
         **({"skipped": list(skipped)} if skipped else {}),
-        **start.history,
+        **begun,
     }
 
 

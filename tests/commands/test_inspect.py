@@ -191,6 +191,28 @@ def test_a_model_is_found_by_name(
     assert "did you mean tiny?" in capsys.readouterr().err
 
 
+def test_the_speed_of_a_model_is_measured_when_asked(
+    inspect: Inspect,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    assert "speed" not in inspect(tiny_model)
+    options = ("--speed", "--threads", "1", "--device", "cpu")
+    assert run(monkeypatch, "inspect", tiny_model, *options, "--json") == 0
+    speed = json.loads(capsys.readouterr().out)["speed"]
+    assert (speed["device"], speed["threads"]) == ("cpu", 1)
+    assert speed["ground_mpx_per_s"] > 0
+    assert run(monkeypatch, "inspect", tiny_model, *options) == 0
+    assert "km2 an hour: the network alone, on cpu, 1 thread(s)" in capsys.readouterr().out
+    assert run(monkeypatch, "inspect", tiny_model, "--threads", "1") == 2
+    assert "give --speed, too" in capsys.readouterr().err
+    (tmp_path / "data.yaml").touch()
+    assert run(monkeypatch, "inspect", tmp_path / "data.yaml", "--speed") == 2
+    assert "--speed, --device and --threads are of a model" in capsys.readouterr().err
+
+
 def test_a_run_is_described(
     inspect: Inspect, finished: geoseg.Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

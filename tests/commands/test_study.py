@@ -208,33 +208,16 @@ def test_minutes_are_those_of_the_processes_where_all_are_known(data: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_named_and_the_others_go_on(data: Path, tmp_path: Path) -> None:
-    runs = {"bad": {"training": {"lr": 1e20}}, "plain": None}
-    file = write_study(data, "bad.yaml", runs).name
-    result = run_study(data, tmp_path / "study", "--jobs", "2", file=file)
-    assert result.exit_code == 1
-    table = json.loads((tmp_path / "study" / "table.json").read_text())
-    (row,) = table["rows"]
-    assert (row["run"], row["minutes_by"], row["beside"]) == ("plain", "processes", 2)
-    assert re.search(r"loss.* is not finite.*\(exit code 2\)", table["failed"]["bad"])
-    assert "\nfailed   bad: " in result.stderr
-    card = (tmp_path / "study" / "plain" / "card.json").read_bytes()
-    # Asked for alone, what is finished stays.
-    assert run_study(data, tmp_path / "study", "--only", "plain", file=file).exit_code == 0
-    assert (tmp_path / "study" / "plain" / "card.json").read_bytes() == card
-
-
-@pytest.mark.slow
-def test_a_signal_stops_a_study_which_goes_on_by_the_same_command(data: Path, tmp_path: Path) -> None:
+def test_a_study_goes_on_after_a_signal_and_beside_a_run_that_fails(data: Path, tmp_path: Path) -> None:
     long = {"training": {"iterations": 120, "validate_every": 40}}
-    file = write_study(data, "long.yaml", {"long": long}).name
+    file = write_study(data, "long.yaml", {"bad": {"training": {"lr": 1e20}}, "long": long}).name
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    (tmp_path / "long.yaml").write_text(yaml.safe_dump(load_study(data / file).runs[0].values))
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(load_study(data / file).runs[1].values))
     arguments = ["--config", str(tmp_path / "long.yaml"), "-o", str(whole), "--data-root", str(data)]
     assert CliRunner().invoke(train, [*arguments, "--device", "cpu", "--threads", "1"]).exit_code == 0
-    command = [sys.executable, "-m", "geoseg.cli", "study", *words(data, stopped, file=file)]
+    command = [sys.executable, "-m", "geoseg.cli", "study", *words(data, stopped, "--only", "long", file=file)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         log = stopped / "long.log"
         while not (log.exists() and '"event": "train"' in log.read_text()):
             assert process.poll() is None
@@ -249,9 +232,14 @@ def test_a_signal_stops_a_study_which_goes_on_by_the_same_command(data: Path, tm
     assert "long: stopped; the same command goes on" in said
     assert said.splitlines()[-1].startswith("stopped: go on with: geoseg study ")
     assert not (stopped / "long" / "card.json").exists()
-    assert run_study(data, stopped, file=file).exit_code == 0
+
+    result = run_study(data, stopped, "--jobs", "2", file=file)
+    assert result.exit_code == 1
+    assert "\nfailed   bad: " in result.stderr
     weights = [(folder / "weights.safetensors").read_bytes() for folder in (whole, stopped / "long")]
     assert weights[0] == weights[1]
-    row = json.loads((stopped / "table.json").read_text())["rows"][0]
-    assert (row["minutes_by"], row["iterations"]) == ("processes", 120)
+    table = json.loads((stopped / "table.json").read_text())
+    (row,) = table["rows"]
+    assert (row["run"], row["iterations"], row["minutes_by"], row["beside"]) == ("long", 120, "processes", 2)
     assert len(json.loads((stopped / "long.json").read_text())["attempts"]) == 2
+    assert re.search(r"loss.* is not finite.*\(exit code 2\)", table["failed"]["bad"])

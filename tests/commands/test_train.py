@@ -338,6 +338,31 @@ def test_a_model_is_trained_further(data: Path, trained: tuple[Path, Result], tm
         run_train(data, tmp_path / "other", config=config)
 
 
+def test_fine_tuning_says_what_the_classes_reached_before(
+    data: Path, trained: tuple[Path, Result], tmp_path: Path
+) -> None:
+    # One class that the base does not know, and before it in order; squares are in both.
+    classes = [
+        {"name": "pond", "layer": "ponds", "kind": "stuff", "color": "#0000ff"},
+        {"name": "square", "layer": "squares", "kind": "thing", "color": "#ffffff"},
+    ]
+    values = {1: "square", 2: "pond"}
+    training = {"crop_px": 32, "epochs": 1}
+    changes = {"classes": classes, "label_values": values, "architecture": None, "training": training}
+    config = changed(data, "before.yaml", **changes)
+    result = run_train(data, tmp_path / "model", "--from", str(trained[0]), config=config)
+    # Oracle: the base on the same region, whose labels mean the same for its own classes.
+    base = json.loads(run_evaluate(data, trained[0], "--split", "test", "--json").stdout)["iou"]["square"]
+    card = load_package(tmp_path / "model").card
+    begun = card.training["start_from"]
+    assert isinstance(begun, dict)
+    assert begun["iou_before"] == {"test": {"square": base}}
+    words = f"{base:.3f} before, {card.metrics['test'].iou['square']:.3f} after"
+    assert f"square: {words} (IoU on test)" in result.stdout.splitlines()[-3:]
+    page = (tmp_path / "model.training" / "report" / "report.html").read_text()
+    assert f"IoU {words}" in page
+
+
 def test_a_scene_that_cannot_be_read_is_named_and_skipped_only_when_told(data: Path, tmp_path: Path) -> None:
     (data / "broken.tif").write_bytes(b"II*\x00" + bytes(100))
     sources = yaml.safe_load((data / "train.yaml").read_text())["data"]

@@ -68,6 +68,12 @@ def test_configurations_run(config: Path, root: Path, tmp_path: Path) -> None:
     card = load_package(model).card
     assert set(card.metrics) >= {"val"}
     assert [label.name for label in card.classes] == list(load_train_config(config).label_set().names)
+    begun = card.training.get("start_from")
+    if isinstance(begun, dict):
+        reached = begun["iou_before"]
+        assert isinstance(reached, dict)
+        assert list(reached) == ["test"]
+        assert re.search(r"^building: 0\.\d+ before, 0\.\d+ after \(IoU on test\)$", trained.stdout, re.MULTILINE)
 
 
 def test_all_studies_are_known() -> None:

@@ -1,5 +1,6 @@
 """What labels say of each class in a window."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -55,6 +56,12 @@ class Truth:
         if valid_hw is not None:
             known_khw &= valid_hw
         return cls((planes_khw == 1) & known_khw, known_khw, np.full(planes_khw.shape[1:], NODATA_CLASS, np.uint8))
+
+    def of_classes(self, ids: Sequence[int]) -> Self:
+        """The same of some classes alone, in this order: for each whether it is there, never which it is."""
+        which = list(ids)
+        nothing_hw = np.full_like(self.one_hw, NODATA_CLASS)
+        return type(self)(self.there_khw[which], self.known_khw[which], nothing_hw)
 
     def inside(self, inner: tuple[slice, slice]) -> Self:
         """The same of a part, given as rows and columns."""
