@@ -1,29 +1,34 @@
 """From a configuration to a model package: train, choose the best weights, judge them, write the card."""
 
 import shlex
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from geoseg.config import TrainConfig, load_train_config, write_config
-from geoseg.config.options import TrainOptions
+from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.data_arguments import DataArguments, config_from_arguments
 from geoseg.errors import ConfigError, GeosegError, StoppedError
 from geoseg.evaluate import Evaluation
-from geoseg.fitting import fit_network
+from geoseg.fitting import OwnProcess, Workplace
 from geoseg.labelled_data import checked_sources, coding_of, data_folder, evaluate_model
 from geoseg.models.architecture import build
 from geoseg.models.package import load_package, save_package
 from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
+from geoseg.settled import settle
 from geoseg.threads import torch_threads
 from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import load_best
+from geoseg.train.claim import Claim
 from geoseg.train.device import check_precision, place
 from geoseg.train.freeze import Frozen
+from geoseg.train.progress import training_progress
 from geoseg.train.scenes import open_scenes
 from geoseg.train.start import Start, seeded
+from geoseg.train.team import check_synchronized
 from geoseg.training_outcome import show_training
 
 _MAX_SEED = 2**32 - 1
@@ -58,15 +63,20 @@ def train_package(
     data_root: Path | None,
     *,
     options: TrainOptions,
-    resume: bool,
     skip_bad: bool,
     device: str | None,
     threads: int | None,
     tensorboard: bool = False,
-) -> Trained:
-    """Train, choose, judge and show; arguments and errors as in `geoseg.train_model`."""
+    workers: WorkerOptions = WorkerOptions(),  # noqa: B008  # a frozen value
+) -> Trained | None:
+    """Train, choose, judge and show; arguments and errors as in `geoseg.train_model`.
+
+    A run that was begun in the same output goes on; None where nothing is left to do.
+    """
     if threads is not None and threads < 1:
         raise GeosegError(f"expected at least 1 thread, got {threads}")
+    if workers.number is not None and workers.number < 1:
+        raise GeosegError(f"expected at least 1 worker, got {workers.number}")
     if options.seed is not None and not 0 <= options.seed <= _MAX_SEED:
         raise GeosegError(f"expected a seed from 0 to {_MAX_SEED}, got {options.seed}")
     if isinstance(given, DataArguments):
@@ -76,55 +86,73 @@ def train_package(
     if config.start_from is not None:
         config = config.model_copy(update={"training": config.training.for_fine_tuning()})
     try:
-        with torch_threads(threads):
-            return _train(config, output, root, resume, skip_bad, device, tensorboard)
+        with torch_threads(threads), _workplace(output, device, threads, workers) as workplace:
+            return _train(config, output, root, skip_bad, workplace, tensorboard)
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise StoppedError(f"the disk of {output} is full: make room, then continue with --resume") from error
+        raise StoppedError(f"the disk of {output} is full: make room, then run the same command again") from error
+
+
+def _workplace(
+    output: Path, device: str | None, threads: int | None, workers: WorkerOptions
+) -> AbstractContextManager[Workplace]:
+    if not workers.asked:
+        return nullcontext(OwnProcess(choose_device(device)))
+    from geoseg.cluster.workers import RayWorkers  # noqa: PLC0415  # Ray takes seconds to load; one process needs none
+
+    return RayWorkers(workers, device, threads, _folder_of(output).absolute())
 
 
 def _train(
     config: TrainConfig,
     output: Path,
     root: Path,
-    resume: bool,
     skip_bad: bool,
-    device: str | None,
+    workplace: Workplace,
     tensorboard: bool,
-) -> Trained:
-    chosen = choose_device(device)
-    check_precision(config.training.precision, torch.device(chosen))
+) -> Trained | None:
+    settings = config.training
+    check_precision(settings.precision, torch.device(workplace.device))
+    if settings.sync_batch_norm:
+        check_synchronized(torch.device(workplace.device))
     # Before anything is written or measured, since what does not fit together is refused here.
     start = Start.of(config, root)
     sources, skipped = checked_sources(config, root, skip_bad=skip_bad)
     names = config.label_set().names
-    network = seeded(start, names, config.training.seed)
-    Frozen(network, config.training.freeze)
-    folder = _training_folder(output, resume)
+    network = seeded(start, names, settings.seed)
+    Frozen(network, settings.freeze)
+    folder = _training_folder(output)
+    settled = settle(config, sources, start, workplace.workers)
+    claim = Claim(settled.identity, workplace.workers, workplace.storage)
+    if claim.stake(folder) and (output / "card.json").exists():
+        return None
     write_config(folder / "config.yaml", config)
 
     events = folder / "events" if tensorboard else None
-    fitted = fit_network(config, sources, network, start, torch.device(chosen), folder, resume, events)
+    samples = settings.batch * settings.accumulate * workplace.workers
+    with training_progress(names, samples, events) as report:
+        done = workplace.fit(config, root, sources, network, start, settled, folder, report)
 
+    chosen = workplace.own_device
     network = build(start.architecture)
     load_best(folder, network, torch.device("cpu"))
-    done = fitted.progress
-    training = history(config, start, fitted.recipe, done, chosen.partition(":")[0], skipped)
+    kind = workplace.device.partition(":")[0]
+    training = history(config, start, settled.recipe, done, kind, skipped, workplace.workers)
     # Measured on the weights as they were written, so the figures are those that a user gets.
-    save_package(output, draft(config, start, fitted.imagery, training, {}), network)
+    save_package(output, draft(config, start, settled.imagery, training, {}), network)
     model = load_package(output)
     judged = [split for split in ("val", "test") if any(source.split == split for source in sources)]
-    evaluations = tuple(evaluate_model(model, config, sources, split, device) for split in judged)
+    evaluations = tuple(evaluate_model(model, config, sources, split, chosen) for split in judged)
     metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
-    card = draft(config, start, fitted.imagery, training, metrics)
+    card = draft(config, start, settled.imagery, training, metrics)
     save_package(output, card, network)
     coding, last = coding_of(config, sources), [source for source in sources if source.split == judged[-1]]
-    with open_scenes(last[:1], fitted.imagery, coding) as (scene,):
+    with open_scenes(last[:1], settled.imagery, coding) as (scene,):
         # What has no place on earth cannot be mapped.
         following = next_command(scene.source.image if scene.grid.has_place else "SCENE", output)
     validation = [source for source in sources if source.split == "val"]
-    with open_scenes(validation, fitted.imagery, coding) as scenes:
+    with open_scenes(validation, settled.imagery, coding) as scenes:
         page = show_training(
             folder / "report",
             folder / "log.csv",
@@ -136,20 +164,22 @@ def _train(
             done.best_iteration,
             following,
         )
+    claim.finish(folder)
     return Trained(
-        done.best_iteration, done.iteration, fitted.recipe.iterations, evaluations, skipped, following, page
+        done.best_iteration, done.iteration, settled.recipe.iterations, evaluations, skipped, following, page
     )
 
 
-def _training_folder(output: Path, resume: bool) -> Path:
-    """Where checkpoints lie; refused when something of another run is in the way."""
-    folder = output.with_name(output.name + ".training")
-    if not resume:
-        for path in (output / "card.json", folder / "last.pt"):
-            if path.exists():
-                raise ConfigError(
-                    f"expected a new output, {path} is there already: continue with --resume, or choose another -o"
-                )
+def _folder_of(output: Path) -> Path:
+    """Where checkpoints, log and report of a model lie."""
+    return output.with_name(output.name + ".training")
+
+
+def _training_folder(output: Path) -> Path:
+    """Where checkpoints lie; refused when another model is in the way."""
+    folder = _folder_of(output)
+    if (output / "card.json").exists() and not folder.exists():
+        raise ConfigError(f"expected a new output, {output} is a model already, of another run: choose another -o")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -94,7 +94,7 @@ class TrainingConfig(Section):
 
     Attributes:
         crop_px: Side of the square training crops.
-        batch: Crops that the network sees at once.
+        batch: Crops that the network sees at once; of each worker, where several train together.
         accumulate: Batches whose gradients are added up for one iteration, as if they were one batch (but for
             batch statistics, which each has its own).
         iterations: Length of the run, in steps of the optimizer; or
@@ -123,6 +123,8 @@ class TrainingConfig(Section):
         checkpoint_minutes: Most minutes of work that an accident may cost; each validation is followed by a
             checkpoint besides.
         checkpoint_every: Iterations between checkpoints, besides; null for none.
+        sync_batch_norm: Whether batch statistics are those of the crops of all workers (CUDA only); otherwise
+            each worker has its own, and the first one's are kept.
     """
 
     crop_px: Annotated[int, Field(ge=32, le=4096)] = 256
@@ -148,6 +150,7 @@ class TrainingConfig(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     checkpoint_minutes: Positive = 10.0
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    sync_batch_norm: bool = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -213,5 +216,6 @@ _LATER = {
     "early_stop",
     "checkpoint_minutes",
     "checkpoint_every",
+    "sync_batch_norm",
 }
 """Keys that older runs did not know, or could not leave out."""

@@ -18,7 +18,13 @@ from geoseg.train.start import Start
 
 
 def history(
-    config: TrainConfig, start: Start, recipe: Recipe, progress: Progress, device: str, skipped: Sequence[str]
+    config: TrainConfig,
+    start: Start,
+    recipe: Recipe,
+    progress: Progress,
+    device: str,
+    skipped: Sequence[str],
+    workers: int = 1,
 ) -> dict[str, JsonValue]:
     """How a model was trained, for its card.
 
@@ -29,11 +35,17 @@ def history(
         progress: Where the run ended.
         device: "cpu" or "cuda".
         skipped: Why scenes were left out.
+        workers: How many trained together.
     """
     whole = config.training.model_dump(mode="json", context=WHOLE)
     return {
         "geoseg": version("geoseg"),
-        "recipe": {**whole, "iterations": recipe.iterations, "validate_every": recipe.validate_every},
+        "recipe": {
+            **whole,
+            "iterations": recipe.iterations,
+            "validate_every": recipe.validate_every,
+            **({"workers": workers} if workers > 1 else {}),
+        },
         "iteration": progress.best_iteration,
         "iterations": progress.iteration,
         "device": device,

@@ -15,12 +15,12 @@ class Recipe:
     """How to train; what is not explained here is as in the configuration's training section.
 
     Attributes:
-        batch: Crops that the network sees at once.
+        batch: Crops that the network sees at once, of each worker.
         iterations: Length of the run, in steps of the optimizer.
         optimizer: "adamw" or "sgd".
         lr: The highest learning rate.
         validate_every: Iterations between validations.
-        accumulate: Batches of one iteration.
+        accumulate: Batches of one iteration, of each worker.
         schedule: How the learning rate changes.
         warmup: Iterations in which it rises.
         weight_decay: Decoupled for AdamW, L2 for SGD.
@@ -34,6 +34,7 @@ class Recipe:
         precision: "fp32", or "bf16" or "fp16" under autocast.
         checkpoint_seconds: Most seconds between checkpoints.
         checkpoint_every: Iterations between them, or None.
+        sync_batch_norm: Whether batch statistics are those of all workers' crops.
     """
 
     batch: int
@@ -55,16 +56,18 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     checkpoint_seconds: float = 600
     checkpoint_every: int | None = None
+    sync_batch_norm: bool = False
 
     @classmethod
-    def of(cls, settings: TrainingConfig, ground_px: float) -> Self:
+    def of(cls, settings: TrainingConfig, ground_px: float, workers: int = 1) -> Self:
         """The recipe of a configuration, on a given training ground.
 
         Args:
             settings: Says the length in iterations or in epochs.
             ground_px: Pixels of the regions of split train together, in number.
+            workers: Who train together: each iteration sees the crops of all of them.
         """
-        crops_px = settings.crop_px**2 * settings.batch * settings.accumulate
+        crops_px = settings.crop_px**2 * settings.batch * settings.accumulate * workers
         epoch = max(1, math.ceil(ground_px / crops_px))
         iterations = settings.iterations
         if iterations is None:
@@ -93,4 +96,5 @@ class Recipe:
             precision=settings.precision,
             checkpoint_seconds=settings.checkpoint_minutes * 60,
             checkpoint_every=settings.checkpoint_every,
+            sync_batch_norm=settings.sync_batch_norm,
         )
