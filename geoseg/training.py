@@ -83,6 +83,8 @@ def train_package(
         config, root = config_from_arguments(given, output.name, options), Path.cwd()
     else:
         config, root = load_train_config(given, options), data_folder(data_root, given)
+    if workers.asked:
+        root = root.absolute()  # workers have working folders of their own
     if config.start_from is not None:
         config = config.model_copy(update={"training": config.training.for_fine_tuning()})
     try:

@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,18 +15,17 @@ from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch import nn
 
-from geoseg.cluster.board import Board, News
+from geoseg.cluster.board import Board
 from geoseg.cluster.facts import files_of, software, stamps, try_storage
 from geoseg.cluster.places import refuse_too_many
 from geoseg.cluster.session import ray_session
 from geoseg.cluster.trainee import Task, train_as_told
+from geoseg.cluster.watch import Watch
 from geoseg.config import TrainConfig
 from geoseg.config.options import WorkerOptions
 from geoseg.errors import GeosegError, StoppedError
-from geoseg.io.addresses import is_remote
 from geoseg.io.gdal_environment import gdal_environment
 from geoseg.predict import choose_device
-from geoseg.progress import warn
 from geoseg.runner import one_line
 from geoseg.settled import Settled
 from geoseg.train.checkpoint import Progress, load_progress
@@ -42,9 +40,6 @@ are not counted."""
 
 _LOOK_S = 0.2
 """Between looks at the board."""
-
-_PATIENCE_S = 30.0
-"""Workers that have not begun after this are warned about: the cluster may be busy, or grow first."""
 
 _FAREWELL_S = 15.0
 """How long workers that are asked to stop may take to finish a step and keep it."""
@@ -80,7 +75,7 @@ class RayWorkers:
             )
         self.workers = options.number or 1
         self.storage = options.storage
-        if self.storage is not None and not is_remote(self.storage):
+        if self.storage is not None and "://" not in self.storage:
             self.storage = str(Path(self.storage).absolute())
         self._address = options.address
         cores = 1 if options.address is not None else len(os.sched_getaffinity(0)) // self.workers
@@ -155,7 +150,7 @@ class RayWorkers:
         attempt = _Attempt(self._trainer(task, board))
         with _quiet(), stops() as stop:
             attempt.begin()
-            watch = _Watch(board, report, self._failures)
+            watch = Watch(board, report, self._failures)
             while attempt.runs:
                 watch.look()
                 if stop.asked and watch.ask_to_stop() > _FAREWELL_S:
@@ -238,53 +233,6 @@ class _Attempt:
                 ) from error
             case error:
                 raise error
-
-
-class _Watch:
-    """What the driver knows of its workers."""
-
-    def __init__(self, board: Any, report: Callable[[Step], None], failures: int) -> None:  # noqa: ANN401  # Ray's
-        self._board = board
-        self._report = report
-        self._failures = failures
-        self._asked_s: float | None = None
-        self._began_s: float | None = time.monotonic()
-        self._starts = 0
-        self.error: GeosegError | None = None
-
-    def look(self) -> None:
-        """Hand on what is new.
-
-        Raises:
-            StoppedError: Ray is gone.
-        """
-        try:
-            news: News = ray.get(self._board.news.remote())
-        except RayError as error:
-            raise StoppedError(
-                f"Ray is gone ({type(error).__name__}: {one_line(error)}): run the same command again"
-            ) from error
-        for iteration in news.starts:
-            self._starts += 1
-            self._began_s = None
-            if self._starts > 1:
-                warn(
-                    f"workers died; they go on from iteration {iteration} (start {self._starts} of "
-                    f"{self._failures + 1})"
-                )
-        for step in news.steps:
-            self._report(step)
-        self.error = self.error or news.error
-        if self._began_s is not None and time.monotonic() - self._began_s > _PATIENCE_S:
-            self._began_s = None
-            warn(f"the workers have not begun for {_PATIENCE_S:.0f} s: the cluster is busy, or grows first")
-
-    def ask_to_stop(self) -> float:
-        """Ask the workers to stop; returns for how many seconds they have been asked."""
-        if self._asked_s is None:
-            self._asked_s = time.monotonic()
-            self._board.ask_to_stop.remote()
-        return time.monotonic() - self._asked_s
 
 
 def _with_whole_path(config: TrainConfig) -> TrainConfig:

@@ -65,7 +65,7 @@ class Claim:
                     f"expected {option} {began}, with which the run of {folder} was begun, got "
                     f"{'none' if here is None else here}: say it again, or choose another output"
                 )
-        there.identity.refuse(self.identity, folder)
+        self.identity.refuse(there.identity, folder)
         return there.finished
 
     def finish(self, folder: Path) -> None:

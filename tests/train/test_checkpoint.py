@@ -93,6 +93,19 @@ def test_a_state_of_another_shape_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, RUN, parts(*network()), CPU)
 
 
+def test_a_checkpoint_of_another_run_is_refused_and_another_architecture_named(tmp_path: Path) -> None:
+    own, other = Identity("f", "unet_resnet18 width 0.5"), Identity("0", "unet width 1")
+    save_checkpoint(tmp_path, other, Progress(), parts(*network()), CPU)
+    words = (
+        r"last\.pt belongs to a run of another architecture: expected unet_resnet18 width 0\.5, got unet width 1;"
+    )
+    with pytest.raises(ConfigError, match=words):
+        load_checkpoint(tmp_path, own, parts(*network()), CPU)
+    for unnamed in (Identity("f"), Identity("f", other.architecture)):
+        with pytest.raises(ConfigError, match="another configuration or other data: expected f, got 0;"):
+            load_checkpoint(tmp_path, unnamed, parts(*network()), CPU)
+
+
 def test_saving_leaves_no_partial_file(tmp_path: Path) -> None:
     save_best(tmp_path, network()[0])
     save_best(tmp_path, network()[0])
