@@ -34,6 +34,7 @@ benchmarks: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/vectors.py --write
 	$(BIN)/python tests/benchmarks/cleaning.py --write
 	$(BIN)/python tests/benchmarks/loader.py --write
+	$(BIN)/python tests/benchmarks/workers.py --write
 	$(BIN)/python tests/benchmarks/export.py --write
 
 lint: $(VENV)/.dev

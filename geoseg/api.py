@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.catalog import DEFAULT_MODEL
-from geoseg.config.options import TrainOptions
+from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.errors import GeosegError
 from geoseg.export import export
 from geoseg.io.region import MergeRule
@@ -233,11 +233,14 @@ def train_model(
     batch: int | None = None,
     lr: float | None = None,
     data_root: PathLike | None = None,
-    resume: bool = False,
+    resume: bool = False,  # noqa: ARG001  # a run goes on by itself; older calls say so
     skip_bad: bool = False,
     seed: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    storage: PathLike | None = None,
     tensorboard: bool = False,
 ) -> LoadedModel:
     """Train a model on regions of labelled scenes and write it as a package; the same as `geoseg train`.
@@ -262,11 +265,15 @@ def train_model(
         lr: Learning rate, instead of the configuration's.
         data_root: Folder that the configuration's paths start from; else the variable GEOSEG_DATA, else the file's
             own folder.
-        resume: Continue from the last checkpoint.
+        resume: Changes nothing: a run that was begun in this output goes on, a finished one is left as it is.
         skip_bad: Go on without scenes that cannot be opened.
         seed: Instead of the configuration's.
         device: "cpu", "cuda" or "cuda:N"; by default cuda if there is one.
-        threads: CPU threads; by default all cores.
+        threads: CPU threads, of each worker; by default all cores.
+        workers: Processes that train together, on Ray; by default none but this one.
+        address: A running Ray cluster ("auto", HOST:PORT); by default a local one of its own.
+        storage: Where workers keep checkpoints, a folder or an address such as s3://bucket/path; by default
+            OUTPUT.training.
         tensorboard: Write events to OUTPUT.training/events.
 
     Returns:
@@ -276,8 +283,8 @@ def train_model(
         ConfigError: The configuration, the data root or the output cannot be used.
         ModelError: There is no model to start from, or weights do not fit.
         SceneError: A raster cannot be opened or used.
-        StoppedError: The disk is full (goes on with `resume`), or memory does not suffice.
-        GeosegError: The loss is not finite; names the crops.
+        StoppedError: The disk is full, memory does not suffice, or workers died too often; a second call goes on.
+        GeosegError: The loss is not finite; names the crops. Or the cluster has no room for the workers.
     """
     folder = Path(output)
     base = start_from if start_from is None or isinstance(start_from, str) else str(Path.cwd() / start_from)
@@ -292,13 +299,13 @@ def train_model(
         folder,
         None if data_root is None else Path(data_root),
         options=TrainOptions(base, epochs, _whole(batch), lr, _whole(seed)),
-        resume=resume,
         skip_bad=skip_bad,
         device=device,
         threads=threads,
         tensorboard=tensorboard,
+        workers=WorkerOptions(_whole(workers), address, None if storage is None else os.fspath(storage)),
     )
-    for line in trained.skipped:
+    for line in () if trained is None else trained.skipped:
         warnings.warn(f"skipped {line}", stacklevel=2)
     return load_package(folder)
 

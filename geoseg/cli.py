@@ -114,16 +114,11 @@ def main() -> None:
     except GeosegError as error:
         code = _say(f"error: {error}", error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        code = _say(f"stopped: go on with: geoseg {shlex.join(_to_go_on(sys.argv[1:]))}", _INTERRUPTED)
+        code = _say(f"stopped: go on with: geoseg {shlex.join(sys.argv[1:])}", _INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # the last door: what comes here is a bug, and says so
         words = " ".join(str(error).split())
         code = _say(f"error: a bug in geoseg ({type(error).__name__}: {words}); --debug shows where", _BUG)
     sys.exit(code)
-
-
-def _to_go_on(words: list[str]) -> list[str]:
-    """The command that takes up what was interrupted: the same again, but training has to be told."""
-    return [*words, "--resume"] if words[:1] == ["train"] and "--resume" not in words else words
 
 
 def _words(error: click.ClickException) -> str:

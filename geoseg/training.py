@@ -1,63 +1,28 @@
-"""From a configuration to a model package: train, choose the best weights, judge them, write the card."""
+"""From a configuration to a model package: check what is asked for, train, pack."""
 
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 
-from geoseg.calibration import calibrate_network
 from geoseg.config import TrainConfig, load_train_config, write_config
-from geoseg.config.options import TrainOptions
+from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.data_arguments import DataArguments, config_from_arguments
 from geoseg.errors import ConfigError, GeosegError, StoppedError
-from geoseg.evaluate import Evaluation
-from geoseg.fitting import fit_network
-from geoseg.labelled_data import checked_sources, coding_of, data_folder, evaluate_model, imagery_of, shared_iou
-from geoseg.models.architecture import build
-from geoseg.models.card import Calibration
-from geoseg.models.package import load_package, save_package
+from geoseg.fitting import OwnProcess, Workplace
+from geoseg.labelled_data import checked_sources, data_folder
+from geoseg.packing import Trained, pack
 from geoseg.predict import choose_device
 from geoseg.runner import is_disk_full
+from geoseg.settled import settle
 from geoseg.threads import torch_threads
-from geoseg.train.card import draft, history, split_metrics
-from geoseg.train.checkpoint import load_best
-from geoseg.train.device import check_precision, check_sync_batch_norm, place
+from geoseg.train.claim import Claim
+from geoseg.train.device import check_precision, check_sync_batch_norm
 from geoseg.train.freeze import Frozen
-from geoseg.train.scenes import Source, open_scenes
+from geoseg.train.progress import training_progress
 from geoseg.train.start import Start, seeded
-from geoseg.training_outcome import show_training
 
 _MAX_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """How a training went.
-
-    Attributes:
-        iteration: Of the weights that were packed, the best on the validation regions.
-        iterations: How many were done.
-        planned: How many there were to be; more, where the run ended early.
-        evaluations: The package on whole regions, of split val and, where there is one, test.
-        calibration: Of the packed weights; None where there was to be none.
-        before: IoU by class, on the last of these splits, of the model that it started from; of classes that both
-            have and that have a layer, so empty without such a model.
-        skipped: Why scenes were left out, a line for each.
-        following: What to type to map a scene of split test, or else val.
-        page: Shows the training.
-    """
-
-    iteration: int
-    iterations: int
-    planned: int
-    evaluations: tuple[Evaluation, ...]
-    calibration: Calibration | None
-    before: dict[str, float | None]
-    skipped: tuple[str, ...]
-    following: str
-    page: Path
 
 
 def train_package(
@@ -66,158 +31,96 @@ def train_package(
     data_root: Path | None,
     *,
     options: TrainOptions,
-    resume: bool,
     skip_bad: bool,
     device: str | None,
     threads: int | None,
     tensorboard: bool = False,
-) -> Trained:
-    """Train, choose, judge and show; arguments and errors as in `geoseg.train_model`."""
+    workers: WorkerOptions = WorkerOptions(),  # noqa: B008  # a frozen value
+) -> Trained | None:
+    """Train, choose, judge and show; arguments and errors as in `geoseg.train_model`.
+
+    A run that was begun in the same output goes on; None where nothing is left to do.
+    """
     if threads is not None and threads < 1:
         raise GeosegError(f"expected at least 1 thread, got {threads}")
+    if workers.number is not None and workers.number < 1:
+        raise GeosegError(f"expected at least 1 worker, got {workers.number}")
     if options.seed is not None and not 0 <= options.seed <= _MAX_SEED:
         raise GeosegError(f"expected a seed from 0 to {_MAX_SEED}, got {options.seed}")
     if isinstance(given, DataArguments):
         config, root = config_from_arguments(given, output.name, options), Path.cwd()
     else:
         config, root = load_train_config(given, options), data_folder(data_root, given)
+    if workers.asked:
+        root = root.absolute()  # workers have working folders of their own
     if config.start_from is not None:
         config = config.model_copy(update={"training": config.training.for_fine_tuning()})
     try:
-        with torch_threads(threads):
-            return _train(config, output, root, resume, skip_bad, device, tensorboard)
+        with torch_threads(threads), _workplace(output, device, threads, workers) as workplace:
+            return _train(config, output, root, skip_bad, workplace, tensorboard)
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise StoppedError(f"the disk of {output} is full: make room, then continue with --resume") from error
+        raise StoppedError(f"the disk of {output} is full: make room, then run the same command again") from error
+
+
+def _workplace(
+    output: Path, device: str | None, threads: int | None, workers: WorkerOptions
+) -> AbstractContextManager[Workplace]:
+    if not workers.asked:
+        return nullcontext(OwnProcess(choose_device(device)))
+    from geoseg.cluster.workers import RayWorkers  # noqa: PLC0415  # Ray takes seconds to load; one process needs none
+
+    return RayWorkers(workers, device, threads, _folder_of(output).absolute())
 
 
 def _train(
     config: TrainConfig,
     output: Path,
     root: Path,
-    resume: bool,
     skip_bad: bool,
-    device: str | None,
+    workplace: Workplace,
     tensorboard: bool,
-) -> Trained:
-    chosen = choose_device(device)
-    check_precision(config.training.precision, torch.device(chosen))
-    check_sync_batch_norm(torch.device(chosen), asked=config.training.sync_batch_norm)
+) -> Trained | None:
+    settings = config.training
+    check_precision(settings.precision, torch.device(workplace.device))
+    check_sync_batch_norm(torch.device(workplace.device), asked=settings.sync_batch_norm)
     # Before anything is written or measured, since what does not fit together is refused here.
     start = Start.of(config, root)
     sources, skipped = checked_sources(config, root, skip_bad=skip_bad)
     names = config.label_set().names
-    network = seeded(start, names, config.training.seed)
-    Frozen(network, config.training.freeze, norms=config.training.freeze_norm)
-    folder = _training_folder(output, resume)
+    network = seeded(start, names, settings.seed)
+    Frozen(network, settings.freeze, norms=settings.freeze_norm)
+    folder = _training_folder(output)
+    settled = settle(config, sources, start, workplace.workers)
+    claim = Claim(settled.identity, workplace.workers, workplace.storage)
+    if claim.stake(folder) and (output / "card.json").exists():
+        return None
     write_config(folder / "config.yaml", config)
 
     events = folder / "events" if tensorboard else None
-    fitted = fit_network(config, sources, network, start, torch.device(chosen), folder, resume, events)
+    samples = settings.batch * settings.accumulate * workplace.workers
+    with training_progress(names, samples, events) as report:
+        done = workplace.fit(config, root, sources, network, start, settled, folder, report)
 
-    network = build(start.architecture)
-    load_best(folder, network, torch.device("cpu"))
-    done = fitted.progress
-    judged = [split for split in ("val", "test") if any(source.split == split for source in sources)]
-    calibration = None
-    if config.training.calibrate:
-        # best.pt stays as it was trained: what is packed is that, divided.
-        calibration = calibrate_network(
-            place(network, torch.device(chosen)),
-            fitted.imagery,
-            config,
-            sources,
-            judged,
-            torch.device(chosen),
-            start.activation,
-            overlapping=start.overlapping,
-        )
-    before = _before(start, config, sources, judged[-1], device)
-    kind = chosen.partition(":")[0]
-    training = history(config, start, fitted.recipe, done, kind, skipped, {judged[-1]: before})
-    # Measured on the weights as they were written, so the figures are those that a user gets.
-    save_package(output, draft(config, start, fitted.imagery, training, {}), network)
-    model = load_package(output)
-    evaluations = tuple(evaluate_model(model, config, sources, split, device) for split in judged)
-    metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
-    card = draft(config, start, fitted.imagery, training, metrics, calibration)
-    save_package(output, card, network)
-    coding, last = coding_of(config, sources), [source for source in sources if source.split == judged[-1]]
-    with open_scenes(last[:1], fitted.imagery, coding) as (scene,):
-        # What has no place on earth cannot be mapped.
-        following = next_command(scene.source.image if scene.grid.has_place else "SCENE", output)
-    validation = [source for source in sources if source.split == "val"]
-    with open_scenes(validation, fitted.imagery, coding) as scenes:
-        page = show_training(
-            folder / "report",
-            folder / "log.csv",
-            card,
-            place(network, torch.device(chosen)),
-            torch.device(chosen),
-            scenes,
-            [evaluation.to_json() for evaluation in evaluations],
-            done.best_iteration,
-            following,
-            [(f"{name} on {judged[-1]}", f"IoU {words}") for name, words in improved(before, evaluations[-1])],
-        )
-    return Trained(
-        iteration=done.best_iteration,
-        iterations=done.iteration,
-        planned=fitted.recipe.iterations,
-        evaluations=evaluations,
-        calibration=calibration,
-        before=before,
-        skipped=skipped,
-        following=following,
-        page=page,
-    )
+    kind, own = workplace.device.partition(":")[0], workplace.own_device
+    trained = pack(config, root, sources, skipped, start, settled, done, folder, output, kind, own)
+    claim.finish(folder)
+    return trained
 
 
-def _before(
-    start: Start, config: TrainConfig, sources: tuple[Source, ...], split: str, device: str | None
-) -> dict[str, float | None]:
-    """What the model to start from reaches on a split without training, on the pixels of the new one."""
-    imagery = start.normalization(imagery_of(config))
-    if start.base is None or imagery is None:
-        return {}
-    return shared_iou(start.base, imagery, config, sources, split, device)
+def _folder_of(output: Path) -> Path:
+    """Where checkpoints, log and report of a model lie."""
+    return output.with_name(output.name + ".training")
 
 
-def improved(before: Mapping[str, float | None], after: Evaluation) -> list[tuple[str, str]]:
-    """What fine-tuning did for classes, in words such as "0.02 before, 0.48 after".
-
-    Args:
-        before: IoU of the model that it started from, by class.
-        after: The new model, on the same split.
-    """
-    figures = after.figures()
-    return [(name, f"{_iou(iou)} before, {_iou(figures[f'{name}.iou'])} after") for name, iou in before.items()]
-
-
-def _iou(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _training_folder(output: Path, resume: bool) -> Path:
-    """Where checkpoints lie; refused when something of another run is in the way."""
-    folder = output.with_name(output.name + ".training")
-    if not resume:
-        for path in (output / "card.json", folder / "last.pt"):
-            if path.exists():
-                raise ConfigError(
-                    f"expected a new output, {path} is there already: continue with --resume, or choose another -o"
-                )
+def _training_folder(output: Path) -> Path:
+    """Where checkpoints lie; refused when another model is in the way."""
+    folder = _folder_of(output)
+    if (output / "card.json").exists() and not folder.exists():
+        raise ConfigError(f"expected a new output, {output} is a model already, of another run: choose another -o")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write to {folder}: {error.strerror}; name another -o") from error
     return folder
-
-
-def next_command(scene: str, output: Path) -> str:
-    """What maps a scene with the new model, to be pasted as it is."""
-    # As `--model` takes a folder: a bare name would be looked up among the bundled models.
-    model = str(output) if len(output.parts) > 1 else f"./{output}"
-    run = output.with_name(f"{output.name}-map")
-    return shlex.join(["geoseg", "map", scene, "--model", model, "-o", str(run)])

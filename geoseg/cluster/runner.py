@@ -1,12 +1,7 @@
 """Units of work on Ray: actors that hold the model and do whole units; only addresses and reports travel."""
 
-import logging
-import os
-import signal
-import sys
-import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,12 +11,9 @@ from geoseg.cluster.crew import Crew, Patience
 from geoseg.cluster.dispatch import Dispatch, Rules
 from geoseg.cluster.drive import drive
 from geoseg.cluster.metrics import Instruments, Metrics, RayInstruments
-from geoseg.errors import StoppedError
+from geoseg.cluster.session import ray_session
 from geoseg.io.gdal_environment import gdal_environment
 from geoseg.runner import ItemT, Job, Report, Unit
-
-_OBJECT_STORE_BYTES = 80 * 2**20
-"""Ray's least, nearly: nothing but addresses and reports goes through it."""
 
 
 class RayRunner:
@@ -83,45 +75,7 @@ class RayRunner:
         }
 
     def __enter__(self) -> Self:
-        if ray.is_initialized():  # a caller's own, from Python: used, and left running
-            return self
-        # Nothing leaves the machine unasked.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        local: dict[str, Any] = {}
-        if self._address is None:
-            local = {
-                "num_cpus": self._workers * self._threads,
-                "include_dashboard": False,
-                "object_store_memory": _OBJECT_STORE_BYTES,
-            }
-        try:
-            with _sigterm_kept():
-                # Not None as address: that would join whatever cluster RAY_ADDRESS names.
-                ray.init(
-                    address=self._address or "local", logging_level=logging.ERROR, log_to_driver=False, **local
-                )
-        except SystemExit as stop:  # Ray's answer to SIGTERM while it starts
-            ray.shutdown()
-            raise KeyboardInterrupt from stop
-        except KeyboardInterrupt:
-            ray.shutdown()
-            raise
-        except ConnectionError as error:
-            raise StoppedError(
-                f"no Ray cluster answers at {self._address}: start it with `ray start --head`, or leave out "
-                "--address for a local one"
-            ) from error
-        except Exception as error:
-            # Ray says with a bare Exception that its own processes did not come up in time.
-            if type(error) is not Exception:
-                raise
-            raise StoppedError(
-                f"Ray did not start ({' '.join(str(error).split())}): run the same command again when the machine "
-                "is less busy; `geoseg doctor` tries Ray alone"
-            ) from error
-        # Ray tells of dead workers on stdout, which is the command's for its result.
-        self._started.enter_context(redirect_stdout(sys.stderr))
-        self._started.callback(ray.shutdown)
+        self._started.enter_context(ray_session(self._address, self._workers * self._threads))
         return self
 
     def __exit__(
@@ -158,14 +112,3 @@ class RayRunner:
         # The number names the job: a process that was started again, or never had it, opens it.
         dispatch = Dispatch(units, self._rules, size)
         yield from drive(self._crew, dispatch, metrics, size, (self._jobs, ray.put(job)))
-
-
-@contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """ray.init takes SIGTERM for itself; who set it before decides what it means."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():  # elsewhere neither Ray nor we may set it
-            signal.signal(signal.SIGTERM, before)

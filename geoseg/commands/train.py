@@ -8,10 +8,11 @@ from click.core import ParameterSource
 
 from geoseg.commands.calibrate import calibration_lines
 from geoseg.commands.labelled_data import data_root_option, figures_line
-from geoseg.config.options import TrainOptions
+from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.errors import GeosegError
 from geoseg.notation import data_arguments
-from geoseg.training import Trained, improved, train_package
+from geoseg.packing import Trained, improved
+from geoseg.training import train_package
 
 _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "rest", "ground_resolution_m"})
 
@@ -70,13 +71,20 @@ _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "re
     "--lr", type=click.FloatRange(0, min_open=True), help="Learning rate, instead of the configuration's."
 )
 @data_root_option
-@click.option("--resume", is_flag=True, help="Continue from the last checkpoint, in MODEL.training.")
+@click.option("--resume", is_flag=True, help="Say that a run goes on; one that was begun does so by itself.")
 @click.option(
     "--skip-bad", is_flag=True, help="Go on without scenes that are damaged or whose labels cover nothing."
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the configuration's.")
 @click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads of the model. [all cores]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the model, of each worker. [all cores]")
+@click.option("--workers", type=click.IntRange(1), help="Train on so many processes together, with Ray. [none]")
+@click.option("--address", metavar="auto|HOST:PORT", help="Of --workers: a running Ray cluster. [a local one]")
+@click.option(
+    "--storage",
+    metavar="DIR|URL",
+    help="Of --workers: where checkpoints are kept; on several machines a place that all share. [MODEL.training]",
+)
 @click.option("--tensorboard", is_flag=True, help="Write events to MODEL.training/events; log.csv is always there.")
 @click.option("--json", "as_json", is_flag=True, help="Write the outcome as JSON.")
 @click.pass_context
@@ -96,11 +104,14 @@ def train(
     batch: int | None,
     lr: float | None,
     data_root: Path | None,
-    resume: bool,
+    resume: bool,  # noqa: ARG001  # a run goes on by itself; older commands say so
     skip_bad: bool,
     seed: int | None,
     device: str | None,
     threads: int | None,
+    workers: int | None,
+    address: str | None,
+    storage: str | None,
     tensorboard: bool,
     as_json: bool,
 ) -> None:
@@ -111,7 +122,12 @@ def train(
 
     Checkpoints, the log and report/report.html lie in MODEL.training beside the package. The weights with the best
     validation mIoU are packed, their probabilities calibrated on val (temperature scaling); test regions are read
-    after that, for the figures on the card. Ctrl-C finishes the step and keeps it; --resume goes on.
+    after that, for the figures on the card. Ctrl-C finishes the step and keeps it; the same command again goes on,
+    also after an accident.
+
+    With --workers each process sees a batch of its own at each step, and their gradients are added up: N workers
+    do what one does with training.accumulate N times as large. A worker that dies costs what was done since the
+    last checkpoint.
     """
     if (config_file is None) == (not images):
         raise GeosegError(
@@ -132,12 +148,16 @@ def train(
         output,
         data_root,
         options=TrainOptions(start_from, epochs, batch, lr, seed),
-        resume=resume,
         skip_bad=skip_bad,
         device=device,
         threads=threads,
         tensorboard=tensorboard,
+        workers=WorkerOptions(workers, address, storage),
     )
+    if trained is None:
+        words = "trained already, with this configuration and these data: nothing is left to do"
+        click.echo(json.dumps({"model": str(output), "finished_before": True}) if as_json else f"{output}: {words}")
+        return
     for line in trained.skipped:
         click.echo(f"skipped {line}", err=True)
     if as_json:

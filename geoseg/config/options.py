@@ -37,3 +37,24 @@ class TrainOptions:
         kept = {key: value for key, value in training.items() if not (key == "iterations" and "epochs" in said)}
         changed = {**values, "training": {**kept, **said}} if said else values
         return changed if self.start_from is None else {**changed, "start_from": self.start_from}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Who trains besides this process.
+
+    Attributes:
+        number: Worker processes; None for this process alone, or one where an address or storage is named.
+        address: A running Ray cluster ("auto", HOST:PORT); None for one of this machine's own.
+        storage: Where checkpoints are kept, a folder or an address such as s3://bucket/path; by default beside the
+            model.
+    """
+
+    number: int | None = None
+    address: str | None = None
+    storage: str | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether workers are wanted at all."""
+        return any(value is not None for value in (self.number, self.address, self.storage))

@@ -94,7 +94,7 @@ class TrainingConfig(Section):
 
     Attributes:
         crop_px: Side of the square training crops.
-        batch: Crops that the network sees at once.
+        batch: Crops that the network sees at once; of each worker, where several train together.
         accumulate: Batches whose gradients are added up for one iteration, as if they were one batch (but for
             batch statistics, which each has its own).
         iterations: Length of the run, in steps of the optimizer; or
@@ -119,7 +119,8 @@ class TrainingConfig(Section):
             none worth measuring; its scales and offsets go on learning. For networks with statistics, from
             `start_from` or encoder weights; what has measured none yet, as a decoder on such an encoder, goes on
             measuring.
-        sync_batch_norm: Whether batch statistics are those of all workers' batches; for CUDA.
+        sync_batch_norm: Whether batch statistics are those of the crops of all workers (CUDA only); otherwise
+            each worker has its own, and the first one's are kept.
         loss: Its terms, their weights and parameters.
         validate_every: Iterations between validations, each of which may keep the weights as the best; by default
             an epoch.

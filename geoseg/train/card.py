@@ -25,6 +25,7 @@ def history(
     device: str,
     skipped: Sequence[str],
     before: Mapping[str, Mapping[str, float | None]],
+    workers: int = 1,
 ) -> dict[str, JsonValue]:
     """How a model was trained, for its card.
 
@@ -36,6 +37,7 @@ def history(
         device: "cpu" or "cuda".
         skipped: Why scenes were left out.
         before: For a split what the model that it started from reached there: IoU by class; may be empty.
+        workers: How many trained together.
     """
     begun = start.history
     reached = {split: dict(ious) for split, ious in before.items() if ious}
@@ -44,7 +46,12 @@ def history(
     whole = config.training.model_dump(mode="json", context=WHOLE)
     return {
         "geoseg": version("geoseg"),
-        "recipe": {**whole, "iterations": recipe.iterations, "validate_every": recipe.validate_every},
+        "recipe": {
+            **whole,
+            "iterations": recipe.iterations,
+            "validate_every": recipe.validate_every,
+            **({"workers": workers} if workers > 1 else {}),
+        },
         "iteration": progress.best_iteration,
         "iterations": progress.iteration,
         "device": device,

@@ -12,6 +12,42 @@ import torch
 from torch import nn
 
 from geoseg.errors import ConfigError, StoppedError
+from geoseg.train.team import ALONE, Team
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a run is, as far as its checkpoints are concerned.
+
+    Attributes:
+        fingerprint: Of all that its weights depend on: data, model, recipe.
+        architecture: Of its network, in words, for messages; empty where nobody said.
+    """
+
+    fingerprint: str
+    architecture: str = ""
+
+    def refuse(self, other: "Identity", place: object) -> None:
+        """Refuse to go on with what another run left.
+
+        Args:
+            other: What that run was.
+            place: Where it lies.
+
+        Raises:
+            ConfigError: The runs are not the same.
+        """
+        if self.fingerprint == other.fingerprint:
+            return
+        if self.architecture and other.architecture and self.architecture != other.architecture:
+            raise ConfigError(
+                f"{place} belongs to a run of another architecture: expected {self.architecture}, got "
+                f"{other.architecture}; restore the configuration, or choose another output"
+            )
+        raise ConfigError(
+            f"{place} belongs to a run with another configuration or other data: expected {self.fingerprint[:12]}, "
+            f"got {other.fingerprint[:12]}; restore the configuration, or choose another output"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +86,58 @@ class Stateful(Protocol):
 
 
 def save_checkpoint(
-    folder: Path, fingerprint: str, progress: Progress, parts: Mapping[str, Stateful], device: torch.device
+    folder: Path,
+    identity: Identity,
+    progress: Progress,
+    parts: Mapping[str, Stateful],
+    device: torch.device,
+    team: Team = ALONE,
 ) -> None:
     """Write everything that the run needs to go on, replacing the last checkpoint at once.
 
     Args:
-        folder: Gets last.pt.
-        fingerprint: Of the run.
+        folder: Gets last.pt, from the leader.
+        identity: Of the run.
         progress: Where it stands.
-        parts: What changes in it, by name.
+        parts: What changes in it, by name; the same on all workers.
         device: Where it computes; its random numbers go on, too.
+        team: The workers, each with random numbers of its own.
 
     Raises:
         StoppedError: It cannot be written.
     """
+    own = {"rng": torch.get_rng_state()}
+    if device.type == "cuda":
+        own["device_rng"] = torch.cuda.get_rng_state(device)
+    of_workers = team.gather(own)
+    if not team.leads:
+        return
     state = {
-        "fingerprint": fingerprint,
+        "fingerprint": identity.fingerprint,
+        "architecture": identity.architecture,
         "progress": asdict(progress),
-        "rng": torch.get_rng_state(),
-        **({"device_rng": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}),
+        **of_workers[0],
+        "rng_of_others": of_workers[1:],
         **{name: part.state_dict() for name, part in parts.items()},
     }
     _replace(folder / "last.pt", state)
 
 
 def load_checkpoint(
-    folder: Path, fingerprint: str, parts: Mapping[str, Stateful], device: torch.device
+    folder: Path,
+    identity: Identity,
+    parts: Mapping[str, Stateful],
+    device: torch.device,
+    team: Team = ALONE,
 ) -> Progress | None:
     """Restore what `save_checkpoint` wrote.
 
     Args:
-        folder: Where it lies.
-        fingerprint: Of the run that wants to go on.
+        folder: Where it lies, on each worker.
+        identity: Of the run that wants to go on.
         parts: Get their states, by the names that they were saved under.
         device: Where the run computes.
+        team: As many workers as the run had.
 
     Returns:
         Where the run stood, or None when there is no checkpoint.
@@ -96,21 +150,29 @@ def load_checkpoint(
         return None
     with _refusing(path):
         state = _load(path, device)
-        came = str(state["fingerprint"])
-    if came != fingerprint:
-        raise ConfigError(
-            f"{path} belongs to a run with another configuration or other data: expected {fingerprint[:12]}, "
-            f"got {came[:12]}; restore the configuration, or choose another output"
-        )
+        came = Identity(str(state["fingerprint"]), str(state.get("architecture", "")))
+    identity.refuse(came, path)
     with _refusing(path):
         # Older checkpoints were written after validations only, and do not say so.
         progress = Progress(**{"validated": state["progress"]["iteration"], **state["progress"]})
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"].cpu())
-        if device.type == "cuda" and "device_rng" in state:
-            torch.cuda.set_rng_state(state["device_rng"].cpu(), device)
+        own = state if team.leads else state["rng_of_others"][team.rank - 1]
+        torch.set_rng_state(own["rng"].cpu())
+        if device.type == "cuda" and "device_rng" in own:
+            torch.cuda.set_rng_state(own["device_rng"].cpu(), device)
         return progress
+
+
+def load_progress(folder: Path) -> Progress:
+    """Where the run of a folder's checkpoint stood.
+
+    Raises:
+        ConfigError: There is none, or it cannot be read.
+    """
+    path = folder / "last.pt"
+    with _refusing(path):
+        return Progress(**_load(path, torch.device("cpu"))["progress"])
 
 
 def save_best(folder: Path, model: nn.Module) -> None:
@@ -160,4 +222,6 @@ def _replace(path: Path, state: dict[str, Any]) -> None:
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        raise StoppedError(f"{path} cannot be written: {error.strerror}; make room and --resume") from error
+        raise StoppedError(
+            f"{path} cannot be written: {error.strerror}; make room, then run the same command again"
+        ) from error

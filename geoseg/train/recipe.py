@@ -15,12 +15,12 @@ class Recipe:
     """How to train; what is not explained here is as in the configuration's training section.
 
     Attributes:
-        batch: Crops that the network sees at once.
+        batch: Crops that the network sees at once, of each worker.
         iterations: Length of the run, in steps of the optimizer.
         optimizer: "adamw" or "sgd".
         lr: The highest learning rate.
         validate_every: Iterations between validations.
-        accumulate: Batches of one iteration.
+        accumulate: Batches of one iteration, of each worker.
         schedule: How the learning rate changes.
         warmup: Iterations in which it rises.
         weight_decay: Decoupled for AdamW, L2 for SGD.
@@ -61,14 +61,15 @@ class Recipe:
     checkpoint_every: int | None = None
 
     @classmethod
-    def of(cls, settings: TrainingConfig, windows: int) -> Self:
+    def of(cls, settings: TrainingConfig, windows: int, workers: int = 1) -> Self:
         """The recipe of a configuration, for epochs of a given length.
 
         Args:
             settings: Says the length in iterations or in epochs.
             windows: Of an epoch, as many as the training ground has cells (`Cells.epoch_length`).
+            workers: Who train together: each iteration sees the crops of all of them.
         """
-        epoch = max(1, math.ceil(windows / (settings.batch * settings.accumulate)))
+        epoch = max(1, math.ceil(windows / (settings.batch * settings.accumulate * workers)))
         iterations = settings.iterations
         if iterations is None:
             assert settings.epochs is not None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from geoseg.train.losses import Loss
 from geoseg.train.memory import fitting_batch, is_out_of_memory, release
 from geoseg.train.objective import Answers
 from geoseg.train.recipe import Recipe
+from geoseg.train.team import ALONE, Team
 
 _HALF = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,6 +39,7 @@ class Stepper:
         candidates: The meaning of labels.
         recipe: Precision, clipping, and how many batches there are.
         device: Where the model is.
+        team: The workers whose crops make up an iteration together.
     """
 
     model: nn.Module
@@ -49,6 +51,7 @@ class Stepper:
     candidates: Candidates
     recipe: Recipe
     device: torch.device
+    team: Team = ALONE
 
     @property
     def judged(self) -> nn.Module:
@@ -56,17 +59,18 @@ class Stepper:
         return self.model if self.ema is None else self.ema.model
 
     def step(self, batches: Sequence[Batch], number: int) -> float:
-        """Do an iteration; returns its loss.
+        """Do an iteration; returns its loss, the team's.
 
-        The gradient is that of one batch of all crops, to rounding, but for what the network computes over a
-        batch (batch statistics): each term of the loss is divided by its denominator over all batches.
+        The gradient is that of one batch of all crops of all workers, to rounding, but for what the network
+        computes over a batch (batch statistics): each term of the loss is divided by its denominator over all
+        batches.
 
         Args:
-            batches: `accumulate` of them.
+            batches: `accumulate` of them, this worker's.
             number: Of the iteration, from 1, for messages.
 
         Raises:
-            GeosegError: The loss or the gradient is not finite; names the crops and the cause.
+            GeosegError: The loss or the gradient is not finite; names the crops and the cause, on all workers.
             StoppedError: Memory does not suffice; says which batch would fit.
         """
         try:
@@ -82,7 +86,7 @@ class Stepper:
         self.frozen.hold()
         self.optimizer.zero_grad(set_to_none=True)
         value = self._backward(batches, number)
-        self._clip(batches, number)
+        self._add_up(batches, number)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
@@ -95,22 +99,32 @@ class Stepper:
         return value
 
     def _backward(self, batches: Sequence[Batch], number: int) -> float:
-        """Add up the gradients of all batches; returns the loss."""
+        """Add up the gradients of this worker's batches; returns the loss of all workers."""
         # Labels on the device are dear; those of several batches are made twice rather than kept.
         kept = [Answers.of(batch, self.candidates, self.device) for batch in batches[:1]]
         denominators = kept[0].denominators(self.loss)
         for batch in batches[1:]:
             denominators = denominators + Answers.of(batch, self.candidates, self.device).denominators(self.loss)
-        value = 0.0
+        denominators = self.team.sum(denominators)
+        value, cause = 0.0, None
         for batch in batches:
             answers = kept.pop() if kept else Answers.of(batch, self.candidates, self.device)
             logits_nkhw = self._forward(batch)
             part = self.loss.value(answers.numerators(self.loss, logits_nkhw), denominators)
             value += part.item()
             if not math.isfinite(value):
-                raise GeosegError(explain_loss(value, number, batch, logits_nkhw.detach()))
+                cause = explain_loss(value, number, batch, logits_nkhw.detach())
+                break
             torch.autograd.backward(self.scaler.scale(part))
-        return value
+        # A loss that is not finite makes the sum so: all workers stop at the same place.
+        total = self.team.sum(torch.tensor(value, dtype=torch.float64, device=denominators.device)).item()
+        if not math.isfinite(total):
+            raise GeosegError(self._first(cause) or f"expected a finite loss, got {total} at iteration {number}")
+        return total
+
+    def _first(self, cause: str | None) -> str | None:
+        """What the first worker with a cause says."""
+        return next((one for one in self.team.gather(cause) if one is not None), None)
 
     def _forward(self, batch: Batch) -> Tensor:
         """Logits (image, class, row, column) of a batch."""
@@ -119,25 +133,32 @@ class Stepper:
         with torch.autocast(self.device.type, half, enabled=half is not None):
             return self.model(inputs_nchw)
 
-    def _clip(self, batches: Sequence[Batch], number: int) -> None:
-        """Shorten a long gradient (Pascanu et al. 2013, algorithm 1)."""
-        if self.recipe.clip_norm is None:
+    def _add_up(self, batches: Sequence[Batch], number: int) -> None:
+        """Sum the gradients over the team, and shorten a long one (Pascanu et al. 2013, algorithm 1)."""
+        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        limit = self.recipe.clip_norm
+        # Of a sum that is not finite nobody could tell any more whose it is.
+        sound = limit is None or self.team.size == 1 or _are_finite(learning)
+        self.team.sum_gradients(learning)
+        if limit is None:
             return
         self.scaler.unscale_(self.optimizer)
-        learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        norm = nn.utils.clip_grad_norm_(learning, self.recipe.clip_norm).item()
+        norm = nn.utils.clip_grad_norm_(learning, limit).item()
         # Under fp16 such a step is skipped, and the scale halved: that is its way to find the scale.
         if not math.isfinite(norm) and not self.scaler.is_enabled():
-            raise GeosegError(explain_gradient(norm, number, batches))
+            cause = explain_gradient(norm, number, batches)
+            own = None if self.team.size > 1 and sound else cause
+            raise GeosegError(self._first(own) or cause)
 
     def _too_large(self, batch: Batch) -> str:
         """Which batch would fit, found by doing steps with fewer crops; the network is of no use afterwards."""
         self.optimizer.zero_grad(set_to_none=True)
         crops, crop_px = batch.images_nchw.shape[0], batch.images_nchw.shape[-1]
+        alone = replace(self, team=ALONE)  # the others may have had room enough, and do not take part
 
         def attempt(fewer: int) -> None:
             part = Batch(batch.images_nchw[:fewer], batch.labels_nhw[:fewer], batch.names[:fewer])
-            self._step([part], 0)
+            alone._step([part], 0)  # noqa: SLF001  # the same class
 
         fits = fitting_batch(attempt, crops)
         self.optimizer.zero_grad(set_to_none=True)
@@ -150,3 +171,9 @@ class Stepper:
             f"{words}: {fits} fit, found by halving; set training.batch to {fits} and training.accumulate to "
             f"{accumulate}, which adds their gradients up to the same batch, in a new output"
         )
+
+
+def _are_finite(parameters: Sequence[nn.Parameter]) -> bool:
+    """Whether all numbers of all gradients are finite."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())

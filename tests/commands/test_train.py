@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from geoseg.commands.train import train
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.models.package import load_package
 from geoseg.models.resnet import ResNetEncoder
+from geoseg.train.claim import Claim
 
 WriteRaster = Callable[..., Path]
 
@@ -254,10 +256,59 @@ def test_an_output_in_use_is_refused_and_left_alone(data: Path, trained: tuple[P
     assert (trained[0] / "card.json").read_bytes() == before
 
 
-def test_a_finished_run_resumes_to_the_same_package(data: Path, trained: tuple[Path, Result]) -> None:
-    before = (trained[0] / "weights.safetensors").read_bytes()
-    assert run_train(data, trained[0], "--resume").exit_code == 0
-    assert (trained[0] / "weights.safetensors").read_bytes() == before
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--seed", "1"), "belongs to a run with another configuration or other data"),
+        (("--workers", "2"), "expected --workers 1, with which the run .* was begun, got 2"),
+    ],
+)
+def test_the_output_of_another_run_is_refused_and_left_alone(
+    data: Path, trained: tuple[Path, Result], options: tuple[str, ...], words: str
+) -> None:
+    folder = trained[0].parent / "model.training"
+    before = contents(trained[0]), contents(folder)
+    with pytest.raises(ConfigError, match=words) as refused:
+        claim_of_another(data, trained[0], *options)
+    assert "\n" not in str(refused.value)
+    assert (contents(trained[0]), contents(folder)) == before
+
+
+def claim_of_another(data: Path, model: Path, *options: str) -> None:
+    """As the command would with workers, without starting any."""
+    if options[0] != "--workers":
+        run_train(data, model, *options)
+        return
+    claim = Claim.of(model.parent / "model.training")
+    assert claim is not None
+    replace(claim, workers=int(options[1])).stake(model.parent / "model.training")
+
+
+def test_a_model_of_unknown_origin_is_no_output(data: Path, trained: tuple[Path, Result], tmp_path: Path) -> None:
+    shutil.copytree(trained[0], tmp_path / "other")
+    with pytest.raises(ConfigError, match="other is a model already, of another run: choose another -o"):
+        run_train(data, tmp_path / "other")
+    assert contents(tmp_path / "other") == contents(trained[0])
+
+
+def test_of_a_finished_run_nothing_is_left_to_do(data: Path, trained: tuple[Path, Result]) -> None:
+    before = contents(trained[0])
+    for options in ((), ("--resume",)):
+        result = run_train(data, trained[0], *options)
+        assert result.exit_code == 0
+        assert result.stdout.endswith("with this configuration and these data: nothing is left to do\n")
+    assert json.loads(run_train(data, trained[0], "--json").stdout)["finished_before"]
+    assert contents(trained[0]) == before
+
+
+def test_a_package_that_was_lost_is_made_again(data: Path, trained: tuple[Path, Result], tmp_path: Path) -> None:
+    shutil.copytree(trained[0].parent / "model.training", tmp_path / "model.training")
+    assert run_train(data, tmp_path / "model").exit_code == 0
+    assert contents(tmp_path / "model")["weights.safetensors"] == contents(trained[0])["weights.safetensors"]
 
 
 def test_a_missing_data_root_or_file_is_refused(data: Path, tmp_path: Path) -> None:
@@ -415,10 +466,10 @@ def test_a_signal_stops_a_training_which_goes_on_as_it_says(data: Path, tmp_path
         last = process.stderr.read().splitlines()[-1]
     assert json.loads(first)["iteration"] == 1
     assert process.returncode == 130
-    assert last == f"stopped: go on with: geoseg {shlex.join(words)} --resume"
+    assert last == f"stopped: go on with: geoseg {shlex.join(words)}"
     stood = torch.load(tmp_path / "model.training" / "last.pt", weights_only=True)["progress"]
     assert 1 < stood["iteration"] < 100
-    run_train(data, model, "--resume", "--threads", "1", config=config)
+    run_train(data, model, "--threads", "1", config=config)
     packed = [(folder / "weights.safetensors").read_bytes() for folder in (model, tmp_path / "whole")]
     assert packed[0] == packed[1]
 
@@ -453,7 +504,7 @@ def test_training_begins_from_the_encoder_weights(data: Path, tmp_path: Path, na
     # Other weights under the same name are another training.
     torch.save({**state, "bn1.bias": state["bn1.bias"] + 1}, data / "resnet18.pth")
     with pytest.raises(ConfigError, match="belongs to a run with another configuration or other data"):
-        run_train(data, tmp_path / "model", "--resume", config=config)
+        run_train(data, tmp_path / "model", config=config)
 
 
 @pytest.mark.parametrize(
@@ -505,7 +556,8 @@ def test_a_run_that_goes_on_keeps_what_it_learned_after_the_encoder_weights(data
     config = with_architecture(data, "own.yaml", architecture)
     run_train(data, tmp_path / "model", config=config)
     learned = (tmp_path / "model" / "weights.safetensors").read_bytes()
-    run_train(data, tmp_path / "model", "--resume", config=config)
+    (tmp_path / "model" / "card.json").unlink()
+    run_train(data, tmp_path / "model", config=config)
     assert (tmp_path / "model" / "weights.safetensors").read_bytes() == learned
 
 

@@ -17,7 +17,7 @@ from geoseg.errors import ConfigError, GeosegError
 from geoseg.models.architecture import Architecture, build
 from geoseg.train.batch import Batch
 from geoseg.train.candidates import Candidates
-from geoseg.train.checkpoint import Progress, load_best
+from geoseg.train.checkpoint import Identity, Progress, load_best
 from geoseg.train.fit import fit
 from geoseg.train.losses import build_loss
 from geoseg.train.metrics import Confusion
@@ -77,7 +77,8 @@ def run(
         after(step)
 
     loss, candidates = build_loss(LossConfig(), 2), Candidates.of(2)
-    progress = fit(model, make, judge, loss, candidates, recipe, folder, fingerprint, NAMES, CPU, resume, report)
+    identity = Identity(fingerprint)
+    progress = fit(model, make, judge, loss, candidates, recipe, folder, identity, NAMES, CPU, resume, report)
     return model, progress, steps
 
 

@@ -1,0 +1,81 @@
+"""A Ray to work on: the caller's, a running cluster, or a local one for a while."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import ray
+
+from geoseg.errors import StoppedError
+
+_OBJECT_STORE_BYTES = 80 * 2**20
+"""Ray's least, nearly: nothing but addresses and reports goes through it."""
+
+
+@contextmanager
+def ray_session(address: str | None, cpus: int) -> Iterator[bool]:
+    """Be connected to Ray for a while; what was started for it is ended with it, with all actors.
+
+    Args:
+        address: A running cluster ("auto", HOST:PORT), or None for a Ray of this process's own.
+        cpus: What a Ray of its own has to give.
+
+    Yields:
+        Whether the connection is this one's to end; a caller's own, from Python, is used and left running.
+
+    Raises:
+        StoppedError: No cluster answers, or Ray does not start.
+    """
+    if ray.is_initialized():
+        yield False
+        return
+    # Nothing leaves the machine unasked.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    local: dict[str, Any] = {}
+    if address is None:
+        local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    try:
+        with _sigterm_kept():
+            # Not None as address: that would join whatever cluster RAY_ADDRESS names.
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+    except SystemExit as stop:  # Ray's answer to SIGTERM while it starts
+        ray.shutdown()
+        raise KeyboardInterrupt from stop
+    except KeyboardInterrupt:
+        ray.shutdown()
+        raise
+    except ConnectionError as error:
+        raise StoppedError(
+            f"no Ray cluster answers at {address}: start it with `ray start --head`, or leave out --address for a "
+            "local one"
+        ) from error
+    except Exception as error:
+        # Ray says with a bare Exception that its own processes did not come up in time.
+        if type(error) is not Exception:
+            raise
+        raise StoppedError(
+            f"Ray did not start ({' '.join(str(error).split())}): run the same command again when the machine "
+            "is less busy; `geoseg doctor` tries Ray alone"
+        ) from error
+    # Ray tells of dead workers on stdout, which is the command's for its result.
+    with redirect_stdout(sys.stderr):
+        try:
+            yield True
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """ray.init takes SIGTERM for itself; who set it before decides what it means."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # elsewhere neither Ray nor we may set it
+            signal.signal(signal.SIGTERM, before)
