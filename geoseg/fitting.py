@@ -140,7 +140,7 @@ def _validator(
 
 def _fingerprint(config: TrainConfig, imagery: Imagery, start: Start) -> str:
     """Names all that the weights depend on; the measured statistics stand for the pixels."""
-    words = {"name", "description", "licence", "attribution", "start_from"}
+    words = {"name", "description", "licence", "attribution", "start_from", "card"}
     # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image.
     meaning = 2
     values = config.model_dump(mode="json", exclude=words)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from geoseg.agreement import annotated_twice, measure_agreement
 from geoseg.calibration import calibrate_network
 from geoseg.config import TrainConfig, load_train_config, write_config
 from geoseg.config.options import TrainOptions
@@ -18,6 +19,7 @@ from geoseg.models.architecture import build
 from geoseg.models.card import Calibration
 from geoseg.models.package import load_package, save_package
 from geoseg.predict import choose_device
+from geoseg.report.model_readme import FAILURES_NAME, write_model_readme
 from geoseg.runner import is_disk_full
 from geoseg.threads import torch_threads
 from geoseg.train.card import draft, history, split_metrics
@@ -102,6 +104,7 @@ def _train(
     # Before anything is written or measured, since what does not fit together is refused here.
     start = Start.of(config, root)
     sources, skipped = checked_sources(config, root, skip_bad=skip_bad)
+    annotated_twice(config, sources, root)
     names = config.label_set().names
     network = seeded(start, names, config.training.seed)
     Frozen(network, config.training.freeze)
@@ -134,8 +137,9 @@ def _train(
     model = load_package(output)
     evaluations = tuple(evaluate_model(model, config, sources, split, device) for split in judged)
     metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
-    card = draft(config, start, fitted.imagery, training, metrics, calibration)
-    save_package(output, card, network)
+    agreement = measure_agreement(model, config, sources, root, device)
+    card = draft(config, start, fitted.imagery, training, metrics, calibration, agreement)
+    packed = save_package(output, card, network)
     coding, last = coding_of(config, sources), [source for source in sources if source.split == judged[-1]]
     with open_scenes(last[:1], fitted.imagery, coding) as (scene,):
         # What has no place on earth cannot be mapped.
@@ -152,7 +156,9 @@ def _train(
             [evaluation.to_json() for evaluation in evaluations],
             done.best_iteration,
             following,
+            failures=output / FAILURES_NAME,
         )
+    write_model_readme(output, packed)
     return Trained(
         done.best_iteration,
         done.iteration,
