@@ -1,5 +1,6 @@
 """A network calibrated on a split of a configuration: in training, and of a package that is there already."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from geoseg.models.head import divide_logits
 from geoseg.models.package import CARD_NAME, load_package, save_package
 from geoseg.models.quality import SplitCalibration
 from geoseg.predict import choose_device
+from geoseg.report.model_readme import FAILURES_NAME, write_model_readme
 from geoseg.threads import torch_threads
 from geoseg.train.device import place
 from geoseg.train.logits import LogitSample
@@ -149,4 +151,8 @@ def calibrate_package(
     said = {name: getattr(card, name) for name in CardDraft.model_fields}
     metrics = {name: one.model_copy(update={"ece": None}) for name, one in card.metrics.items()}
     draft = CardDraft(**{**said, "metrics": metrics, "calibration": calibration})
-    return save_package(output, draft, network, card.weights.dtype)
+    packed = save_package(output, draft, network, card.weights.dtype)
+    if (folder / FAILURES_NAME).is_file():
+        shutil.copyfile(folder / FAILURES_NAME, output / FAILURES_NAME)
+    write_model_readme(output, packed)
+    return packed

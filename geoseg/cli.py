@@ -19,6 +19,7 @@ from geoseg.errors import GeosegError
 from geoseg.io.gdal_environment import gdal_environment
 
 _COMMANDS = {
+    "agreement": ("geoseg.commands.agreement", "agreement", "Compare two class rasters of the same ground."),
     "calibrate": (
         "geoseg.commands.calibrate",
         "calibrate",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from geoseg.agreement import measure_agreement
 from geoseg.calibration import calibrate_network
 from geoseg.config import TrainConfig
 from geoseg.evaluate import Evaluation
@@ -14,6 +15,7 @@ from geoseg.labelled_data import coding_of, evaluate_model, imagery_of, shared_i
 from geoseg.models.architecture import build
 from geoseg.models.card import Calibration
 from geoseg.models.package import load_package, save_package
+from geoseg.report.model_readme import FAILURES_NAME, write_model_readme
 from geoseg.settled import Settled
 from geoseg.train.card import draft, history, split_metrics
 from geoseg.train.checkpoint import Progress, load_best
@@ -109,8 +111,9 @@ def pack(
     model = load_package(output)
     evaluations = tuple(evaluate_model(model, config, sources, split, device) for split in judged)
     metrics = {evaluation.split: split_metrics(evaluation.to_json()) for evaluation in evaluations}
-    card = draft(config, start, settled.imagery, training, metrics, calibration)
-    save_package(output, card, network)
+    agreement = measure_agreement(model, config, sources, root, device)
+    card = draft(config, start, settled.imagery, training, metrics, calibration, agreement)
+    packed = save_package(output, card, network)
     coding, last = coding_of(config, sources), [source for source in sources if source.split == judged[-1]]
     with open_scenes(last[:1], settled.imagery, coding) as (scene,):
         # What has no place on earth cannot be mapped.
@@ -128,7 +131,9 @@ def pack(
             done.best_iteration,
             following,
             [(f"{name} on {judged[-1]}", f"IoU {words}") for name, words in improved(before, evaluations[-1])],
+            failures=output / FAILURES_NAME,
         )
+    write_model_readme(output, packed)
     return Trained(
         iteration=done.best_iteration,
         iterations=done.iteration,

@@ -95,7 +95,7 @@ def _measured(scenes: tuple[LabelledScene, ...], cells: Cells, imagery: Imagery)
 
 def _identity(config: TrainConfig, imagery: Imagery, start: Start, workers: int) -> Identity:
     """Names all that the weights depend on; the measured statistics stand for the pixels."""
-    words = {"name", "description", "licence", "attribution", "start_from"}
+    words = {"name", "description", "licence", "attribution", "start_from", "card"}
     # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image;
     # 3, since an epoch sees each cell of the ground once.
     meaning = 3

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from geoseg.agreement import annotated_twice
 from geoseg.config import TrainConfig, load_train_config, write_config
 from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.data_arguments import DataArguments, config_from_arguments
@@ -88,6 +89,7 @@ def _train(
     # Before anything is written or measured, since what does not fit together is refused here.
     start = Start.of(config, root)
     sources, skipped = checked_sources(config, root, skip_bad=skip_bad)
+    annotated_twice(config, sources, root)
     names = config.label_set().names
     network = seeded(start, names, settings.seed)
     Frozen(network, settings.freeze, norms=settings.freeze_norm)

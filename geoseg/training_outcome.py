@@ -11,9 +11,11 @@ from torch import nn
 
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
-from geoseg.labels import NODATA_CLASS
+from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.models.card import CardDraft
 from geoseg.report.chip_picture import JudgedChip
+from geoseg.report.failures import failures_png
+from geoseg.report.figure_file import write_whole
 from geoseg.report.training_facts import SplitFacts, TrainingFacts, read_curve
 from geoseg.report.training_report import write_training_report
 from geoseg.report.units import count, seconds
@@ -39,6 +41,7 @@ def show_training(
     best_iteration: int,
     next_command: str,
     facts: Sequence[tuple[str, str]] = (),
+    failures: Path | None = None,
 ) -> Path:
     """Write the folder that shows a training (`write_training_report`).
 
@@ -53,6 +56,7 @@ def show_training(
         best_iteration: The one whose weights were packed.
         next_command: What to type to map a scene with the model.
         facts: What is said besides of how it was trained: label and words.
+        failures: Where a picture of the worst chips alone is written; an old one is removed where there are none.
 
     Returns:
         The page, report.html.
@@ -69,6 +73,8 @@ def show_training(
         evenly(windows, _LOOKED_AT), _predict(network, device, card.imagery, shape), len(labels), _SHOWN
     )
     network.train(was_training)
+    if failures is not None:
+        _draw_failures(failures, tuple(map(_shown, worst)), labels)
     curve = read_curve(log)
     return write_training_report(
         folder,
@@ -87,6 +93,14 @@ def show_training(
             attribution=card.attribution,
         ),
     )
+
+
+def _draw_failures(path: Path, chips: Sequence[JudgedChip], labels: LabelSet) -> None:
+    if not chips:
+        path.unlink(missing_ok=True)
+        return
+    content = failures_png(chips, labels)
+    write_whole(path, lambda part: part.write_bytes(content))
 
 
 def _predict(network: nn.Module, device: torch.device, imagery: Imagery, shape: TileShape) -> Predict:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from geoseg.imagery import Imagery
@@ -78,6 +79,7 @@ def test_a_training_is_shown_with_its_best_and_worst_chips(
             10,
             "geoseg map SCENE --model ./tiny -o RUN",
             [("Stopped", "early")],
+            tmp_path / "failures.png",
         )
     assert network.training
     text = page.read_text()
@@ -92,4 +94,10 @@ def test_a_training_is_shown_with_its_best_and_worst_chips(
     worst, best = text.split('id="worst"')[1].split('id="best"')
     assert "scene, row 48, column 96<span>mean IoU 0.000" in worst
     assert worst.count('class="chip"') == best.count('class="chip"') == 3
+    with Image.open(tmp_path / "failures.png") as picture:
+        # Three chips of four panels, the worst first: it is wrong throughout, and so has one colour.
+        width, height = picture.size
+        panel_px = (height - 2 * 6) // 3
+        assert width == 4 * panel_px + 3 * 6
+        assert picture.crop((3 * (panel_px + 6), 0, width, panel_px)).getcolors() == [(panel_px**2, (213, 94, 0))]
     assert best.index("scene, row 0, column 0<span>mean IoU 1.000") < best.index("mean IoU 0.5")

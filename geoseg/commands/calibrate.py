@@ -7,8 +7,8 @@ import click
 
 from geoseg.calibration import calibrate_package
 from geoseg.catalog import model_folder
+from geoseg.commands.card_lines import calibration_lines
 from geoseg.commands.labelled_data import data_root_option
-from geoseg.models.quality import Calibration
 
 
 @click.command("calibrate")
@@ -57,14 +57,3 @@ def calibrate(
         return
     for line in calibration_lines(card.calibration):
         click.echo(line)
-
-
-def calibration_lines(calibration: Calibration) -> tuple[str, ...]:
-    """A calibration in words: the temperature, then the error on each split."""
-    lines = [f"temperature {calibration.temperature:.3f}, fitted on {calibration.fitted_on}"]
-    for split, one in calibration.splits.items():
-        before, after = (
-            "-" if error is None else format(error, ".3f") for error in (one.ece_before, one.ece_after)
-        )
-        lines.append(f"calibration error on {split}: {before} before, {after} after ({one.pixels} px)")
-    return (*lines, *(() if calibration.note is None else (calibration.note,)))

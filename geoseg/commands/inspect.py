@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from geoseg.catalog import DEFAULT_MODEL, load_model, model_folder, search_path
+from geoseg.commands.card_lines import quality_lines
 from geoseg.commands.inspect_data import data_lines
 from geoseg.commands.inspect_scene import scene_content, scene_lines
 from geoseg.commands.labelled_data import data_root_option
@@ -21,7 +22,7 @@ from geoseg.grid import parse_crs
 from geoseg.io.gdal_environment import gdal_environment
 from geoseg.io.run_folder import RunFolder
 from geoseg.labelled_data import data_folder
-from geoseg.models.package import CARD_NAME, known_models
+from geoseg.models.package import CARD_NAME, known_models, load_card
 from geoseg.run import open_run
 from geoseg.speed import measure_speed
 
@@ -182,11 +183,7 @@ def _model_lines(model: dict[str, Any]) -> Iterator[tuple[str, object]]:
     for number, label in enumerate(model["classes"]):
         layer = "no layer" if label["layer"] is None else f"layer {label['layer']}"
         yield "class" if number == 0 else "", f"{number} {label['name']} ({layer}, {label['color']})"
-    for split, metrics in model["metrics"].items():
-        ious = ", ".join(
-            f"{name} {'-' if iou is None else format(iou, '.3f')}" for name, iou in metrics["iou"].items()
-        )
-        yield "quality", f"{split}: mIoU {metrics['miou']:.3f} ({ious}) on {metrics['pixels']} px"
+    yield from quality_lines(load_card(Path(model["path"])))
     if "speed" in model:
         yield "speed", _speed_words(model["speed"])
     yield "licence", model["licence"]

@@ -48,17 +48,20 @@ def _described(name: str, folder: Path) -> dict[str, Any]:
         "bands": list(card.imagery.bands),
         "ground_resolution_m": card.imagery.ground_resolution_m,
         "classes": list(card.labels.names),
+        "meant_for_m": None if card.intended is None else card.intended.ground_resolution_m,
         "miou": {split: metrics.miou for split, metrics in card.metrics.items()},
+        "calibration_error": {split: metrics.ece for split, metrics in card.metrics.items()},
         "licence": card.licence,
     }
 
 
 def _row(model: dict[str, Any]) -> tuple[str, ...]:
+    limits = model["meant_for_m"]
     ious = (model["miou"].get(split) for split in ("val", "test"))
     return (
         model["name"],
         ", ".join(model["classes"]),
-        f"{model['ground_resolution_m']:g}",
+        f"{model['ground_resolution_m']:g}" if limits is None else f"{limits[0]:g} to {limits[1]:g}",
         model["architecture"],
         *("-" if iou is None else f"{iou:.3f}" for iou in ious),
         model["path"],

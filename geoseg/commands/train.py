@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from geoseg.commands.calibrate import calibration_lines
+from geoseg.commands.card_lines import calibration_lines
 from geoseg.commands.labelled_data import data_root_option, figures_line
 from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.errors import GeosegError

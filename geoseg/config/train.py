@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 
+from geoseg.config.card import CardConfig
 from geoseg.config.data import IGNORE, UNKNOWN, SamplingConfig, SourceConfig, SplitsConfig
 from geoseg.config.imagery import ClassConfig, ImageryConfig
 from geoseg.config.options import TrainOptions
@@ -106,6 +107,7 @@ class TrainConfig(Section):
         splits: How entries with `split: auto` are divided.
         sampling: Which windows training draws.
         training: How to train.
+        card: What the model is meant for, and two annotations to compare.
     """
 
     kind: Literal["train"]
@@ -123,6 +125,7 @@ class TrainConfig(Section):
     splits: SplitsConfig = SplitsConfig()
     sampling: SamplingConfig = SamplingConfig()
     training: TrainingConfig = TrainingConfig()
+    card: CardConfig = CardConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -180,7 +183,12 @@ class TrainConfig(Section):
     def _brief(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Later sections are left out at their defaults: the fingerprints of older runs stay as they are.
         content = dump(self)
-        later = ("splits", SplitsConfig()), ("sampling", SamplingConfig()), ("start_from", None)
+        later = (
+            ("splits", SplitsConfig()),
+            ("sampling", SamplingConfig()),
+            ("start_from", None),
+            ("card", CardConfig()),
+        )
         for key, default in later:
             if key in content and getattr(self, key) == default:
                 del content[key]

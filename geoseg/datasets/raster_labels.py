@@ -120,7 +120,7 @@ def open_raster_labels(path: str, scene: SceneRef) -> "ClassReader | PlacedLabel
         apart = max(np.hypot(*np.subtract(to_image @ corner, corner)) for corner in corners)
         on_pixels = size == (scene.source_height, scene.source_width) and apart <= _SAME_PX and same_crs
     # What has no place of its own must lie on the scene's pixels; the reader says so where it does not.
-    return ClassReader(path, scene) if on_pixels or not placed else PlacedLabels(path, scene)
+    return ClassReader(path, scene) if on_pixels or not placed else PlacedLabels(path, scene.grid, scene.path)
 
 
 class PlacedLabels:
@@ -131,13 +131,14 @@ class PlacedLabels:
 
     Args:
         path: The label raster, one band of whole numbers with a CRS.
-        scene: The scene that it labels.
+        grid: The pixels of the scene that it labels.
+        scene: What the scene is called.
 
     Raises:
         SceneError: It does not meet the scene, or does not hold whole numbers.
     """
 
-    def __init__(self, path: str, scene: SceneRef) -> None:
+    def __init__(self, path: str, grid: Grid, scene: str) -> None:
         dataset = open_raster(path)
         assert isinstance(dataset, DatasetReader)  # no address of the web comes here
         self._dataset, self._path = dataset, path
@@ -148,13 +149,13 @@ class PlacedLabels:
             )
         own = Grid(crs_name(dataset.crs), dataset.transform, dataset.height, dataset.width)
         self._warp: Slant | Warp
-        if parse_crs(own.crs) == parse_crs(scene.grid.crs):
-            self._warp = Slant(~own.transform @ scene.grid.transform, own.height, own.width)
+        if parse_crs(own.crs) == parse_crs(grid.crs):
+            self._warp = Slant(~own.transform @ grid.transform, own.height, own.width)
         else:
-            self._warp = Warp.between(scene.grid, own)
-        if not _meet(own, scene.grid):
+            self._warp = Warp.between(grid, own)
+        if not _meet(own, grid):
             raise SceneError(
-                f"{path} lies elsewhere than {scene.path}: expected labels of the same place, their bounds are "
+                f"{path} lies elsewhere than {scene}: expected labels of the same place, their bounds are "
                 f"{', '.join(f'{one:.6g}' for one in dataset.bounds)} in {parse_crs(own.crs).name}; check the "
                 "CRS of both"
             )

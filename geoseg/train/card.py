@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from geoseg.config import TrainConfig
 from geoseg.config.recipe import WHOLE
 from geoseg.imagery import Imagery
-from geoseg.models.card import Calibration, CardDraft, SplitMetrics, TileDefaults
+from geoseg.models.card import Agreement, Calibration, CardDraft, Intended, SplitMetrics, TileDefaults
 from geoseg.train.checkpoint import Progress
 from geoseg.train.recipe import Recipe
 from geoseg.train.score import TileShape
@@ -69,6 +69,7 @@ def draft(
     training: Mapping[str, JsonValue],
     metrics: Mapping[str, SplitMetrics],
     calibration: Calibration | None = None,
+    agreement: Agreement | None = None,
 ) -> CardDraft:
     """The card without what the weights file determines.
 
@@ -79,8 +80,12 @@ def draft(
         training: As `history` has it.
         metrics: By split.
         calibration: Of the packed weights, if they were calibrated.
+        agreement: Of two annotators, if the configuration names two annotations.
     """
-    shape = TileShape()
+    shape, said = TileShape(), config.card
+    intended = Intended(
+        ground_resolution_m=said.ground_resolution_m, places=said.places, not_for=said.not_for, notes=said.notes
+    )
     return CardDraft(
         name=config.name,
         description=config.description,
@@ -95,6 +100,8 @@ def draft(
         licence=config.licence,
         attribution=tuple(dict.fromkeys((config.attribution, *start.attribution))),
         calibration=calibration,
+        agreement=agreement,
+        intended=None if intended == Intended() else intended,
     )
 
 

@@ -37,11 +37,12 @@ from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.datasets.label_files import RasterFile, VectorFile, VectorFiles
 from geoseg.errors import ConfigError, GeosegError, SceneError
 from geoseg.models.package import load_package
+from geoseg.packing import Trained
 from geoseg.train.checkpoint import Identity
 from geoseg.train.claim import Claim
 from geoseg.train.scenes import Source
 from geoseg.train.steps import Step
-from geoseg.training import Trained, train_package
+from geoseg.training import train_package
 
 CHECKPOINTS_EVERY = 3
 

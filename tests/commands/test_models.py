@@ -33,7 +33,9 @@ def test_models_are_listed_with_what_is_wrong_with_them(shelf: Path) -> None:
         "bands": ["red", "green", "blue"],
         "ground_resolution_m": 1.0,
         "classes": ["building", "road", "other"],
+        "meant_for_m": None,
         "miou": {},
+        "calibration_error": {},
         "licence": "CC0-1.0",
     }
     assert "sha256 differs" in found["damaged"]["error"]

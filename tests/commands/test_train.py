@@ -13,17 +13,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import safetensors.torch
 import torch
 import yaml
+from affine import Affine
 from click.testing import CliRunner, Result
 
 from geoseg.commands.calibrate import calibrate
 from geoseg.commands.evaluate import evaluate
+from geoseg.commands.inspect import inspect
 from geoseg.commands.train import train
 from geoseg.errors import ConfigError, GeosegError
+from geoseg.models.card import Intended
 from geoseg.models.package import load_package
 from geoseg.models.resnet import ResNetEncoder
+from geoseg.report.model_readme import model_readme
 from geoseg.train.claim import Claim
 
 WriteRaster = Callable[..., Path]
@@ -247,6 +252,67 @@ def test_packed_weights_are_calibrated_and_nothing_else_is_changed(
             torch.testing.assert_close(package.tensors[name].float(), expected, rtol=2e-3, atol=1e-4)
     with pytest.raises(ConfigError, match=r"expected a new output, .*again is there already"):
         CliRunner().invoke(calibrate, command, catch_exceptions=False)
+
+
+def test_the_card_says_what_the_model_is_for_and_what_annotators_agree_on(
+    data: Path, trained: tuple[Path, Result], tmp_path: Path
+) -> None:
+    model, _ = trained
+    with rasterio.open(data / "labels.tif") as dataset:
+        labels_hw = dataset.read(1)
+    # Another annotator, who saw a part of split train, all of val and nothing of test.
+    again_hw = np.where(np.random.default_rng(1).random(labels_hw.shape) < 0.2, 3 - labels_hw, labels_hw)[:, 60:144]
+    place = Affine(1, 0, 320000 + 60, 0, -1, 2770000)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 0, "crs": "EPSG:32640"}
+    with rasterio.open(data / "again.tif", "w", **profile, height=96, width=84, transform=place) as dataset:
+        dataset.write(again_hw, 1)
+    card: dict[str, Any] = {
+        "ground_resolution_m": [0.5, 1.5],
+        "places": "drawing\n boards",
+        "not_for": ["circles"],
+        "agreement": {"first": "labels.tif", "second": "again.tif"},
+    }
+    shutil.copytree(model.with_name("model.training"), tmp_path / "again.training")
+    # The run goes on as the same one: no weight depends on the card's words.
+    run_train(data, tmp_path / "again", "--resume", config=changed(data, "said.yaml", card=card))
+    said, before = load_package(tmp_path / "again").card, load_package(model).card
+    assert said.identity == before.identity
+    assert said.intended == Intended(
+        ground_resolution_m=(0.5, 1.5), places="drawing boards", not_for=("circles",), notes=None
+    )
+    found = said.agreement
+    assert found is not None
+    first_hw = labels_hw[:, 60:144]
+    for name, value in (("square", 1), ("ground", 2)):
+        union = ((first_hw == value) | (again_hw == value)).sum()
+        assert found.annotators.iou[name] == pytest.approx(
+            ((first_hw == value) & (again_hw == value)).sum() / union
+        )
+    assert found.annotators.pixels == 96 * 84
+    assert found.splits == {"train": 96 * 36, "val": 96 * 48}
+    # Never on train; on all of val the first annotation is what val is judged by.
+    assert list(found.model) == ["val"]
+    assert found.model["val"].first.iou == said.metrics["val"].iou
+    against_second = found.model["val"].second
+    assert against_second.pixels == 96 * 48
+    assert against_second.iou != said.metrics["val"].iou
+    lines = CliRunner().invoke(inspect, [str(tmp_path / "again")], catch_exceptions=False).stdout
+    for words in ("0.5 to 1.5 m", "drawing boards", "circles", "px in train, ", "temperature ", "again.tif"):
+        assert words in lines
+    readme = (tmp_path / "again" / "README.md").read_text()
+    # Of a single validation window none is among the worst, so there is no picture.
+    assert readme == model_readme(load_package(tmp_path / "again").card)
+    for name, problem in (
+        ("first", "expected a label raster that an entry of data names, got lost.tif"),
+        ("second", "expected a file, got lost.tif"),
+    ):
+        card["agreement"] = {"first": "labels.tif", "second": "again.tif", name: "lost.tif"}
+        with pytest.raises(ConfigError, match=f"card.agreement.{name}: {problem}"):
+            run_train(data, tmp_path / "lost", config=changed(data, "lost.yaml", card=card))
+    card["ground_resolution_m"] = [2, 1]
+    with pytest.raises(ConfigError, match=r"card: ground_resolution_m: expected \[least, greatest\]"):
+        run_train(data, tmp_path / "lost", config=changed(data, "lost.yaml", card=card))
+    assert not (tmp_path / "lost").exists()
 
 
 def test_an_output_in_use_is_refused_and_left_alone(data: Path, trained: tuple[Path, Result]) -> None:

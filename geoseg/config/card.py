@@ -1,0 +1,59 @@
+"""What a model's card says in words, and two annotations to compare: a section of a configuration."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from geoseg.config.sections import Positive, Section
+
+_LONGEST = 4000
+
+
+def _line(text: str) -> str:
+    # A card's words are a line each, however the file breaks them.
+    text = " ".join(text.split())
+    if not text or not text.isprintable() or len(text) > _LONGEST:
+        raise ValueError(f"expected 1 to {_LONGEST} printable characters, got {len(text)}: {text[:40]!r}")
+    return text
+
+
+Words = Annotated[str, AfterValidator(_line)]
+"""Words for the card, brought to one line."""
+
+
+class AgreementConfig(Section):
+    """Two annotations of the same ground.
+
+    Attributes:
+        first: A label raster that an entry of `data` names as its labels.
+        second: Another one of the same ground, in the same values, relative to the data root.
+    """
+
+    first: Annotated[str, Field(min_length=1)]
+    second: Annotated[str, Field(min_length=1)]
+
+
+class CardConfig(Section):
+    """What the model is meant for, and what two annotators agree on.
+
+    Attributes:
+        ground_resolution_m: Least and greatest ground length of a scene's pixel that the model is meant for.
+        places: Where it is meant for.
+        not_for: What it is no good for.
+        notes: What else there is to say.
+        agreement: Two annotations that are compared when training ends, as a ceiling for the scores.
+    """
+
+    ground_resolution_m: tuple[Positive, Positive] | None = None
+    places: Words | None = None
+    not_for: tuple[Words, ...] = ()
+    notes: Words | None = None
+    agreement: AgreementConfig | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.ground_resolution_m is not None and self.ground_resolution_m[0] > self.ground_resolution_m[1]:
+            raise ValueError(
+                f"ground_resolution_m: expected [least, greatest], got {list(self.ground_resolution_m)}"
+            )
+        return self
