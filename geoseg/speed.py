@@ -1,5 +1,6 @@
 """How fast a model is: ground that its network covers in a second, measured."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -28,12 +29,15 @@ class Speed:
         lattice: The tiles.
         ground_resolution_m: Ground length of a pixel in metres.
         seconds: Of each pass, over as many tiles as a batch has.
+        cpu_share: Of the time that its threads could have computed on a CPU, the share that they did; far below 1
+            where other work ran beside it, which makes a model look slower than it is. None on other devices.
     """
 
     numerics: Numerics
     lattice: Lattice
     ground_resolution_m: float
     seconds: tuple[float, ...]
+    cpu_share: float | None = None
 
     @property
     def ground_mpx_per_s(self) -> float:
@@ -58,6 +62,7 @@ class Speed:
             "tile_px": self.lattice.tile_px,
             "overlap_px": self.lattice.overlap_px,
             "passes": len(self.seconds),
+            "cpu_share": self.cpu_share,
             **self.numerics.fingerprint(),
         }
 
@@ -78,7 +83,11 @@ def numerics_here(device: str | None, threads: int | None) -> Numerics:
 
 
 def measure_speed(
-    model: LoadedModel, device: str | None, threads: int | None, clock: Callable[[], float] = time.perf_counter
+    model: LoadedModel,
+    device: str | None,
+    threads: int | None,
+    clock: Callable[[], float] = time.perf_counter,
+    cpu_clock: Callable[[], float] = time.process_time,
 ) -> Speed:
     """Time the network of a model as `geoseg map` runs it, on noise: one worker, reading and writing apart.
 
@@ -90,6 +99,7 @@ def measure_speed(
         device: As `--device`.
         threads: CPU threads; torch's present number when not given.
         clock: Seconds since any moment.
+        cpu_clock: Seconds of a CPU that this process has had.
 
     Raises:
         GeosegError: This machine does not have the device.
@@ -99,8 +109,14 @@ def measure_speed(
     with torch_threads(numerics.threads):
         predictor = Predictor(fold_batch_norms(model.build()), numerics)
         noise_nchw = torch.randn(numerics.batch, len(model.imagery.bands), tile.size_px, tile.size_px)
-        seconds = pass_seconds(predictor, noise_nchw, _WARMING, _TIMED, clock)
-    return Speed(numerics, Lattice(tile.size_px, tile.overlap_px), model.imagery.ground_resolution_m, seconds)
+        pass_seconds(predictor, noise_nchw, _WARMING, 0, clock)
+        had_s = cpu_clock()
+        seconds = pass_seconds(predictor, noise_nchw, 0, _TIMED, clock)
+        had_s = cpu_clock() - had_s
+    could_s = math.fsum(seconds) * numerics.threads
+    share = had_s / could_s if numerics.device == "cpu" and could_s > 0 else None
+    lattice = Lattice(tile.size_px, tile.overlap_px)
+    return Speed(numerics, lattice, model.imagery.ground_resolution_m, seconds, share)
 
 
 def pass_seconds(

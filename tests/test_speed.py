@@ -74,7 +74,8 @@ def test_a_model_is_timed_at_the_tiles_of_its_card(tiny_model: object) -> None:
         clock.now += 0.5
         return clock.now
 
-    speed = measure_speed(package, "cpu", 1, ticking)
+    # Of the seven passes that count, 0.5 s each, it had a CPU for 1.4 s.
+    speed = measure_speed(package, "cpu", 1, ticking, iter([5.0, 6.4]).__next__)
     assert torch.get_num_threads() == before
     tile = package.card.tile
     assert (speed.lattice.tile_px, speed.lattice.overlap_px) == (tile.size_px, tile.overlap_px)
@@ -82,5 +83,6 @@ def test_a_model_is_timed_at_the_tiles_of_its_card(tiny_model: object) -> None:
     said = speed.to_json()
     assert said["ground_mpx_per_s"] == speed.lattice.stride_px**2 / 1e6 / 0.5
     assert (said["device"], said["threads"]) == ("cpu", 1)
+    assert said["cpu_share"] == pytest.approx(1.4 / 3.5)
     with pytest.raises(GeosegError, match="expected --device cpu, cuda or cuda:N, got tpu"):
         measure_speed(package, "tpu", 1)

@@ -122,13 +122,23 @@ def test_what_was_trained_by_hand_is_adopted_and_in_the_table(data: Path, by_han
     assert "left out: test.tif of split test, which no choice may see" in result.stderr
     assert "plain: judged and timed" in result.stderr
     # Nothing is trained, judged or timed twice.
+    noted_of = json.loads((folder / "plain.json").read_text())
+    noted_of["measured"]["speed"] |= {"cpu_share": 1.0}
+    (folder / "plain.json").write_text(json.dumps(noted_of))
     noted = (folder / "plain.json").read_bytes()
     again = run_study(data, folder, "--only", "plain")
     assert "judged" not in again.stderr
     assert (folder / "plain.json").read_bytes() == noted
     assert (folder / "plain" / "card.json").read_bytes() == before
     assert again.stdout.splitlines()[0].startswith("run ")
-    assert json.loads((folder / "table.json").read_text()) == table
+    again_table = json.loads((folder / "table.json").read_text())
+    assert {**again_table, "notes": None} == {**table, "notes": None}
+    # What was timed beside other work says so, and is timed again.
+    noted_of["measured"]["speed"] |= {"cpu_share": 0.2, "ground_mpx_per_s": 1e-6}
+    (folder / "plain.json").write_text(json.dumps(noted_of))
+    timed = run_study(data, folder, "--only", "plain", "--json")
+    assert "plain: timed again, other work ran beside it" in timed.stderr
+    assert json.loads(timed.stdout)["rows"][0]["ground_mpx_per_s"] > 1e-6
 
 
 def test_what_another_configuration_left_is_refused(data: Path, by_hand: Path, tmp_path: Path) -> None:
