@@ -16,10 +16,10 @@ def quality_lines(card: Card) -> Iterator[tuple[str, str]]:
         yield "quality", _metrics_line(split, metrics)
     if card.calibration is not None:
         for number, line in enumerate(calibration_lines(card.calibration)):
-            yield "calibration" if number == 0 else "", line
+            yield "sureness" if number == 0 else "", line
     if card.agreement is not None:
         for number, line in enumerate(_agreement_lines(card.agreement)):
-            yield "annotators" if number == 0 else "", line
+            yield "labels" if number == 0 else "", line
     if card.intended is not None:
         yield from _intended_lines(card.intended)
 
@@ -60,7 +60,7 @@ def _metrics_line(split: str, metrics: SplitMetrics) -> str:
 def _agreement_lines(agreement: Agreement) -> Iterator[str]:
     places = ", ".join(f"{count} px in {split}" for split, count in agreement.splits.items())
     words = _likeness_words(agreement.annotators)
-    yield f"{words} of {agreement.first} and {agreement.second}; {places or 'no split'}"
+    yield f"two annotators agree to {words}: {agreement.first} and {agreement.second}; {places or 'no split'}"
     for split, one in agreement.model.items():
         yield f"the model there, on {split}: {_likeness_words(one.first)} against the first"
         yield f"the model there, on {split}: {_likeness_words(one.second)} against the second"
@@ -73,9 +73,9 @@ def _likeness_words(likeness: Likeness) -> str:
 
 def _intended_lines(intended: Intended) -> Iterator[tuple[str, str]]:
     if intended.ground_resolution_m is not None:
-        yield "meant for", f"a ground resolution of {resolution_words(intended.ground_resolution_m)}"
+        yield "purpose", f"a ground resolution of {resolution_words(intended.ground_resolution_m)}"
     if intended.places is not None:
-        yield "meant for", intended.places
+        yield "purpose", intended.places
     for one in intended.not_for:
         yield "not for", one
     if intended.notes is not None:
