@@ -23,6 +23,7 @@ from affine import Affine
 
 from geoseg.cluster.board import Board, News
 from geoseg.cluster.facts import (
+    check_storage,
     files_of,
     refuse_data,
     refuse_software,
@@ -297,6 +298,10 @@ def test_a_storage_that_cannot_be_written_or_is_another_is_refused(tmp_path: Pat
         with pytest.raises(ConfigError, match=f"--storage {storage} cannot be written") as refused:
             try_storage(storage, "run")
         assert "\n" not in str(refused.value)
+        with pytest.raises(ConfigError, match=f"--storage {storage} cannot be written"):
+            check_storage(storage)
+    check_storage(str(tmp_path / "new" / "place"))
+    assert not list((tmp_path / "new" / "place").iterdir())
 
 
 @pytest.mark.parametrize(
