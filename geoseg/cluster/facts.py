@@ -3,7 +3,8 @@
 import hashlib
 import platform
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -95,6 +96,24 @@ def refuse_data(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
         )
 
 
+def check_storage(storage: str) -> None:
+    """Refuse a place for checkpoints that cannot be written to; nothing stays there.
+
+    Args:
+        storage: A folder, or an address such as s3://bucket/path.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    with _refusing(storage):
+        files, path = FileSystem.from_uri(storage)
+        files.create_dir(path, recursive=True)
+        name = f"{path}/.geoseg-{uuid.uuid4().hex}"
+        with files.open_output_stream(name) as stream:
+            stream.write(b"")
+        files.delete_file(name)
+
+
 def try_storage(storage: str, run: str) -> tuple[str, str]:
     """Write a file to where checkpoints are to be kept, and leave it there.
 
@@ -154,11 +173,18 @@ def _stamp(path: Path) -> str:
 
 
 def _write(storage: str, run: str, name: str, content: str) -> None:
-    try:
+    with _refusing(storage):
         files, path = FileSystem.from_uri(storage)
         files.create_dir(f"{path}/{run}", recursive=True)
         with files.open_output_stream(f"{path}/{run}/{name}") as stream:
             stream.write(content.encode())
+
+
+@contextmanager
+def _refusing(storage: str) -> Iterator[None]:
+    """Turn what pyarrow raises on a storage into our error."""
+    try:
+        yield
     except (OSError, ValueError, ArrowException) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--storage {storage} cannot be written ({reason}): name another place") from error

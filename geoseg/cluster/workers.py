@@ -16,7 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from torch import nn
 
 from geoseg.cluster.board import Board
-from geoseg.cluster.facts import files_of, software, stamps, try_storage
+from geoseg.cluster.facts import check_storage, files_of, software, stamps, try_storage
 from geoseg.cluster.places import refuse_too_many
 from geoseg.cluster.session import ray_session
 from geoseg.cluster.trainee import Task, train_as_told
@@ -91,9 +91,12 @@ class RayWorkers:
         """Connect to Ray, and see whether it has room.
 
         Raises:
+            ConfigError: The storage cannot be written.
             GeosegError: The cluster can never have so many workers.
             StoppedError: No cluster answers.
         """
+        if self.storage is not None:
+            check_storage(self.storage)
         with ExitStack() as stack:
             self._own = stack.enter_context(ray_session(self._address, self.workers * self._threads))
             if self._asked is None and ray.cluster_resources().get("GPU", 0) > 0:  # type: ignore[no-untyped-call]

@@ -164,6 +164,20 @@ def load_checkpoint(
         return progress
 
 
+def load_identity(folder: Path) -> Identity | None:
+    """What run a folder's checkpoint is of; None where there is no checkpoint.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    path = folder / "last.pt"
+    if not path.exists():
+        return None
+    with _refusing(path):
+        state = _load(path, torch.device("cpu"))
+        return Identity(str(state["fingerprint"]), str(state.get("architecture", "")))
+
+
 def load_progress(folder: Path) -> Progress:
     """Where the run of a folder's checkpoint stood.
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from geoseg.train.checkpoint import Identity
+from geoseg.train.checkpoint import Identity, load_identity
 
 _FILE = "run.json"
 
@@ -53,6 +53,9 @@ class Claim:
         """
         there = Claim.of(folder)
         if there is None:
+            left = load_identity(folder)  # of a run that was begun before folders were claimed
+            if left is not None:
+                self.identity.refuse(left, folder / "last.pt")
             _write(self, folder)
             return False
         for option, here, then in (

@@ -154,6 +154,7 @@ class _Run:
     progress: Progress
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
+    kept: int | None = None
     overdue: bool = False
     stepping_s: float = 0.0
     crops: int = 0
@@ -253,12 +254,12 @@ class _Run:
 
     def keep_now_and_then(self) -> None:
         """Write a checkpoint when the last one is long ago."""
-        every = self.recipe.checkpoint_every
-        if self.overdue or (every is not None and self.progress.iteration % every == 0):
+        every, now = self.recipe.checkpoint_every, self.progress.iteration
+        if self.kept != now and (self.overdue or (every is not None and now % every == 0)):
             self.save()
 
     def save(self) -> None:
         place = self.place
         save_checkpoint(place.folder, place.identity, self.progress, place.parts, place.device, place.team)
         place.commit(self.progress)
-        self.saved, self.overdue = time.monotonic(), False
+        self.saved, self.kept, self.overdue = time.monotonic(), self.progress.iteration, False

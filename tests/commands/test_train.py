@@ -373,6 +373,12 @@ def test_of_a_finished_run_nothing_is_left_to_do(data: Path, trained: tuple[Path
 
 def test_a_package_that_was_lost_is_made_again(data: Path, trained: tuple[Path, Result], tmp_path: Path) -> None:
     shutil.copytree(trained[0].parent / "model.training", tmp_path / "model.training")
+    # As a run leaves it that was begun before folders said whose they are.
+    (tmp_path / "model.training" / "run.json").unlink()
+    before = contents(tmp_path / "model.training")
+    with pytest.raises(ConfigError, match="belongs to a run with another configuration or other data"):
+        run_train(data, tmp_path / "model", "--seed", "1")
+    assert contents(tmp_path / "model.training") == before
     assert run_train(data, tmp_path / "model").exit_code == 0
     assert contents(tmp_path / "model")["weights.safetensors"] == contents(trained[0])["weights.safetensors"]
 

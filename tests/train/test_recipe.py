@@ -13,16 +13,16 @@ from geoseg.train.recipe import Recipe
 lengths = st.integers(1, 100)
 
 
-@given(lengths, lengths, st.integers(1, 8), st.integers(1, 8), st.integers(1, 10**6))
+@given(lengths, lengths, st.integers(1, 8), st.integers(1, 8), st.integers(1, 10**6), st.integers(1, 4))
 def test_an_epoch_is_the_training_ground_once(
-    epochs: int, min_epochs: int, batch: int, accumulate: int, windows: int
+    epochs: int, min_epochs: int, batch: int, accumulate: int, windows: int, workers: int
 ) -> None:
     early = EarlyStopConfig(min_epochs=min_epochs)
     settings = TrainingConfig(
         crop_px=32, batch=batch, accumulate=accumulate, epochs=epochs, early_stop=early, warmup=3
     )
-    recipe = Recipe.of(settings, windows)
-    crops = batch * accumulate
+    recipe = Recipe.of(settings, windows, workers)
+    crops = batch * accumulate * workers
     assert (recipe.iterations - epochs) * crops < epochs * windows <= recipe.iterations * crops
     assert recipe.iterations % epochs == 0
     assert recipe.min_iterations * epochs == recipe.iterations * min_epochs
@@ -34,6 +34,7 @@ def test_an_epoch_is_the_training_ground_once(
 def test_what_is_said_in_iterations_stays() -> None:
     settings = TrainingConfig(iterations=100, validate_every=30, lr=0.5, ema=0.9, freeze=("stem",), momentum=0.5)
     recipe = Recipe.of(settings, 10**5)
+    assert recipe == Recipe.of(settings, 10**5, workers=7)
     assert (recipe.iterations, recipe.validate_every, recipe.patience) == (100, 30, None)
     for field in fields(Recipe):
         if field.name in TrainingConfig.model_fields:
