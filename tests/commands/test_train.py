@@ -315,13 +315,6 @@ def test_the_card_says_what_the_model_is_for_and_what_annotators_agree_on(
     assert not (tmp_path / "lost").exists()
 
 
-def test_an_output_in_use_is_refused_and_left_alone(data: Path, trained: tuple[Path, Result]) -> None:
-    before = (trained[0] / "card.json").read_bytes()
-    with pytest.raises(ConfigError, match="continue with --resume"):
-        run_train(data, trained[0])
-    assert (trained[0] / "card.json").read_bytes() == before
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
