@@ -98,6 +98,7 @@ def train(data: Path, model: Path, config: str, workers: WorkerOptions) -> Train
     )
 
 
+@pytest.mark.slow
 def test_two_workers_write_a_model(own_ray: None, data: Path, tmp_path: Path) -> None:
     storage = WorkerOptions(2, storage=str(tmp_path / "kept"))
     trained = train(data, tmp_path / "model", "short.yaml", storage)
