@@ -95,13 +95,11 @@ def _measured(scenes: tuple[LabelledScene, ...], cells: Cells, imagery: Imagery)
 
 def _identity(config: TrainConfig, imagery: Imagery, start: Start, workers: int) -> Identity:
     """Names all that the weights depend on; the measured statistics stand for the pixels."""
-    words = {"name", "description", "licence", "attribution", "start_from", "card"}
     # Counts on when the same words come to mean other numbers: 2, since losses on overlap are per image;
     # 3, since an epoch sees each cell of the ground once.
     meaning = 3
-    values = config.model_dump(mode="json", exclude=words)
-    for key in ("checkpoint_minutes", "checkpoint_every", "calibrate"):
-        values["training"].pop(key, None)
+    # What it starts from is told by its content, below.
+    values = {key: value for key, value in config.deciding().items() if key != "start_from"}
     values |= {
         "meaning": meaning,
         "seed": config.training.seed,

@@ -160,13 +160,7 @@ def differing_key(one: TrainConfig, other: TrainConfig) -> str | None:
         one: A configuration.
         other: Another.
     """
-    # Words of the card, and how often work is kept, change no weight.
-    words = {"name", "description", "licence", "attribution"}
-    kept = {"checkpoint_minutes", "checkpoint_every"}
-    first, second = (config.model_dump(mode="json", exclude={*words}) for config in (one, other))
-    for values in (first, second):
-        values["training"] = {key: value for key, value in values["training"].items() if key not in kept}
-    return _first_difference(first, second)
+    return _first_difference(one.deciding(), other.deciding())
 
 
 def _first_difference(one: object, other: object, place: str = "") -> str | None:

@@ -223,6 +223,14 @@ class TrainConfig(Section):
             return frozenset(self.label_values.values()) | rest
         return None
 
+    def deciding(self) -> dict[str, Any]:
+        """What the trained weights depend on, as plain data: not the card's words, nor how often work is kept."""
+        words = {"name", "description", "licence", "attribution", "card"}
+        values = self.model_dump(mode="json", exclude=words)
+        for key in ("checkpoint_minutes", "checkpoint_every", "calibrate"):
+            values["training"].pop(key, None)
+        return values
+
     def label_set(self) -> LabelSet:
         """The classes, in order."""
         return LabelSet(tuple(label.to_label_class() for label in self.classes))

@@ -408,6 +408,7 @@ def changed(root: Path, name: str, **changes: Any) -> Path:  # noqa: ANN401  # s
     return root / name
 
 
+@pytest.mark.slow
 def test_options_go_before_the_file_and_the_outcome_is_json(data: Path, tmp_path: Path) -> None:
     options = ["--epochs", "2", "--batch", "3", "--lr", "0.02", "--seed", "7", "--json"]
     document = json.loads(run_train(data, tmp_path / "model", *options).stdout)
@@ -454,6 +455,7 @@ def test_a_model_is_trained_further(data: Path, trained: tuple[Path, Result], tm
         run_train(data, tmp_path / "other", config=config)
 
 
+@pytest.mark.slow
 def test_fine_tuning_says_what_the_classes_reached_before(
     data: Path, trained: tuple[Path, Result], tmp_path: Path
 ) -> None:
