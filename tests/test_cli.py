@@ -253,7 +253,7 @@ def test_the_version_is_that_of_the_package() -> None:
             "zzz",
             (
                 "commands: agreement, calibrate, doctor, evaluate, export, inspect, map, models, pseudo-labels, "
-                "tiles, train, verify, view, weak-labels (see"
+                "study, tiles, train, verify, view, weak-labels (see"
             ),
         ),
     ],
