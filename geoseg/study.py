@@ -140,7 +140,6 @@ class _AtWork:
         if threads is None and self.jobs > 1:
             threads = max(1, torch.get_num_threads() // self.jobs)
         words = ["train", "--config", str(one.config_file), "-o", str(one.model), "--data-root", str(self.root)]
-        words += ["--resume"]
         words += [] if threads is None else ["--threads", str(threads)]
         words += [] if self.device is None else ["--device", self.device]
         return Command(one.run.name, tuple(words), one.log)
