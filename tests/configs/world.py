@@ -113,11 +113,7 @@ def write_mbrsc(root: Path) -> None:
         transform = Affine(1, 0, 320000 + 2000 * number, 0, -1, 2770000)
         image_chw, ids_hw = world(number, height, width)
         write(root / f"mbrsc/{name}_image.tif", image_chw, crs, transform)
-        labels_chw = ids_hw[None] + np.uint8(1)
-        write(root / f"mbrsc/{name}_label.tif", labels_chw, crs, transform, nodata=0)
-        if name == "t78":  # a part of split train, by someone whose hand was two pixels off
-            second = root / "mbrsc/t78_overlap_second_annotation.tif"
-            write(second, labels_chw[:, 38:148, 22:180], crs, transform @ Affine.translation(20, 40), nodata=0)
+        write(root / f"mbrsc/{name}_label.tif", ids_hw[None] + np.uint8(1), crs, transform, nodata=0)
     for split, cols in (("train", (0, 200)), ("test", (220, 400))):
         west, east = 320000 + cols[0], 320000 + cols[1]
         ring = [[west, 2770000], [east, 2770000], [east, 2769808], [west, 2769808], [west, 2770000]]
