@@ -20,11 +20,10 @@ demo: $(VENV)/.runtime
 	@echo "The scene's place on earth is approximate (about 1 km)."
 
 test: lint
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow -n 2 --dist loadfile --ignore tests/faults --ignore tests/cluster
-	$(BIN)/pytest -m slow tests/faults tests/cluster
+	$(BIN)/pytest -m slow -n 2 --dist loadgroup
 
 benchmarks: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/control_plane.py --write

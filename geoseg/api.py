@@ -182,18 +182,22 @@ def export_run(
     layers: Sequence[str] = (),
     force: bool = False,
     strict: bool = False,
+    tile_size: int | None = None,
 ) -> tuple[Path, ...]:
-    """Write layers of a finished run, or its class raster, into another file; the same as `geoseg export`.
+    """Write layers of a finished run, its class raster or its segments as other files; as `geoseg export` does.
 
     An incomplete run is a `UserWarning`, and the file says so where its format has room for it.
 
     Args:
         run: The RUN folder.
-        output: A file, or a folder that exists, which gets files named like those of a run.
-        format: "geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles" or "cog".
+        output: A file, or a folder that exists, which gets files named like those of a run. Of "coco-panoptic" a
+            folder that is not there, or empty.
+        format: "geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles", "cog", "instances" or
+            "coco-panoptic".
         layers: Names of layers; by default those that the run wrote.
         force: Replace files that are there.
         strict: Refuse an incomplete run.
+        tile_size: Of "coco-panoptic": side of its PNGs in pixels, 8192 when not given.
 
     Returns:
         The files written; a style beside a file is one too.
@@ -211,6 +215,7 @@ def export_run(
         tuple(layers),
         force=force,
         strict=strict,
+        tile_px=_whole(tile_size),
     )
     if exported.incomplete is not None:
         warnings.warn(exported.incomplete, stacklevel=2)

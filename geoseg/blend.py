@@ -1,6 +1,7 @@
 """Tiles into one block: window weights that are positive everywhere, sums in a fixed order, one division."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,6 +13,22 @@ from geoseg.labels import Activation
 from geoseg.tiling import Lattice
 
 _STRIP_ROWS = 64
+
+_INSTANCE_FIELDS = 3
+"""Heat, and the offset along rows and along columns."""
+
+_LEAST_WEIGHT = 1e-6
+"""What the offsets of a pixel weigh at least: what is nearly no thing has none that counts."""
+
+
+def blended_channels(classes: int, things: Sequence[int] | None) -> int:
+    """How many fields are blended: of each class, and of instances if there are any.
+
+    Args:
+        classes: How many classes there are.
+        things: As of `BlockBlend`.
+    """
+    return classes + (0 if things is None else _INSTANCE_FIELDS)
 
 
 def taper(lattice: Lattice) -> NDArray[np.float32]:
@@ -58,29 +75,38 @@ class BlockBlend:
     The sums run in the order in which tiles are added; give them in row-major order and the result depends
     on nothing else. What lies below a block goes on into the block below: its sums begin with the same tiles.
 
+    What a network says of instances is blended like its classes: the heat as it is, cut to 0..1; an offset as far
+    as it means anything, which is as far as its pixel is of a thing, so that it weighs as much as the tile gives
+    the thing classes there. `centres` divides by what they weigh together: the blended probability of a thing.
+
     Args:
         window: The block's pixels, and those below that its tiles reach.
-        channels: Fields of a tile.
+        classes: How many classes the network tells apart, its first channels.
         device: Where the fields are.
         above: What `below` of the block above gave, (channel, row, column), for the first rows of the window.
         memory: Where to keep the sums, (n,) float32, at least as many as there are; None for new memory. They are
             the largest array of a worker, and fresh pages for it cost more time than the sums themselves.
         activation: What makes probabilities of logits.
+        things: The classes whose objects the network's further channels tell apart (heat, offset along rows, along
+            columns); None where only classes are wanted.
     """
 
     def __init__(
         self,
         window: Window,
-        channels: int,
+        classes: int,
         device: str = "cpu",
         above: Tensor | None = None,
         memory: Tensor | None = None,
         activation: Activation = "softmax",
+        things: Sequence[int] | None = None,
     ) -> None:
         self._window = window
         self._device = device
         self._activation = activation
-        shape = (channels, *window.shape)
+        self._classes = classes
+        self._things = None if things is None else torch.tensor(things, device=device)
+        shape = (blended_channels(classes, things), *window.shape)
         self._mean_chw = (
             torch.empty(shape, device=device) if memory is None else memory[: math.prod(shape)].view(shape)
         )
@@ -92,11 +118,12 @@ class BlockBlend:
     def add(
         self, tile: Window, logits_chw: Tensor, weight_h: NDArray[np.float32], weight_w: NDArray[np.float32]
     ) -> None:
-        """Add a tile's probabilities, from its logits.
+        """Add a tile's probabilities, from its logits, and what it says of instances.
 
         Args:
             tile: The tile's window.
-            logits_chw: float32 (channel, row, column) over exactly that window.
+            logits_chw: float32 (channel, row, column) over exactly that window; channels that are not wanted may
+                follow.
             weight_h: Along the tile's rows, from `axis_weights`.
             weight_w: Along its columns.
         """
@@ -106,22 +133,43 @@ class BlockBlend:
         (rows, cols), (tile_rows, tile_cols) = common.slices_in(self._window), common.slices_in(tile)
         weights_h = torch.from_numpy(weight_h[tile_rows]).to(self._device)
         weights_w = torch.from_numpy(weight_w[tile_cols]).to(self._device)
-        target_chw, source_chw = self._mean_chw[:, rows, cols], logits_chw[:, tile_rows, tile_cols]
+        target_chw = self._mean_chw[:, rows, cols]
+        source_chw = logits_chw[: len(target_chw), tile_rows, tile_cols]
         # As many rows at a time as stay in a processor's cache from one step to the next.
         step = _STRIP_ROWS if self._device == "cpu" else common.height
         for row in range(0, common.height, step):
             strip = slice(row, row + step)
-            logits_strip_chw = source_chw[:, strip].contiguous()
-            match self._activation:
-                case "softmax":
-                    probability_chw = logits_strip_chw.softmax(dim=0)
-                case "sigmoid":
-                    probability_chw = logits_strip_chw.sigmoid()
-            target_chw[:, strip].addcmul_(probability_chw, torch.outer(weights_h[strip], weights_w))
+            fields_chw = self._fields(source_chw[:, strip].contiguous())
+            target_chw[:, strip].addcmul_(fields_chw, torch.outer(weights_h[strip], weights_w))
+
+    def _fields(self, logits_chw: Tensor) -> Tensor:
+        """What of a tile's answer (channel, row, column) is added up."""
+        match self._activation:
+            case "softmax":
+                probability_chw = logits_chw[: self._classes].softmax(dim=0)
+            case "sigmoid":
+                probability_chw = logits_chw[: self._classes].sigmoid()
+        if self._things is None:
+            return probability_chw
+        heat_chw, offset_ahw = logits_chw[self._classes : -2].clamp(0, 1), logits_chw[-2:]
+        thing_hw = probability_chw[self._things].sum(0)
+        return torch.cat([probability_chw, heat_chw, offset_ahw * thing_hw])
 
     def mean(self, rows: int) -> Tensor:
-        """The blended fields (channel, row, column) of the first rows; zero where no tile has any weight."""
-        return self._mean_chw[:, :rows]
+        """The blended probabilities (class, row, column) of the first rows; zero where no tile has any weight."""
+        return self._mean_chw[: self._classes, :rows]
+
+    def centres(self, rows: int) -> tuple[Tensor, Tensor]:
+        """The blended heat (row, column) of the first rows, and offsets in pixels (axis, row, column).
+
+        Raises:
+            ValueError: Only classes are blended.
+        """
+        if self._things is None:
+            raise ValueError("expected a blend of instances, got one of classes alone")
+        heat_hw, offset_ahw = self._mean_chw[self._classes, :rows], self._mean_chw[-2:, :rows]
+        thing_hw = self.mean(rows)[self._things].sum(0)
+        return heat_hw, offset_ahw / thing_hw.clamp(min=_LEAST_WEIGHT)
 
     def below(self, rows: int) -> Tensor:
         """The sums (channel, row, column) below the first rows, in memory of their own."""

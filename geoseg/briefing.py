@@ -63,8 +63,19 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
         ),
         f"layers   {', '.join(plan.cleaning_in_words)}"
         + "".join(f", {name} from a probability of {share:g}" for name, share in plan.layers.thresholds),
+        *_things(plan),
         f"writes   {', '.join(outputs)} (mosaic {plan.mosaic_bytes / 2**20:.0f} MiB before compression)",
     ]
+
+
+def _things(plan: RunPlan) -> list[str]:
+    """How objects are told apart that touch."""
+    panoptic = plan.panoptic
+    if panoptic is None:
+        return []
+    names, grouping = " and ".join(plan.labels.names[thing] for thing in panoptic.things), panoptic.grouping
+    reach, capture = f"offsets reach {grouping.reach_px} px (R)", f"within {grouping.capture_px} px (r)"
+    return [f"things   {names} apart by their centres: {reach}, and lead to the nearest centre {capture}"]
 
 
 def _scene_lines(plan: RunPlan) -> list[str]:

@@ -1,29 +1,34 @@
 """What a finished run left in its folder, written as other files; without the model, and without a cluster."""
 
-import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from geoseg.errors import GeosegError, RunFolderError
+from geoseg.io.coco_panoptic import DOCUMENT, PNGS
 from geoseg.io.layers import Batches, Source
 from geoseg.io.ledger import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.vector_file import replacing
-from geoseg.labels import LabelClass, LabelSet
 from geoseg.outcome import MosaicState
 from geoseg.plan import LayerFormat
 from geoseg.run import Run, open_run
+from geoseg.work.checked_objects import checked_objects
+from geoseg.work.class_rasters import WHOLE_RASTER, raster_windows
 from geoseg.work.features import features_of, owner_keys, shapes_hash
 from geoseg.work.layer_files import ALL_IN_ONE, ENDINGS, LayerSet, WrittenFile, names_of, style_file, write_file
 from geoseg.work.network import lines_of, nodes_of, pieces_keys
+from geoseg.work.object_rasters import write_object_rasters
+from geoseg.work.panoptic import TILE_PX
+from geoseg.work.panoptic_folder import write_panoptic_folder
+from geoseg.work.planned import Planned
 from geoseg.work.stage_files import StageFiles
 
-ExportFormat = LayerFormat | Literal["cog"]
-"""A vector format, or the class raster."""
+ExportFormat = LayerFormat | Literal["cog", "instances", "coco-panoptic"]
+"""A vector format, the class raster, the numbers of objects as a raster, or segments as pictures."""
 
 _RASTER_ENDINGS = (".tif", ".tiff")
 
@@ -34,7 +39,7 @@ class ExportedFile:
 
     Attributes:
         path: Where.
-        features: How many features it has; None of a raster or a style.
+        features: How many features, of a panoptic document objects, it has; None of a raster or a style.
     """
 
     path: Path
@@ -62,31 +67,43 @@ def export(
     *,
     force: bool = False,
     strict: bool = False,
+    tile_px: int | None = None,
 ) -> Exported:
-    """Write layers of a finished run, or its class raster, into a file or a folder.
+    """Write layers of a finished run, its class raster or its segments into a file or a folder.
 
     Args:
         run: The RUN folder.
-        output: A file, or a folder that exists, which gets files named like those of a run.
+        output: A file, or a folder that exists, which gets files named like those of a run. Of coco-panoptic a
+            folder that is not there, or empty.
         kind: The format.
         layers: Names of layers; none for those that the run wrote.
         force: Whether files that are there are replaced.
         strict: Whether an incomplete run is refused.
+        tile_px: Side of the PNGs of coco-panoptic, 8192 when not given.
 
     Raises:
         RunFolderError: There is no run, it is not finished, a process works on it, or what it left is damaged.
         GeosegError: There is no such layer, a file is there already, its name does not end as the format's, several
-            layers are to go into a file that holds one, or the run is incomplete and `strict`.
+            layers are to go into a file that holds one, the run is incomplete and `strict`, a size of PNGs is
+            given to another format, or one would have more objects than three bytes tell apart.
         StoppedError: The disk is full.
     """
     opened = open_run(run.path)
     _check_place(run, output)
     with run.unchanged():
         incomplete = _finished(opened, strict=strict)
+        if kind in ("cog", "instances", "coco-panoptic") and layers:
+            what = "panoptic pictures have" if kind == "coco-panoptic" else "a raster has"
+            raise GeosegError(f"{what} no layers: leave out --layer, or name a vector format")
+        if kind != "coco-panoptic" and tile_px is not None:
+            raise GeosegError(f"--tile-size is of coco-panoptic: expected none for {kind}; leave it out")
         if kind == "cog":
-            if layers:
-                raise GeosegError("a class raster has no layers: leave out --layer, or name a vector format")
             return Exported(_copy_rasters(opened, output, force=force), incomplete)
+        if kind == "instances":
+            return Exported(_write_objects(run, opened, output, force=force), incomplete)
+        if kind == "coco-panoptic":
+            side = TILE_PX if tile_px is None else tile_px
+            return Exported(_write_panoptic(run, opened, output, side, force=force), incomplete)
         every = layers_of(run, opened)
         asked = _asked(opened, every, layers)
         places = _places(output, kind, asked)
@@ -127,17 +144,8 @@ def layers_of(run: RunFolder, opened: Run) -> LayerSet:
     Raises:
         RunFolderError: plan.json is of another version, or features are missing or damaged.
     """
-    plan = run.existing_plan() or {}
-    try:
-        labels = LabelSet(tuple(LabelClass(**label) for label in plan["labels"]))
-        scenes = tuple((str(scene["name"]), scene["date"]) for scene in plan["scenes"])
-        shapes: dict[str, Any] = plan["shapes"]
-        of_network: dict[str, Any] = plan["network"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"{run.plan_file} does not say what an export must know ({error}): remove {run.run_file}, then repeat "
-            "the run's geoseg map command, which finds the rest done"
-        ) from error
+    planned = Planned.of(run)
+    labels, shapes = planned.labels, planned.shapes
     mosaic = MosaicState.of(run.ledger("mosaic")).content_hash
     depends = shapes_hash(mosaic, shapes)
     _check_features(run, depends, "features", owner_keys)
@@ -145,12 +153,22 @@ def layers_of(run: RunFolder, opened: Run) -> LayerSet:
         layer: partial(features_of, run, depends, class_id) for class_id, layer in labels.layers
     }
     if opened.record.layers.network and labels.network is not None:
-        depends = shapes_hash(mosaic, of_network)
+        depends = shapes_hash(mosaic, planned.network)
         _check_features(run, depends, "network", pieces_keys)
         features[labels.network.lines] = partial(lines_of, run, depends)
         features[labels.network.nodes] = partial(nodes_of, run, depends)
-    source = Source(opened.record.plan_hash, scenes, len(opened.failed_blocks))
+    source = Source(opened.record.plan_hash, planned.scenes, len(opened.failed_blocks))
     return LayerSet(features, labels, opened.grid, source)
+
+
+def _write_panoptic(
+    run: RunFolder, opened: Run, output: Path, tile_px: int, *, force: bool
+) -> tuple[ExportedFile, ...]:
+    """Write segments as pictures: the document, which has as many features as there are objects, and the PNGs."""
+    planned = Planned.of(run)
+    written = write_panoptic_folder(opened, planned.labels, planned.shapes, output, tile_px, force=force)
+    pictures = (ExportedFile(output / PNGS / name, None) for name in written.pngs)
+    return ExportedFile(output / DOCUMENT, written.objects), *pictures
 
 
 def _check_features(
@@ -161,7 +179,7 @@ def _check_features(
     Raises:
         RunFolderError: They are not.
     """
-    wrong = f"of {run.path} are missing or damaged: {_mend(run.path)}"
+    wrong = f"of {run.path} are missing or damaged: {run.mending}"
     if not StageFiles(run, stage, depends).folder.is_dir():
         raise RunFolderError(f"the {stage} {wrong}")
     there = set()
@@ -232,12 +250,7 @@ def _copy_rasters(run: Run, output: Path, *, force: bool) -> tuple[ExportedFile,
     if output.is_dir():
         targets = {source: output / source.name for source in sources}
     else:
-        if len(sources) > 1:
-            raise GeosegError(
-                f"{run.path} has {len(sources) - 1} class rasters and an index of them, since its data lies far "
-                "apart: name a folder that exists with -o"
-            )
-        _check_ending(output, "cog", _RASTER_ENDINGS)
+        _check_single(run, output, "cog")
         targets = dict.fromkeys(sources, output)
     _check_free(targets.values(), force=force)
     for source, target in targets.items():
@@ -245,12 +258,40 @@ def _copy_rasters(run: Run, output: Path, *, force: bool) -> tuple[ExportedFile,
             if source.is_file():
                 shutil.copyfile(source, written)
             if not source.is_file() or file_sha256(written) != sources[source]:
-                raise RunFolderError(f"{source} is missing or damaged: {_mend(run.path)}")
+                raise RunFolderError(f"{source} is missing or damaged: {RunFolder(run.path).mending}")
     return tuple(ExportedFile(target, None) for target in targets.values())
 
 
-def _mend(run: Path) -> str:
-    return f"geoseg verify {shlex.quote(str(run))} --mend, then repeat its geoseg map command"
+def _write_objects(run: RunFolder, opened: Run, output: Path, *, force: bool) -> tuple[ExportedFile, ...]:
+    """Write the numbers of objects, in as many rasters, and where, as there are class rasters.
+
+    Raises:
+        GeosegError: There are several for one file, a file is there already, or numbers do not suffice.
+        RunFolderError: What the run left is missing or damaged.
+    """
+    windows = raster_windows(run, opened.grid, [one.path for one in opened.record.outputs if one.format == "cog"])
+    if output.is_dir():
+        names = {name: name.replace("classes", "instances", 1).replace("/", "-") for name in windows}
+        places = {output / names[name]: window for name, window in windows.items()}
+    else:
+        _check_single(opened, output, "instances")
+        places = dict.fromkeys([output] * len(windows), opened.grid.window)
+    _check_free(places, force=force)
+    planned = Planned.of(run)
+    blocks, objects = checked_objects(run, opened.grid, planned.labels, planned.shapes)
+    write_object_rasters(list(places.items()), opened.grid, blocks, objects, opened.record.plan_hash)
+    return tuple(ExportedFile(path, None) for path in places)
+
+
+def _check_single(run: Run, output: Path, kind: ExportFormat) -> None:
+    """Refuse a single file where the run has rasters by groups."""
+    rasters = [one for one in run.record.outputs if one.format == "cog"]
+    if any(one.path != WHOLE_RASTER for one in rasters):
+        raise GeosegError(
+            f"{run.path} has {len(rasters)} class rasters and an index of them, since its data lies far apart: "
+            "name a folder that exists with -o"
+        )
+    _check_ending(output, kind, _RASTER_ENDINGS)
 
 
 def _check_place(run: RunFolder, output: Path) -> None:
@@ -266,8 +307,8 @@ def _check_place(run: RunFolder, output: Path) -> None:
 def _check_ending(path: Path, kind: ExportFormat, endings: tuple[str, ...]) -> None:
     if path.suffix.lower() not in endings:
         raise GeosegError(
-            f"expected a {kind} file that ends in {' or '.join(endings)}, by which programs know it, or a folder "
-            f"that exists, got {path}"
+            f"expected for --format {kind} a file that ends in {' or '.join(endings)}, by which programs know it, "
+            f"or a folder that exists, got {path}"
         )
 
 

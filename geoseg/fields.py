@@ -8,14 +8,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geoseg.blend import BlockBlend, axis_weights, taper
+from geoseg.blend import BlockBlend, axis_weights, blended_channels, taper
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
-from geoseg.io.mosaic import PROBABILITY_SCALE
+from geoseg.io.mosaic import NO_OFFSET, OFFSET_STEPS, PROBABILITY_SCALE
 from geoseg.labels import NODATA_CLASS, Activation
 from geoseg.pixels import BlockPixels, PixelSource
 from geoseg.predict import Predictor
 from geoseg.tiling import Block, BlockPlan, Lattice, Tile
+
+
+@dataclass(frozen=True, slots=True)
+class CentreFields:
+    """Where the objects of a block have their centres, as it is stored.
+
+    Attributes:
+        heat_hw: How much each pixel is a centre, 0 to 1, x 254; 255 = nodata.
+        offset_ahw: int16 (axis, row, column), rows before columns on the first axis: the way from each pixel to its
+            object's centre, in sixteenths of a pixel, so right to 1/32 px along each axis up to 2,047 px; -32768 is
+            nodata.
+    """
+
+    heat_hw: NDArray[np.uint8]
+    offset_ahw: NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,7 @@ class BlockFields:
         classes_hw: Winning class, 255 = nodata.
         confidence_hw: Probability of the winning class x 254, 255 = nodata.
         probability_chw: Probability of every class x 254, 255 = nodata; of no class where it was not asked for.
+        centres: What tells objects apart; None of a network that does not.
         tiles: Tiles that held data and were evaluated.
         cached: Tiles that held data and had been evaluated for the block above.
     """
@@ -33,6 +49,7 @@ class BlockFields:
     classes_hw: NDArray[np.uint8]
     confidence_hw: NDArray[np.uint8]
     probability_chw: NDArray[np.uint8]
+    centres: CentreFields | None = None
     tiles: int = 0
     cached: int = 0
 
@@ -67,6 +84,7 @@ class BlockPredictor:
         probability: Whether the probabilities of all classes are wanted.
         weights: How the pixels of a tile count along each axis; positive everywhere.
         activation: What makes probabilities of the network's answers.
+        things: The classes whose objects the network tells apart; None for classes alone, of whatever network.
     """
 
     def __init__(
@@ -78,12 +96,14 @@ class BlockPredictor:
         probability: bool = True,
         weights: Callable[[Lattice], NDArray[np.float32]] = taper,
         activation: Activation = "softmax",
+        things: tuple[int, ...] | None = None,
     ) -> None:
         self._plan = plan
         self._predictor = predictor
         self._classes = classes
         self._probability = probability
         self._activation: Activation = activation
+        self._things = things
         self._taper_px = weights(plan.lattice)
         self._memory = torch.empty(0, device=predictor.device)
 
@@ -111,9 +131,13 @@ class BlockPredictor:
         if not valid_hw[: window.height].any():
             return None, None
         start_chw = None if above is None else above.sum_chw
-        if self._memory.numel() < self._classes * area.height * area.width:
-            self._memory = torch.empty(self._classes * area.height * area.width, device=self._predictor.device)
-        blend = BlockBlend(area, self._classes, self._predictor.device, start_chw, self._memory, self._activation)
+        device, needed = (
+            self._predictor.device,
+            blended_channels(self._classes, self._things) * area.height * area.width,
+        )
+        if self._memory.numel() < needed:
+            self._memory = torch.empty(needed, device=device)
+        blend = BlockBlend(area, self._classes, device, start_chw, self._memory, self._activation, self._things)
         with torch.inference_mode():
             for start in range(0, len(pixels.tiles), self._predictor.batch):
                 group = pixels.tiles[start : start + self._predictor.batch]
@@ -123,6 +147,9 @@ class BlockPredictor:
         mean_chw, plan = blend.mean(window.height), self._plan
         cached = () if above is None else above.tiles
         found = quantise(mean_chw, valid_hw[: window.height], probability=self._probability)
+        if self._things is not None:
+            centres = quantise_centres(*blend.centres(window.height), valid_hw[: window.height])
+            found = replace(found, centres=centres)
         below = None
         if area.height > window.height:
             reaching = tuple(tile for tile in (*cached, *pixels.tiles) if tile.window.row_stop > window.row_stop)
@@ -207,6 +234,20 @@ def quantise(probability_chw: Tensor, valid_hw: NDArray[np.bool_], *, probabilit
         _scaled(highest_hw, nodata_hw),
         np.stack(bands) if bands else np.empty((0, *valid_hw.shape), np.uint8),
     )
+
+
+def quantise_centres(heat_hw: Tensor, offset_ahw: Tensor, valid_hw: NDArray[np.bool_]) -> CentreFields:
+    """Heat and offsets as they are stored.
+
+    Args:
+        heat_hw: Blended heat (row, column), 0 to 1.
+        offset_ahw: Blended offsets (axis, row, column) in pixels.
+        valid_hw: Where there is data.
+    """
+    nodata_hw = torch.from_numpy(np.where(valid_hw, np.uint8(0), np.uint8(NODATA_CLASS))).to(heat_hw.device)
+    most = -NO_OFFSET - 1
+    steps_ahw = (offset_ahw * OFFSET_STEPS).round_().clamp_(-most, most).to(torch.int16).cpu().numpy()
+    return CentreFields(_scaled(heat_hw, nodata_hw), np.where(valid_hw, steps_ahw, np.int16(NO_OFFSET)))
 
 
 def _scaled(probability_hw: Tensor, nodata_hw: Tensor) -> NDArray[np.uint8]:

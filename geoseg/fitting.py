@@ -24,6 +24,7 @@ from geoseg.train.checkpoint import Progress
 from geoseg.train.decoded import cache_mib
 from geoseg.train.device import place
 from geoseg.train.fit import fit
+from geoseg.train.instances import instances_of
 from geoseg.train.losses import build_loss
 from geoseg.train.metrics import Confusion
 from geoseg.train.samples import Sampler
@@ -33,6 +34,7 @@ from geoseg.train.start import Start
 from geoseg.train.steps import Step
 from geoseg.train.stopping import Stop
 from geoseg.train.team import ALONE, Team
+from geoseg.train.things import Things
 
 _VALIDATION_TILES = 72
 """Most tiles of one validation during training; the figures on the card are those of whole regions."""
@@ -84,8 +86,17 @@ def fit_network(
     with open_scenes(training, imagery, coding) as scenes, open_scenes(validation, imagery, coding) as judged:
         augmentation = Augmentation(**settings.augmentation.model_dump())
         cells = Cells.of(scenes, settings.crop_px)
-        sampler = Sampler(scenes, cells, imagery, settings.seed, balance_of(config), overlapping=start.overlapping)
-        maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed)
+        things = Things.of(coding.candidates, config.things) if start.instances else None
+        sampler = Sampler(
+            scenes,
+            cells,
+            imagery,
+            settings.seed,
+            balance_of(config),
+            overlapping=start.overlapping,
+            instances=None if things is None else instances_of(scenes, things),
+        )
+        maker = BatchMaker(sampler, augmentation, imagery, settings.crop_px, settings.batch, settings.seed, things)
         names = config.label_set().names
         weights_k = None if settled.weights_k is None else np.array(settled.weights_k)
         with decoding(cache_mib(scene.ref for scene in scenes), threads=1):
@@ -93,7 +104,7 @@ def fit_network(
                 place(network, device),
                 maker.make,
                 _validator(judged, coding.candidates, device, team, overlapping=start.overlapping),
-                build_loss(settings.loss, len(names), start.activation, weights_k),
+                build_loss(settings.loss, len(names), start.activation, weights_k, instances=start.instances),
                 coding.candidates,
                 settled.recipe,
                 folder,

@@ -13,6 +13,7 @@ from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 from geoseg.io.mosaic import CHUNK_PX
 from geoseg.models.footprint import forward_bytes
 from geoseg.models.package import LoadedModel
+from geoseg.objects.grouping import Grouping
 from geoseg.pixels import STRIP_PX
 from geoseg.predict import Numerics
 from geoseg.tiling import BlockPlan, Lattice
@@ -20,6 +21,12 @@ from geoseg.tiling import BlockPlan, Lattice
 _PROCESS_BYTES = 700 * 2**20
 """A worker with Python, torch, rasterio, zarr and numba loaded, before it holds any data (measured: 380 to 430 MiB,
 and 110 for numba), and what its allocator does not give back at once."""
+
+_CENTRE_BYTES = 5
+"""Heat and an offset of a pixel, as they are stored."""
+
+_DECODED_BYTES = 80
+"""Of a pixel of a block that is decoded: offsets, votes, keys, segments, and what sorting them takes."""
 
 BLOCKS_PER_WORKER = 20
 """Blocks that each worker should have, so that none waits long for the last."""
@@ -158,7 +165,8 @@ def worker_bytes(
         merged: Whether the pixels are put together from several scenes.
         cache_mib: What GDAL keeps of the files.
     """
-    bands, classes = len(model.imagery.bands), len(model.labels)
+    bands, classes, panoptic = len(model.imagery.bands), len(model.labels), model.card.architecture.instances
+    fields = model.card.architecture.channels
     tile_px = blocks.lattice.tile_px
     height, width = (
         min(side, size) for side, size in zip(blocks.block_px, (blocks.height, blocks.width), strict=True)
@@ -175,9 +183,14 @@ def worker_bytes(
     # Per pixel of a block and of what its tiles reach below: the sums, and what is kept of them for the next block.
     # Per pixel of the block: their means, and what is stored, of two blocks, of which one is being written.
     area = (height + tile_px) * width
-    blended = area * classes * 4 + tile_px * width * classes * 4
-    blended += height * width * (classes * 4 + 2 * (12 + (classes if probability else 0)))
-    return _PROCESS_BYTES + cache_mib * 2**20 + read + blended + forward
+    blended = area * fields * 4 + tile_px * width * fields * 4
+    stored = 12 + (classes if probability else 0) + (_CENTRE_BYTES if panoptic else 0)
+    blended += height * width * (fields * 4 + 2 * stored)
+    most = read + blended + forward
+    if panoptic:
+        halo_px = (model.card.grouping or Grouping()).halo_px
+        most = max(most, (height + 2 * halo_px) * (width + 2 * halo_px) * _DECODED_BYTES)
+    return _PROCESS_BYTES + cache_mib * 2**20 + most
 
 
 def pass_bytes(model: LoadedModel, options: TileOptions, batch: int) -> int:

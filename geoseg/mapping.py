@@ -31,6 +31,7 @@ from geoseg.layout import (
     worker_bytes,
 )
 from geoseg.models.package import load_package
+from geoseg.objects.grouping import Grouping
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene
 from geoseg.plan import LayerOptions, RunPlan, check_same_run
@@ -222,6 +223,7 @@ def make_plan(
         aoi=area,
         rows=found.rows,
         grid_rule=found.grid_rule,
+        grouping=(model.card.grouping or Grouping()) if model.card.architecture.instances else None,
     )
     # Classes that the model does not have are refused here, before anything is written.
     _ = plan.layer_classes, plan.thresholds, plan.cleaning, plan.network

@@ -172,7 +172,7 @@ def parse_export_format(name: str) -> ExportFormat:
     Raises:
         GeosegError: It is not known.
     """
-    formats: tuple[ExportFormat, ...] = (*get_args(LayerFormat), "cog")
+    formats: tuple[ExportFormat, ...] = (*get_args(LayerFormat), "cog", "instances", "coco-panoptic")
     for known in formats:
         if known == name:
             return known

@@ -1,7 +1,7 @@
 """What became of a run, and the record of it that run.json keeps."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Outcome:
         stages: Seconds by stage, of this process; of the stages that workers do, units and sums of what their
             reports count (tiles, read_s, infer_s, write_s, ...) too.
         outputs: What was written: path, format, features, sha256.
+        instances: How objects were told apart, once they are labelled; None where what touches is one.
         clean_up: What cleaning changed, once there are features.
     """
 
@@ -33,6 +34,7 @@ class Outcome:
     quarantined: dict[str, str] = field(default_factory=dict)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
     outputs: list[dict[str, Any]] = field(default_factory=list)
+    instances: dict[str, Any] | None = None
     clean_up: dict[str, Any] | None = None
 
 
@@ -68,6 +70,16 @@ class MosaicState:
         return cls(frozenset(done), frozenset(with_data), content_hash, tuple(kinds.values()))
 
 
+def offsets_in_words(instances: Mapping[str, Any]) -> str:
+    """How many offsets of a panoptic run were too long, for people.
+
+    Args:
+        instances: As run.json has them.
+    """
+    share = instances["clipped_px"] / max(instances["things_px"], 1)
+    return f"things   {share:.2%} of their offsets were clipped to {instances['reach_px']} px"
+
+
 def record_of(plan: RunPlan, state: MosaicState, outcome: Outcome, argv: Sequence[str]) -> dict[str, Any]:
     """The content of run.json.
 
@@ -95,6 +107,7 @@ def record_of(plan: RunPlan, state: MosaicState, outcome: Outcome, argv: Sequenc
             "grid": plan.region.grid.to_json(),
             "classes": list(plan.labels.names),
             "layers": plan.layers_content,
+            "instances": outcome.instances,
             "clean_up": outcome.clean_up,
             "blocks": {
                 "total": len(plan.work),

@@ -38,8 +38,9 @@ from geoseg.work.class_rasters import (
     keep_rasters,
 )
 from geoseg.work.features import shapes_hash
+from geoseg.work.instances import GatherInstances, InstanceBlocks, PaintInstances
 from geoseg.work.network import CutBlocks, JoinBlocks, MaskBlocks, NetworkBlocks, ThinBlocks
-from geoseg.work.objects import LabelBlocks, join_seams
+from geoseg.work.objects import LabelBlocks, join_seams, told_apart
 from geoseg.work.outputs import OutputKind, WriteOutputs
 from geoseg.work.overviews import ReduceBlocks, level_key, level_windows
 from geoseg.work.page import WritePageParts
@@ -153,7 +154,11 @@ class _Story:
     def tell(self) -> None:
         self.run.create_mosaic(
             lambda mosaic: mosaic.create(
-                self.grid, self.plan.labels, probability=self.plan.probability, scenes=self.plan.several
+                self.grid,
+                self.plan.labels,
+                probability=self.plan.probability,
+                scenes=self.plan.several,
+                instances=self.plan.panoptic is not None,
             )
         )
         self._predict()
@@ -220,6 +225,7 @@ class _Story:
             blocks=self.plan.blocks,
             probability=self.plan.probability,
             numerics=self.plan.numerics,
+            things=None if self.plan.panoptic is None else self.plan.panoptic.things,
             aoi=self.plan.aoi,
         )
         # Down a column of blocks each goes on with what the last one shares with it.
@@ -242,7 +248,8 @@ class _Story:
         objects = canonical_hash(self.plan.objects_content)
         done = self.run.ledger("objects").done_for(objects)
         units = [Unit(block.key, block) for block in blocks if block.key not in done]
-        job = LabelBlocks(self.run, self.grid, self.class_ids, self.plan.thresholds, objects)
+        thresholds, panoptic = self.plan.thresholds, self.plan.panoptic
+        job = LabelBlocks(self.run, self.grid, self.class_ids, thresholds, objects, panoptic)
         _all_done("objects", self.stages.units("objects", job, units, _block_px))
         seams = self.run.ledger("seams")
         joined = canonical_hash({"mosaic": mosaic_hash, "objects": objects})
@@ -252,6 +259,18 @@ class _Story:
             with self.stages.timed("seams"), stage_progress("seams", total_px) as advance:
                 files = join_seams(self.run, blocks, advance)
             seams.commit(_WHOLE, {"depends": joined, "files": files})
+        if panoptic is None:
+            return
+        self.outcome.instances = told_apart(self.run, objects, panoptic)
+        of = InstanceBlocks(self.run, self.grid, self.plan.blocks, self.class_ids, thresholds, panoptic, joined)
+        stages: tuple[tuple[str, Job[Block]], ...] = (
+            ("instances", GatherInstances(of)),
+            ("painted", PaintInstances(of)),
+        )
+        for stage, of_stage in stages:
+            done = of.done(stage)
+            units = [Unit(block.key, block) for block in blocks if block.key not in done]
+            _all_done(stage, self.stages.units(stage, of_stage, units, _block_px))
 
     def _shape(self, blocks: list[Block], shapes: str) -> None:
         """Outline the objects that are large enough, block by block, and make features of them."""
@@ -263,6 +282,7 @@ class _Story:
             thresholds=self.plan.thresholds,
             cleaning=self.plan.cleaning,
             depends=shapes,
+            panoptic=self.plan.panoptic,
             several_scenes=bool(self.plan.several),
         )
         block_px = math.prod(self.plan.blocks.block_px)
@@ -276,9 +296,8 @@ class _Story:
         if network is None:
             return
         of = NetworkBlocks(self.run, self.grid, self.plan.blocks, depends)
-        min_area_m2 = self.plan.cleaning.min_area_m2[network.class_id]
         stages: tuple[tuple[str, Job[Block]], ...] = (
-            ("roads", MaskBlocks(of, network.class_id, self.class_ids, self.plan.thresholds, min_area_m2)),
+            ("roads", self._road_masks(of, network.class_id)),
             ("skeleton", ThinBlocks(of)),
             ("pieces", CutBlocks(of)),
             ("network", JoinBlocks(of, network.class_id)),
@@ -287,6 +306,11 @@ class _Story:
             done = of.files(stage).remove_others()
             units = [Unit(block.key, block) for block in blocks if block.key not in done]
             _all_done(stage, self.stages.units(stage, job, units, _block_px))
+
+    def _road_masks(self, of: NetworkBlocks, class_id: int) -> MaskBlocks:
+        plan = self.plan
+        min_area_m2 = plan.cleaning.min_area_m2[class_id]
+        return MaskBlocks(of, class_id, self.class_ids, plan.thresholds, min_area_m2, plan.panoptic)
 
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""

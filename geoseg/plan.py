@@ -17,6 +17,7 @@ from geoseg.io.reads import Reads
 from geoseg.io.region import Region
 from geoseg.io.survey import Row
 from geoseg.labels import LabelSet, Network
+from geoseg.objects.grouping import Grouping, Panoptic
 from geoseg.objects.thresholds import Thresholds
 from geoseg.predict import Numerics
 from geoseg.tiling import Block, BlockPlan
@@ -82,6 +83,7 @@ class RunPlan:
         grid_rule: In words, how the grid was chosen.
         reads: What is decoded of the scenes' files.
         cache_mib: What GDAL keeps of that in each worker.
+        grouping: How a panoptic model's objects are told apart; None of a model that does not.
     """
 
     region: Region
@@ -102,6 +104,15 @@ class RunPlan:
     grid_rule: str = ""
     reads: Reads = field(default_factory=lambda: Reads(0, ()))
     cache_mib: int = GDAL_CACHE_MIB
+    grouping: Grouping | None = None
+
+    @property
+    def panoptic(self) -> Panoptic | None:
+        """How objects are told apart that touch; None where what touches is one."""
+        if self.grouping is None:
+            return None
+        kinds = self.labels.classes
+        return Panoptic(tuple(i for i, _ in self.labels.layers if kinds[i].kind == "thing"), self.grouping)
 
     @property
     def work(self) -> tuple[Block, ...]:
@@ -276,6 +287,7 @@ class RunPlan:
         return {
             "layers": [class_id for class_id, _ in self.labels.layers],
             "thresholds": [list(one) for one in self.thresholds.least],
+            "grouping": None if self.grouping is None else asdict(self.grouping),
         }
 
     @property
@@ -326,6 +338,8 @@ class RunPlan:
         """Bytes of the mosaic's full-resolution arrays before compression."""
         # The index of a pixel's scene takes two bytes.
         arrays = 2 + (2 if len(self.region.scenes) > 1 else 0) + (len(self.labels) if self.probability else 0)
+        # Heat takes one, an offset four and an id eight.
+        arrays += 0 if self.grouping is None else 13
         return sum(block.window.height * block.window.width for block in self.blocks) * arrays
 
     def to_json(self) -> dict[str, Any]:

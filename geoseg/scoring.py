@@ -1,6 +1,6 @@
 """A run against labels: what `geoseg evaluate RUN --labels` does, from the files of both to figures and marks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,20 +20,22 @@ from geoseg.io.mosaic import CHUNK_PX, Mosaic
 from geoseg.io.plane import Plane
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
+from geoseg.panoptic_scoring import WINDOW_PX, panoptic_scores
 from geoseg.progress import stage_progress
 from geoseg.run import Run, open_run
 from geoseg.scores import apls
 from geoseg.scores.areas import AreaCounts, AreaMeasure, Truth
 from geoseg.scores.buffered import buffered_figures
+from geoseg.scores.class_raster import ClassRaster, IdRaster
 from geoseg.scores.extent import Extent
+from geoseg.scores.found_objects import FoundObjects
 from geoseg.scores.marked import Marks
 from geoseg.scores.matching import Objects, detection_figures
-from geoseg.scores.pieces import Pieces
+from geoseg.scores.pieces import IdPieces, Pieces
 from geoseg.scores.reference import Labels, Reference, read_reference
 from geoseg.scores.run_lines import run_lines
 from geoseg.scores.shapes import shape_figures
 
-_WINDOW_PX = 2 * CHUNK_PX
 _CELL_PX = 256
 """Side of the cells of what counts."""
 
@@ -49,11 +51,13 @@ class ScoreOptions:
         aoi: A vector file: what lies outside of its polygons does not count.
         boundary_m: Distances at which boundaries of areas are compared.
         buffer_m: Width of the buffer around roads, to each side.
+        components: Whether panoptic figures are those of connected components, whatever the run tells apart.
     """
 
     aoi: str | None = None
     boundary_m: tuple[float, ...] = (2.0, 5.0)
     buffer_m: float = 4.0
+    components: bool = False
 
 
 @dataclass(slots=True)
@@ -120,17 +124,25 @@ def score_run(path: Path, labels: Labels, options: ScoreOptions) -> Scores:
             for class_id, layer in layers.labels.layers
             if layers.labels.classes[class_id].kind == "thing" and class_id in reference.areas
         }
-        counts, cells, drawn = _sweep(folder.mosaic, run.grid, reference, aoi, options, tuple(things))
+        windows = _windows_with_data(folder.mosaic, run.grid, aoi)
+        counts, cells, drawn = _sweep(folder.mosaic, run.grid, reference, aoi, options, tuple(things), windows)
+        features = {class_id: list(objects_in(batches)) for class_id, batches in things.items()}
+        found = FoundObjects.of(batch for batches in features.values() for batch in batches)
+        panoptic = panoptic_scores(
+            folder, run, layers.labels, found, reference, windows, aoi, components=options.components
+        )
         judged = _Judged(
             run=run,
             classes=layers.labels,
-            features={class_id: list(objects_in(batches)) for class_id, batches in things.items()},
+            features=features,
             plane=plane,
             reference=reference,
             extent=Extent(plane.from_pixels(cells)),
             objects={class_id: plane.from_pixels(some) for class_id, some in drawn.items()},
         )
-        return _scores(judged, counts, labels, options)
+        scores = _scores(judged, counts, labels, options)
+        scores.document["panoptic"] = panoptic
+        return scores
 
 
 def _check(options: ScoreOptions, pixel_m: tuple[float, float]) -> None:
@@ -149,11 +161,13 @@ def _sweep(
     aoi: Aoi | None,
     options: ScoreOptions,
     things: tuple[int, ...],
+    windows: Sequence[Window],
 ) -> tuple[dict[int, AreaCounts], NDArray[np.object_], dict[int, NDArray[np.object_]]]:
     """See every window once: counts of areas, the cells that count, and the objects of a raster's classes."""
     counting = Pieces()
-    pieces = {class_id: Pieces() for class_id in things} if reference.raster is not None else {}
-    windows = _windows_with_data(mosaic, grid, aoi)
+    raster = reference.raster
+    pieces = {class_id: Pieces() for class_id in things} if isinstance(raster, ClassRaster) else {}
+    of_ids = IdPieces()
     distances = tuple(sorted(set(options.boundary_m)))
     measure = AreaMeasure(grid.height, grid.width, grid.ground_resolution_m(), distances, reference.areas)
 
@@ -168,10 +182,15 @@ def _sweep(
                 counting.add(said.known_hw[cell.slices_in(window)], cell)
             for class_id, of_class in pieces.items():
                 of_class.add(said.masks[class_id], window)
+            if isinstance(raster, IdRaster) and things:
+                of_ids.add(raster.read_ids(window), window)
             advance(window.height * window.width, 0)
 
         counts = measure.total(windows, partial(mosaic.read, 0, "classes"), truth, see)
-    return counts, counting.pieces(), {class_id: of_class.joined() for class_id, of_class in pieces.items()}
+    drawn = {class_id: of_class.joined() for class_id, of_class in pieces.items()}
+    if isinstance(raster, IdRaster) and things:
+        drawn[raster.class_id] = of_ids.joined()
+    return counts, counting.pieces(), drawn
 
 
 def _cells(window: Window) -> Iterator[Window]:
@@ -184,13 +203,13 @@ def _cells(window: Window) -> Iterator[Window]:
 
 def _windows_with_data(mosaic: Mosaic, grid: Grid, aoi: Aoi | None) -> list[Window]:
     """Windows of whole chunks in which the mosaic holds any, in raster order, and that the area touches."""
-    side = _WINDOW_PX // CHUNK_PX
+    side = WINDOW_PX // CHUNK_PX
     names = (name.split("/") for name in mosaic.chunk_files())
     corners = {(int(part[-2]) // side, int(part[-1]) // side) for part in names if part[:2] == ["0", "classes"]}
     windows = [
         window
         for row, col in sorted(corners)
-        if (window := Window(row * _WINDOW_PX, col * _WINDOW_PX, _WINDOW_PX, _WINDOW_PX).intersection(grid.window))
+        if (window := Window(row * WINDOW_PX, col * WINDOW_PX, WINDOW_PX, WINDOW_PX).intersection(grid.window))
     ]
     if aoi is None or not windows:
         return windows
@@ -238,7 +257,7 @@ def _scores(judged: _Judged, counts: dict[int, AreaCounts], labels: Labels, opti
 
 def _values(reference: Reference, names: tuple[str, ...]) -> dict[str, str] | None:
     """What the values of a raster were taken for."""
-    if reference.raster is None:
+    if not isinstance(reference.raster, ClassRaster):
         return None
     pairs = sorted(reference.raster.ids.items())
     return {str(value): names[class_id] if class_id < len(names) else "" for value, class_id in pairs}
@@ -251,6 +270,7 @@ def _parameters(plane: Plane, options: ScoreOptions, distances: tuple[float, ...
         "boundary_m": list(distances),
         "buffer_m": options.buffer_m,
         "objects": {"iou": 0.5, "ap_points": 101, "inside_share": 0.5},
+        "panoptic": {"iou": 0.5, "void_share": 0.5, "ap_points": 101, "split_share": 0.5},
         "apls": {
             "control_point_spacing_m": apls.SPACING_M,
             "snap_m": apls.SNAP_M,

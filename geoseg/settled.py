@@ -9,13 +9,16 @@ from geoseg.config import TrainConfig
 from geoseg.imagery import Imagery
 from geoseg.labelled_data import coding_of, imagery_of
 from geoseg.models.architecture import Architecture
+from geoseg.progress import stage_progress, warn
 from geoseg.train.cells import Cells
 from geoseg.train.checkpoint import Identity
+from geoseg.train.instances import doubts, instances_of
 from geoseg.train.losses.class_weights import inverse_frequency, labelled_pixels
 from geoseg.train.recipe import Recipe
 from geoseg.train.samples import Sampler
 from geoseg.train.scenes import LabelledScene, Source, open_scenes
 from geoseg.train.start import Start
+from geoseg.train.things import Things
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Settled:
 
 
 def settle(config: TrainConfig, sources: tuple[Source, ...], start: Start, workers: int = 1) -> Settled:
-    """Measure what a training depends on besides its configuration.
+    """Measure what a training depends on besides its configuration; what is doubtful about its objects is told.
 
     Args:
         config: Says what and how.
@@ -70,12 +73,20 @@ def settle(config: TrainConfig, sources: tuple[Source, ...], start: Start, worke
         workers: How many are to train together.
 
     Raises:
-        ConfigError: A class that is to be weighed has no pixels.
+        ConfigError: A class that is to be weighed has no pixels, or objects are to be told apart and there are
+            none.
         SceneError: A scene cannot be read.
     """
     coding, settings, imagery = coding_of(config, sources), config.training, imagery_of(config)
     training = tuple(source for source in sources if source.split == "train")
     with open_scenes(training, imagery, coding) as scenes:
+        if start.instances:
+            things = Things.of(coding.candidates, config.things)
+            pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
+            with stage_progress("objects", pixels) as advance:
+                found = instances_of(scenes, things, advance)
+            for doubt in doubts(scenes, found):
+                warn(doubt)
         cells = Cells.of(scenes, settings.crop_px)
         recipe = Recipe.of(settings, cells.epoch_length, workers)
         if config.imagery.mean is None:

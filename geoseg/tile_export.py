@@ -2,11 +2,8 @@
 
 import json
 import re
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Literal
 
 import numpy as np
@@ -14,15 +11,15 @@ import yaml
 from shapely import Geometry, box
 
 from geoseg.config import TrainConfig
-from geoseg.errors import ConfigError, GeosegError, StoppedError
+from geoseg.errors import ConfigError, GeosegError
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.chip_files import write_image_chip, write_label_chip
 from geoseg.io.regions import region_mask
+from geoseg.io.whole_folder import whole_folder
 from geoseg.labelled_data import coding_of, imagery_of, sources_of
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.progress import stage_progress
-from geoseg.runner import is_disk_full
 from geoseg.train.candidates import Candidates
 from geoseg.train.scenes import LabelledScene, open_scenes
 
@@ -243,38 +240,6 @@ def chip_name(number: int, scene: str, window: Window) -> str:
         window: Of its grid.
     """
     return f"{number:04}_{re.sub(r'[^A-Za-z0-9_.-]', '_', scene)[:80]}_r{window.row:06}_c{window.col:06}"
-
-
-def whole_folder(output: Path, write: Callable[[Path], dict[str, int]]) -> dict[str, int]:
-    """Let a folder be written beside its place and move it there when all is in it.
-
-    Args:
-        output: Its place; nothing, or an empty folder.
-        write: Writes to another folder.
-
-    Returns:
-        What `write` gave.
-
-    Raises:
-        ConfigError: Something is there, or the place cannot be written to.
-        StoppedError: The disk is full.
-    """
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise ConfigError(f"expected a new or empty folder, {output} holds something: name another with -o")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
-        try:
-            written = write(part)
-            part.chmod(0o755)
-            part.rename(output)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        if is_disk_full(error):
-            raise StoppedError(f"the disk of {output} is full: make room and begin again") from error
-        raise ConfigError(f"cannot write to {output}: {error.strerror or error}; name another with -o") from error
-    return written
 
 
 def window_box(window: Window) -> Geometry:

@@ -70,7 +70,10 @@ def show_training(
     was_training = network.training
     network.eval()
     best, worst = best_and_worst(
-        evenly(windows, _LOOKED_AT), _predict(network, device, card.imagery, shape), len(labels), _SHOWN
+        evenly(windows, _LOOKED_AT),
+        _predict(network, device, card.imagery, shape, len(labels)),
+        len(labels),
+        _SHOWN,
     )
     network.train(was_training)
     if failures is not None:
@@ -103,7 +106,7 @@ def _draw_failures(path: Path, chips: Sequence[JudgedChip], labels: LabelSet) ->
     write_whole(path, lambda part: part.write_bytes(content))
 
 
-def _predict(network: nn.Module, device: torch.device, imagery: Imagery, shape: TileShape) -> Predict:
+def _predict(network: nn.Module, device: torch.device, imagery: Imagery, shape: TileShape, classes: int) -> Predict:
     """The model on the tile around a core, as it was validated."""
 
     def predict(scene: LabelledScene, core: Window) -> NDArray[np.uint8]:
@@ -112,7 +115,8 @@ def _predict(network: nn.Module, device: torch.device, imagery: Imagery, shape: 
         inputs_nchw = torch.from_numpy(imagery.normalize(image_chw, valid_hw))[None]
         inputs_nchw = inputs_nchw.to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            ids_hw = network(inputs_nchw)[0].argmax(0).to(torch.uint8).cpu().numpy()
+            # What tells objects apart comes after the classes.
+            ids_hw = network(inputs_nchw)[0, :classes].argmax(0).to(torch.uint8).cpu().numpy()
         inner = core.slices_in(window)
         return np.where(valid_hw[inner], ids_hw[inner], np.uint8(NODATA_CLASS))
 

@@ -20,6 +20,7 @@ from geoseg.io.chip_files import write_image_chip
 from geoseg.io.inputs import find_sources
 from geoseg.io.raster import SceneReader
 from geoseg.io.scene import describe_scene
+from geoseg.io.whole_folder import whole_folder
 from geoseg.labelled_data import coding_of, predictor_of, sources_of
 from geoseg.models.package import LoadedModel
 from geoseg.progress import stage_progress
@@ -29,7 +30,6 @@ from geoseg.tile_export import (
     ExportedTiles,
     chip_name,
     tile_windows,
-    whole_folder,
     window_box,
 )
 from geoseg.tiling import Lattice

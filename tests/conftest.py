@@ -3,7 +3,6 @@
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,30 @@ from affine import Affine
 from hypothesis import settings
 from loopback import Web, loopback_server
 from numpy.typing import NDArray
+from packages import save_tiny
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
 from geoseg.imagery import Imagery
 from geoseg.labels import LabelClass, LabelSet
 from geoseg.models.architecture import Architecture, build
-from geoseg.models.package import CardDraft, TileDefaults, save_package
 
 WriteRaster = Callable[..., Path]
+
+_START_RAY = ("cluster", "faults")
+"""Folders of tests that start Ray, some of them again and again."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give processes (`--dist loadgroup`) whole files, and one of them all those that start Ray.
+
+    Two at once are too much for two cores: Ray gives its own processes 30 s to come up.
+    """
+    for item in items:
+        group = "ray" if item.path.parent.name in _START_RAY else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 # The same examples in every run: a test that fails does so for what changed. No deadline: machines differ.
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=40)
@@ -106,25 +120,24 @@ def write_raster(tmp_path_factory: pytest.TempPathFactory) -> WriteRaster:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, rgb: Imagery, labels: LabelSet) -> Path:
-    """A model package small enough to map scenes in a blink; its classes mean nothing, but vary."""
+    """A small model package whose classes mean nothing, but vary."""
     torch.manual_seed(7)
     architecture = Architecture("unet_resnet18", len(rgb.bands), len(labels), 0.125)
-    network = build(architecture)
-    draft = CardDraft(
-        name="tiny",
-        description="for tests",
-        architecture=architecture,
-        imagery=replace(rgb, mean=(128.0,) * 3, std=(50.0,) * 3),
-        classes=labels.classes,
-        tile=TileDefaults(size_px=64, overlap_px=16),
-        metrics={},
-        training={},
-        licence="CC0-1.0",
-        attribution=("nobody",),
-    )
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_package(folder, draft, network)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("models") / "tiny", build(architecture), architecture, rgb, labels)
+
+
+@pytest.fixture(scope="session")
+def panoptic_model(tmp_path_factory: pytest.TempPathFactory, rgb: Imagery, labels: LabelSet) -> Path:
+    """A small panoptic package whose classes, centres and offsets mean nothing, but vary."""
+    torch.manual_seed(3)
+    architecture = Architecture("unet_resnet18", len(rgb.bands), len(labels), 0.125, instances=True)
+    network: Any = build(architecture)
+    heads = network.instances.heads
+    for head in (heads.heat, heads.offset):  # they begin at nearly nothing
+        torch.nn.init.xavier_uniform_(head.weight)
+    with torch.no_grad():
+        heads.offset.weight *= 8
+    return save_tiny(tmp_path_factory.mktemp("models") / "panoptic", network, architecture, rgb, labels)
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def test_gdal_stays_as_the_caller_has_it(tmp_path: Path, scene: Path, tiny_model
             {"dry_run", "no_probe", "as_json"},
         ),
         (geoseg.train_model, "train", {"config_file": "config"}, {"as_json"}),
-        (geoseg.export_run, "export", {"run_path": "run", "kind": "format"}, set()),
+        (geoseg.export_run, "export", {"run_path": "run", "kind": "format", "tile_px": "tile_size"}, set()),
     ],
 )
 def test_functions_take_what_their_commands_take(

@@ -111,6 +111,38 @@ def test_a_blend_is_the_weighted_mean_of_the_tiles(lattice: Lattice, height: int
     np.testing.assert_allclose(blend.mean(height), total_chw / weight_hw, rtol=1e-5)
 
 
+@given(lattices(), sizes, sizes, st.integers(0, 2**32 - 1))
+def test_offsets_weigh_as_much_as_their_pixel_is_of_a_thing(
+    lattice: Lattice, height: int, width: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    window = Window(0, 0, height, width)
+    blend = BlockBlend(window, 3, things=(0, 2))
+    heat_hw, offset_ahw = np.zeros(window.shape), np.zeros((2, *window.shape))
+    weight_hw, of_things_hw = np.zeros(window.shape), np.zeros(window.shape)
+    weights_hw = np.outer(*[taper(lattice).astype(np.float64)] * 2)
+    for tile in lattice.touching(window, height, width):
+        answer_chw = generator.normal(size=(6, lattice.tile_px, lattice.tile_px)).astype(np.float32)
+        add(blend, tile, torch.from_numpy(answer_chw), lattice, (height, width))
+        probability_chw = np.exp(answer_chw[:3]) / np.exp(answer_chw[:3]).sum(axis=0)
+        common = tile.window.intersection(window)
+        assert common is not None
+        of_tile, here = common.slices_in(tile.window), common.slices_in(window)
+        thing_hw = weights_hw * (probability_chw[0] + probability_chw[2])
+        weight_hw[here] += weights_hw[of_tile]
+        of_things_hw[here] += thing_hw[of_tile]
+        heat_hw[here] += (weights_hw * answer_chw[3].clip(0, 1))[of_tile]
+        offset_ahw[:, *here] += (thing_hw * answer_chw[4:])[:, *of_tile]
+    heat, offset = blend.centres(height)
+    np.testing.assert_allclose(heat, heat_hw / weight_hw, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(offset, offset_ahw / of_things_hw, rtol=1e-4, atol=1e-5)
+
+
+def test_a_blend_of_classes_alone_has_no_centres() -> None:
+    with pytest.raises(ValueError, match="classes alone"):
+        BlockBlend(Window(0, 0, 4, 4), 2).centres(4)
+
+
 @given(lattices(), st.integers(2, 30), sizes, st.data())
 def test_sums_go_on_below_bit_for_bit(lattice: Lattice, height: int, width: int, data: st.DataObject) -> None:
     border = data.draw(st.integers(1, height - 1))

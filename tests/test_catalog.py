@@ -10,7 +10,10 @@ import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from geoseg.catalog import load_model, model_folder, search_path
+from geoseg.config.study import load_study
 from geoseg.errors import ModelError
+
+STUDY = Path(__file__).parents[1] / "configs" / "experiments" / "mbrsc.yaml"
 
 
 @pytest.fixture
@@ -46,14 +49,14 @@ def test_a_loaded_model_says_what_it_is(shelf: Path) -> None:
     assert model.labels.names == ("building", "road", "other")
 
 
-def test_the_bundled_model_is_the_one_that_won_on_validation() -> None:
-    card = load_model("mbrsc").card
-    comparison: Any = card.training["comparison"]
-    rows = {row["architecture"]["name"]: row for row in comparison["rows"]}
-    assert set(rows) == {"unet_resnet18", "deeplabv3plus_resnet18"}
-    winner = max(rows, key=lambda name: rows[name]["val_miou"])
-    assert comparison["winner"] == winner == card.architecture.name
-    assert rows[winner]["val_miou"] == card.metrics["val"].miou
+def test_the_bundled_model_shows_the_study_that_its_recipe_follows_from() -> None:
+    model = load_model("mbrsc")
+    table: Any = model.card.training["study"]
+    assert {row["run"] for row in table["rows"]} == {run.name for run in load_study(STUDY).runs}
+    assert len(table["rows"]) >= 12
+    for row in table["rows"]:
+        assert set(row["iou"]) == set(model.labels.names)
+        assert row["run"] in (model_folder("mbrsc") / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What an axis is called in a shape such as (band, row, column), (N, C, H, W) or (n, 2).
 AXES = re.compile(
-    r"[nmNCHWhw]|\d+|row|column|band|channel|class|tile|image|vertex|ring|point|polygon|place|run"
+    r"[nmNCHWhw]|[HW] / \d|\d+|row|column|axis|band|channel|class|thing|tile|image|vertex|ring|point|polygon|place"
+    r"|run"
     r"|true class|predicted class|bands|classes|channels|channels_in|channels_out|channels_low|height|width|tile_px"
 )
 # A name may say it too: image_chw, places_yx.
-SUFFIX = re.compile(r"_(?:n?[ck]?hw|hwc|yx|xy|vk|nk|[hwcnk])\b")
+SUFFIX = re.compile(r"_(?:n?[ack]?hw|hwc|yx|xy|vk|nk|[hwcnk])\b")
 ARRAY = re.compile(r"\b(NDArray|Tensor)\b")
 # Tensors by name are of any shape, and a function that is taken says for itself what it takes.
 NO_ARRAY = re.compile(r"\b(dict|Mapping|Callable)\[")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 from click.testing import CliRunner, Result
+from scipy import ndimage
 
 import geoseg
 from geoseg.cli import cli
+from geoseg.datasets.panoptic_set import read_coco_panoptic
 from geoseg.errors import GeosegError
 from geoseg.io.run_folder import RunFolder
 
@@ -109,11 +113,28 @@ def test_the_class_raster_is_copied(finished: Path, tmp_path: Path) -> None:
     assert content(tmp_path) == {"map.tif": pixels, "classes.tif": pixels}
 
 
+def test_objects_are_numbered_in_a_raster(finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "objects.tif"
+    assert exported(finished, "instances", path).exit_code == 0
+    assert exported(finished, "instances", tmp_path).exit_code == 0
+    assert path.read_bytes() == (tmp_path / "instances.tif").read_bytes()
+    with rasterio.open(path) as dataset, rasterio.open(finished / "classes.tif") as classes:
+        number_hw = dataset.read(1)
+        assert (dataset.transform, dataset.crs, dataset.nodata) == (classes.transform, classes.crs, 0)
+    ids = geopandas.read_file(finished / "layers" / "buildings.geojson")["id"].to_numpy()
+    assert len(ids)
+    # A feature's id tells its first pixel, where its number stands: the greater the one, the greater the other.
+    numbers = number_hw.reshape(-1)[np.sort(ids) - 1].astype(np.int64)
+    assert (np.diff(numbers, prepend=0) > 0).all()
+    assert "objects.tif is there already" in refused(exported(finished, "instances", path))
+
+
 def test_an_export_changes_nothing_in_the_run(run: Path, tmp_path: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*")}
     (tmp_path / "out").mkdir()
-    for kind in (*FORMATS, "cog"):
+    for kind in (*FORMATS, "cog", "instances"):
         assert exported(run, kind, tmp_path / "out").exit_code == 0
+    assert exported(run, "coco-panoptic", tmp_path / "pictures").exit_code == 0
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*")} == before
 
 
@@ -154,15 +175,21 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(finished: Path, tmp_pat
             (),
             "a fgb file holds one layer, the run has buildings, roads, road_lines, road_nodes: choose one with",
         ),
-        ("fgb", "a.gpkg", ("--layer", "roads"), "expected a fgb file that ends in .fgb"),
-        ("cog", "a.png", (), "expected a cog file that ends in .tif or .tiff"),
+        ("fgb", "a.gpkg", ("--layer", "roads"), "expected for --format fgb a file that ends in .fgb"),
+        ("cog", "a.png", (), "expected for --format cog a file that ends in .tif or .tiff"),
         (
             "gpkg",
             "a.gpkg",
             ("--layer", "rivers"),
             "expected layers of buildings, roads, road_lines, road_nodes, got rivers",
         ),
-        ("cog", "a.tif", ("--layer", "roads"), "a class raster has no layers"),
+        ("cog", "a.tif", ("--layer", "roads"), "a raster has no layers"),
+        ("instances", "a.png", (), "expected for --format instances a file that ends in .tif or .tiff"),
+        ("cog", "a.tif", ("--tile-size", "512"), "--tile-size is of coco-panoptic: expected none for cog"),
+        ("coco-panoptic", "a", ("--layer", "roads"), "panoptic pictures have no layers"),
+        ("coco-panoptic", "no/a", (), "expected -o in a folder that exists"),
+        ("coco-panoptic", "run/a", (), "lies in the RUN folder"),
+        ("coco-panoptic", "run/plan.json", (), "lies in the RUN folder"),
         ("gpkg", "no/a.gpkg", (), "expected -o in a folder that exists"),
         ("gpkg", "run/a.gpkg", (), "lies in the RUN folder"),
     ],
@@ -183,6 +210,11 @@ def test_an_incomplete_run_is_exported_with_a_mark_or_refused(incomplete: Path, 
     assert "INCOMPLETE: " in result.output
     assert json.loads(path.read_text())["geoseg"]["status"] == "incomplete"
     assert path.read_bytes() == (incomplete / "layers" / "roads.geojson").read_bytes()
+    result = exported(incomplete, "coco-panoptic", tmp_path / "pictures")
+    assert "INCOMPLETE: " in result.output
+    document = json.loads((tmp_path / "pictures" / "panoptic.json").read_text())
+    assert document["info"]["geoseg"]["status"] == "incomplete"
+    assert "failed and are nodata" in refused(exported(incomplete, "coco-panoptic", tmp_path / "x", "--strict"))
     with pytest.warns(UserWarning, match="INCOMPLETE"):
         assert geoseg.export_run(incomplete, tmp_path / "a.gpkg", "gpkg") == (tmp_path / "a.gpkg",)
 
@@ -230,6 +262,90 @@ def test_features_that_are_not_whole_are_told(run: Path, tmp_path: Path, damage:
     assert not (tmp_path / "a.gpkg").exists()
 
 
+def everything(folder: Path) -> dict[str, bytes]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_segments_are_pictures_of_the_whole_run(finished: Path, tmp_path: Path) -> None:
+    result = exported(finished, "coco-panoptic", tmp_path / "out", "--tile-size", "400")
+    assert result.exit_code == 0, result.output
+    run = geoseg.open_run(finished)
+    classes_hw = np.asarray(run.array("classes")[:])
+    found_hw, objects_hw = np.full(classes_hw.shape, 255), np.zeros(classes_hw.shape, np.uint64)
+    for picture in read_coco_panoptic(tmp_path / "out"):
+        numbers_hw = picture.read()
+        assert picture.window is not None
+        at = picture.window.slices_in(run.grid.window)
+        for number, segment in picture.segments.items():
+            found_hw[at][numbers_hw == number] = run.class_names.index(segment.category)
+        objects_hw[at] = picture.object_ids()
+    np.testing.assert_array_equal(found_hw, classes_hw)
+    # A semantic model's objects are its components; without simplifying, the layer has them all, by the same ids.
+    components_hw, count = ndimage.label(classes_hw == 0)
+    pairs = np.unique(np.stack((components_hw.reshape(-1), objects_hw.reshape(-1).astype(np.int64))), axis=1)
+    assert pairs.shape[1] == count + 1
+    buildings = geopandas.read_file(finished / "layers" / "buildings.fgb")
+    assert set(buildings["id"]) <= set(pairs[1].tolist())
+    assert f"wrote    {tmp_path / 'out' / 'panoptic.json'}  {count} features" in result.output
+    assert "r000400_c000400.png" in result.output
+    assert {file.name for file in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_folder_of_segments_is_replaced_by_force_and_only_where_nothing_else_is_lost(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert exported(finished, "coco-panoptic", folder).exit_code == 0
+    before = everything(folder)
+    assert set(before) == {"panoptic.json", "panoptic/r000000_c000000.png"}
+    assert "holds something already" in refused(exported(finished, "coco-panoptic", folder))
+    (folder / "panoptic" / "old.png").touch()
+    assert exported(finished, "coco-panoptic", folder, "--force").exit_code == 0
+    assert everything(folder) == before
+    (folder / "notes.txt").write_text("mine")
+    words = refused(exported(finished, "coco-panoptic", folder, "--force"))
+    assert "holds notes.txt, which no earlier export wrote" in words
+    assert everything(folder) == before | {"notes.txt": b"mine"}
+    assert {file.name for file in tmp_path.iterdir()} == {"out"}
+    assert geoseg.export_run(finished, tmp_path / "api", "coco-panoptic", tile_size=1000) == (
+        tmp_path / "api" / "panoptic.json",
+        tmp_path / "api" / "panoptic" / "r000000_c000000.png",
+    )
+
+
+def lose_objects(run: Path) -> None:
+    next(run.glob("ledger/objects/*.npz")).unlink()
+
+
+def lose_marker_of_objects(run: Path) -> None:
+    next(run.glob("ledger/objects/*.json")).unlink()
+
+
+def damage_seams(run: Path) -> None:
+    file = next(run.glob("ledger/seams/*.npz"))
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def lose_seams(run: Path) -> None:
+    next(run.glob("ledger/seams/*.json")).unlink()
+
+
+def lose_a_chunk(run: Path) -> None:
+    next(path for path in run.glob("mosaic.zarr/0/classes/c/*/*") if path.is_file()).unlink()
+
+
+@pytest.mark.parametrize("damage", [lose_objects, lose_marker_of_objects, damage_seams, lose_seams, lose_a_chunk])
+def test_segments_of_a_run_that_is_not_whole_are_refused(
+    run: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(run)
+    words = refused(exported(run, "coco-panoptic", tmp_path / "out"))
+    assert re.search("missing( or damaged)?: geoseg verify .* --mend, then repeat", words)
+    assert {file.name for file in tmp_path.iterdir()} == {"run"}
+
+
 def test_a_damaged_raster_is_told(run: Path, tmp_path: Path) -> None:
     (run / "classes.tif").write_bytes(b"no raster")
     assert "classes.tif is missing or damaged" in refused(exported(run, "cog", tmp_path / "a.tif"))
@@ -243,6 +359,6 @@ def test_a_plan_that_says_too_little_is_told(run: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(GeosegError, match=r"expected a format of geojson, .*, cog, got shp"):
+    with pytest.raises(GeosegError, match=r"expected a format of geojson, .*, instances, coco-panoptic, got shp"):
         geoseg.export_run(finished, tmp_path / "a.shp", "shp")
     assert exported(finished, "shp", tmp_path / "a.shp").exit_code == 2

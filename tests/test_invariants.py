@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoseg.blend import taper
-from geoseg.fields import Below, BlockFields, BlockPredictor
+from geoseg.fields import Below, BlockFields, BlockPredictor, CentreFields
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
+from geoseg.io.mosaic import NO_OFFSET
 from geoseg.labels import NODATA_CLASS
 from geoseg.pixels import BlockPixels
 from geoseg.predict import Numerics, Predictor
@@ -88,6 +89,18 @@ def shift_invariant(tiles_nchw: Tensor) -> Tensor:
     return hot(box_sum(tiles_nchw, "replicate"))
 
 
+def with_centres(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A network that has an instance branch, too: heat and offsets follow from its classes."""
+
+    def forward(tiles_nchw: Tensor) -> Tensor:
+        logits_nchw = network(tiles_nchw)
+        score_nhw = (logits_nchw == 0).float().mul(torch.arange(1, CLASSES + 1)[:, None, None]).sum(1)
+        centres_nchw = torch.stack([score_nhw / 7, score_nhw * 3.3 - 9, 20 - score_nhw * 5.7], 1)
+        return torch.cat([logits_nchw, centres_nchw], 1)
+
+    return forward
+
+
 def run(
     source: ArraySource,
     plan: BlockPlan,
@@ -99,14 +112,15 @@ def run(
     keep: bool = False,
 ) -> BlockFields:
     """The fields of the whole grid, block after block; with `keep`, each from what the last gave, if it fits."""
-    predictor = Predictor(network, Numerics("cpu", "fp32", 1, batch))
-    blockwise = BlockPredictor(plan, predictor, CLASSES, weights=weights)
+    predictor = Predictor(with_centres(network), Numerics("cpu", "fp32", 1, batch))
+    blockwise = BlockPredictor(plan, predictor, CLASSES, weights=weights, things=(0, CLASSES - 1))
     below: Below | None = None
     blocks = list(plan)
     whole = Window(0, 0, plan.height, plan.width)
     empty_chw = np.full((CLASSES, *whole.shape), NODATA_CLASS, np.uint8)
     probability_chw, tiles, cached = empty_chw.copy(), 0, 0
     classes_hw, confidence_hw = empty_chw[0].copy(), empty_chw[0].copy()
+    centres = CentreFields(empty_chw[0].copy(), np.full((2, *whole.shape), NO_OFFSET, np.int16))
     for number in order if order is not None else range(len(blocks)):
         block = blocks[number]
         above = below if keep and below is not None and below.block == block else None
@@ -116,14 +130,21 @@ def run(
             index = block.window.slices_in(whole)
             classes_hw[index], confidence_hw[index] = fields.classes_hw, fields.confidence_hw
             probability_chw[(slice(None), *index)] = fields.probability_chw
+            assert fields.centres is not None
+            centres.heat_hw[index] = fields.centres.heat_hw
+            centres.offset_ahw[(slice(None), *index)] = fields.centres.offset_ahw
             tiles, cached = tiles + fields.tiles, cached + fields.cached
-    return BlockFields(classes_hw, confidence_hw, probability_chw, tiles, cached)
+    return BlockFields(classes_hw, confidence_hw, probability_chw, centres, tiles, cached)
 
 
 def assert_same(first: BlockFields, second: BlockFields) -> None:
     np.testing.assert_array_equal(first.classes_hw, second.classes_hw)
     np.testing.assert_array_equal(first.confidence_hw, second.confidence_hw)
     np.testing.assert_array_equal(first.probability_chw, second.probability_chw)
+    assert first.centres is not None
+    assert second.centres is not None
+    np.testing.assert_array_equal(first.centres.heat_hw, second.centres.heat_hw)
+    np.testing.assert_array_equal(first.centres.offset_ahw, second.centres.offset_ahw)
 
 
 def assert_constant(fields: BlockFields) -> None:

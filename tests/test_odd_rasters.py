@@ -15,6 +15,7 @@ import pytest
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from plans import plan_of
 from pyogrio import read_dataframe
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
@@ -24,15 +25,11 @@ from rasterio.shutil import copy
 from geoseg import cli
 from geoseg.errors import SceneError
 from geoseg.imagery import Imagery
-from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS
-from geoseg.layout import TileOptions, lay_blocks, worker_bytes
-from geoseg.models.package import load_package
 from geoseg.pipeline import map_scene
-from geoseg.plan import LayerOptions, RunPlan
-from geoseg.predict import Numerics
+from geoseg.plan import RunPlan
 from geoseg.runner import LocalRunner
 
 WriteRaster = Callable[..., Path]
@@ -140,28 +137,11 @@ MAPPED = {
 
 
 def planned(odd: Odd, path: Path, model_path: Path) -> RunPlan:
-    model = load_package(model_path)
     if odd.tags is not None:
         with rasterio.open(path, "r+") as dataset:
             dataset.scales = (odd.tags[0],) * dataset.count
             dataset.offsets = (odd.tags[1],) * dataset.count
-    ref = describe_scene(str(path), model.imagery, odd.options)
-    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions())
-    return RunPlan(
-        region=Region.of(ref, Path(ref.path).name),
-        model_path=str(model_path),
-        model_name=model.card.name,
-        model_identity=model.identity,
-        labels=model.labels,
-        imagery=model.imagery,
-        blocks=blocks,
-        probability=False,
-        layers=LayerOptions(0, 0),
-        numerics=Numerics("cpu", "fp32", 1, 1),
-        workers=1,
-        worker_bytes=worker_bytes(model, blocks, 1),
-        warnings=(),
-    )
+    return plan_of(path, model_path, options=odd.options)
 
 
 @pytest.mark.parametrize("kind", MAPPED)

@@ -12,16 +12,14 @@ import rasterio.features
 import shapely
 import zarr
 from numpy.typing import NDArray
+from plans import plan_of
 from pyogrio import read_dataframe
 from shapely.geometry import shape
 
 from geoseg.errors import GeosegError, RunFolderError
-from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
-from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS, LabelSet
-from geoseg.layout import TileOptions, lay_blocks, worker_bytes
-from geoseg.models.package import load_package
+from geoseg.layout import TileOptions
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene, nothing_to_do
 from geoseg.plan import LayerOptions, RunPlan, check_same_run
@@ -35,23 +33,13 @@ from geoseg.work.predict import PredictBlocks
 def planned(
     scene: Path, model_path: Path, *, block_px: int = 512, layers: LayerOptions | None = None, threads: int = 1
 ) -> RunPlan:
-    model = load_package(model_path)
-    ref = describe_scene(str(scene), model.imagery, SceneOptions())
-    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions(block_px=(block_px, block_px)))
-    return RunPlan(
-        region=Region.of(ref, Path(ref.path).name),
-        model_path=str(model_path),
-        model_name=model.card.name,
-        model_identity=model.identity,
-        labels=model.labels,
-        imagery=model.imagery,
-        blocks=blocks,
+    return plan_of(
+        scene,
+        model_path,
+        tiles=TileOptions(block_px=(block_px, block_px)),
         probability=True,
         layers=layers or LayerOptions(0, 0),
         numerics=Numerics("cpu", "fp32", threads, 1),
-        workers=1,
-        worker_bytes=worker_bytes(model, blocks, 1),
-        warnings=(),
     )
 
 

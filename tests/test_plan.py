@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import plan_of
 
 from geoseg.errors import GeosegError
 from geoseg.io.ledger import canonical_hash
-from geoseg.io.region import Region
-from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.layout import (
     TileOptions,
     choose_workers,
@@ -34,23 +33,9 @@ def model(tiny_model: Path) -> LoadedModel:
 
 @pytest.fixture
 def plan(model: LoadedModel, tiny_model: Path, patchwork_scene: Path) -> RunPlan:
-    ref = describe_scene(str(patchwork_scene), model.imagery, SceneOptions())
-    blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions())
-    return RunPlan(
-        region=Region.of(ref, Path(ref.path).name),
-        model_path=str(tiny_model),
-        model_name=model.card.name,
-        model_identity=model.identity,
-        labels=model.labels,
-        imagery=model.imagery,
-        blocks=blocks,
-        probability=False,
-        layers=LayerOptions(20, 1),
-        numerics=CPU,
-        workers=2,
-        worker_bytes=worker_bytes(model, blocks, pass_bytes(model, TileOptions(), 1)),
-        warnings=(),
-    )
+    plan = plan_of(patchwork_scene, tiny_model, layers=LayerOptions(20, 1), numerics=CPU, workers=2)
+    each = worker_bytes(model, plan.blocks, pass_bytes(model, TileOptions(), 1))
+    return replace(plan, worker_bytes=each)
 
 
 def scene_changed(plan: RunPlan, **changes: Any) -> RunPlan:  # noqa: ANN401  # any field of a scene

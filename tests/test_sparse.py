@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from rio_cogeo.cogeo import cog_validate
 
 import geoseg
-from geoseg.errors import RunFolderError
+from geoseg.errors import GeosegError, RunFolderError
+from geoseg.export import export
 from geoseg.grid import Grid, Window
 from geoseg.groups import Group, groups_apart
 from geoseg.io.mosaic import CHUNK_PX
@@ -298,6 +299,25 @@ def test_a_sparse_run_has_rasters_by_group_and_says_so(finished: Path, plan: Run
     assert nothing_to_do(plan, RunFolder(finished))
     assert all(path.exists() for path in RunFolder(finished).results())
     assert finished / "classes" in RunFolder(finished).results()
+
+
+def test_objects_are_numbered_in_a_raster_of_each_group(finished: Path, tmp_path: Path) -> None:
+    written = export(RunFolder(finished), tmp_path, "instances").files
+    groups = sorted(path for path in rasters(finished) if path.endswith(".tif"))
+    assert [one.path.name for one in written] == [f"instances-{Path(name).name}" for name in groups]
+    seen: set[int] = set()
+    for one, name in zip(written, groups, strict=True):
+        with rasterio.open(one.path) as dataset, rasterio.open(finished / name) as classes:
+            assert (dataset.transform, dataset.shape) == (classes.transform, classes.shape)
+            number_hw, is_building_hw = dataset.read(1), classes.read(1) == 0
+        np.testing.assert_array_equal(number_hw > 0, is_building_hw)
+        numbers = set(np.unique(number_hw[number_hw > 0]).tolist())
+        assert numbers
+        assert not numbers & seen
+        seen |= numbers
+    assert seen == set(range(1, len(seen) + 1))
+    with pytest.raises(GeosegError, match=r"class rasters and an index of them"):
+        export(RunFolder(finished), tmp_path / "one.tif", "instances")
 
 
 def test_its_item_names_each_raster_at_its_place(finished: Path) -> None:

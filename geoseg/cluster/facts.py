@@ -63,7 +63,8 @@ def files_of(sources: Iterable[Source]) -> tuple[str, ...]:
                 labels = [chip.where]
             case path:
                 labels = [path]
-        paths |= dict.fromkeys([source.image, *labels])
+        objects = [] if source.instances is None else [source.instances]
+        paths |= dict.fromkeys([source.image, *labels, *objects])
     return tuple(path for path in paths if not is_remote(path) and Path(path).is_file())
 
 

@@ -23,7 +23,9 @@ from geoseg.scoring import ScoreOptions, score_run
 from geoseg.train.metrics.tally import figure_names
 
 _OF_MODELS = frozenset({"split", "data_root", "device", "threads"})
-_OF_RUNS = frozenset({"class_attribute", "values", "aoi", "boundary_m", "buffer_m", "marked", "force"})
+_OF_RUNS = frozenset(
+    {"class_attribute", "values", "aoi", "boundary_m", "buffer_m", "components", "marked", "force"}
+)
 _GATE_FAILED = 3
 
 
@@ -49,7 +51,8 @@ _GATE_FAILED = 3
     "--labels",
     multiple=True,
     metavar="[CLASS=]FILE",
-    help="Of a RUN: the reference, a vector file or a class raster in any CRS; a file for each class, repeated.",
+    help="Of a RUN: the reference, a vector file or a class raster in any CRS; a file for each class, repeated. "
+    "CLASS=RASTER holds ids of the class's objects.",
 )
 @click.option(
     "--class-attribute", default="class", show_default=True, help="Attribute of the labels that names the class."
@@ -77,12 +80,17 @@ _GATE_FAILED = 3
     "--buffer", "buffer_m", type=float, default=4.0, show_default=True, metavar="METRES", help="Around roads."
 )
 @click.option(
+    "--components",
+    is_flag=True,
+    help="Of a RUN: panoptic figures of connected components of its classes, not of the objects it tells apart.",
+)
+@click.option(
     "--fail-under",
     "least",
     multiple=True,
     metavar="NAME=VALUE",
     help="Exit with 3 if a figure is less: of a MODEL such as miou or building.iou (ece: if more), of a RUN such "
-    "as building.objects.f1; may be repeated.",
+    "as miou, pq, ap50 or building.objects.f1; may be repeated.",
 )
 @click.option(
     "--marked",
@@ -106,6 +114,7 @@ def evaluate(
     aoi: str | None,
     boundary_m: tuple[float, ...],
     buffer_m: float,
+    components: bool,
     least: tuple[str, ...],
     marked: Path | None,
     force: bool,
@@ -118,9 +127,10 @@ def evaluate(
     calibration error; with 95 % intervals from drawing squares of 512 px (or regions, from ten on) anew.
 
     Of a RUN: areas by IoU, precision, recall, F1 and boundary F1; objects by precision, recall and F1 at an IoU of
-    0.5, AP, PoLiS distance, rotation and vertices; roads, where the labels are lines, by APLS, completeness,
-    correctness and quality. What counts are pixels with data in the run, of which the reference says anything,
-    within --aoi; objects with less than half of their area there count neither for nor against.
+    0.5, AP, PoLiS distance, rotation and vertices; segments, pixel by pixel, by panoptic quality (PQ = SQ x RQ) per
+    class, over things, stuff and all, with AP, splits and merges of things; roads, where the labels are lines, by
+    APLS, completeness, correctness and quality. What counts are pixels with data in the run, of which the reference
+    says anything, within --aoi; objects with less than half of their area there count neither for nor against.
     """
     if (config_file is None) == (not labels):
         raise GeosegError(
@@ -145,7 +155,7 @@ def evaluate(
     scores = score_run(
         Path(subject),
         Labels(class_files(labels), class_attribute, value_pairs(values)),
-        ScoreOptions(aoi, boundary_m, buffer_m),
+        ScoreOptions(aoi, boundary_m, buffer_m, components),
     )
     if marked is not None:
         write_marked(marked, scores.objects, scores.lines, scores.crs)

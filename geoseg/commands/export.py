@@ -1,4 +1,4 @@
-"""`geoseg export`: the layers of a finished run, or its class raster, as another file."""
+"""`geoseg export`: the layers of a finished run, its class raster or its segments, as other files."""
 
 from pathlib import Path
 from typing import get_args
@@ -14,21 +14,50 @@ from geoseg.plan import LayerFormat
 @click.command("export")
 @click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "kind", required=True, type=click.Choice([*get_args(LayerFormat), "cog"]), help="What to write."
+    "--format",
+    "kind",
+    required=True,
+    type=click.Choice([*get_args(LayerFormat), "cog", "instances", "coco-panoptic"]),
+    help="What to write.",
 )
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or a folder that exists."
 )
 @click.option("--layer", "layers", multiple=True, metavar="NAME", help="Layer to write; may be repeated. [all]")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option(
+    "--tile-size",
+    "tile_px",
+    type=click.IntRange(16, 16384),
+    metavar="PX",
+    help="Of coco-panoptic: side of its PNGs, into which a larger region is cut. [8192]",
+)
 @click.option("--strict", is_flag=True, help="Refuse a run that lacks blocks.")
-def export(run_path: Path, kind: str, output: Path, layers: tuple[str, ...], force: bool, strict: bool) -> None:
+def export(
+    run_path: Path,
+    kind: str,
+    output: Path,
+    layers: tuple[str, ...],
+    force: bool,
+    tile_px: int | None,
+    strict: bool,
+) -> None:
     """Write the layers of RUN, a finished run, in another format, without its model.
 
     A geojson, geojsonseq, fgb or parquet file holds one layer: choose it with --layer, or give a folder, which gets
-    a file for each. gpkg and pmtiles hold all; cog is the class raster.
+    a file for each. gpkg and pmtiles hold all; cog is the class raster, instances a raster of the objects of
+    things, numbered from 1 on. coco-panoptic is a folder of its own: panoptic.json, and PNGs in panoptic/, in which
+    each object of a thing is a segment, and each class of stuff.
     """
-    done = export_run(RunFolder(run_path), output, parse_export_format(kind), layers, force=force, strict=strict)
+    done = export_run(
+        RunFolder(run_path),
+        output,
+        parse_export_format(kind),
+        layers,
+        force=force,
+        strict=strict,
+        tile_px=tile_px,
+    )
     for one in done.files:
         features = "" if one.features is None else f"  {one.features} features"
         click.echo(f"wrote    {one.path}{features}", err=True)

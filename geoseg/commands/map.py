@@ -19,7 +19,7 @@ from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, carry_out, plan_run
 from geoseg.notation import layer_options, parse_band_files, parse_resolution, parse_stretch
-from geoseg.outcome import Outcome
+from geoseg.outcome import Outcome, offsets_in_words
 from geoseg.pipeline import nothing_to_do
 from geoseg.plan import LayerFormat, RunPlan
 from geoseg.predict import Precision
@@ -309,6 +309,8 @@ def _tell(outcome: Outcome, run: Path, blocks: int) -> None:
     for output in outcome.outputs:
         features = "" if output["features"] is None else f"  {output['features']} features"
         click.echo(f"wrote    {run / output['path']}{features}", err=True)
+    if outcome.instances is not None:
+        click.echo(offsets_in_words(outcome.instances), err=True)
     bounded = bounded_by(outcome.stages)
     if bounded is not None:
         click.echo(bounded, err=True)

@@ -21,6 +21,18 @@ _OBJECTS = (
     ("rotation deg", "rotation_error_deg_median", ".1f"),
     ("vertices", "vertex_ratio", ".2f"),
 )
+_SEGMENTS = (
+    ("PQ", "pq", ".3f"),
+    ("SQ", "sq", ".3f"),
+    ("RQ", "rq", ".3f"),
+    ("true", "true", "d"),
+    ("false", "false", "d"),
+    ("missed", "missed", "d"),
+    ("AP 0.5", "ap_50", ".3f"),
+    ("AP 0.5:0.95", "ap_50_95", ".3f"),
+    ("splits", "splits", "d"),
+    ("merges", "merges", "d"),
+)
 _LINES = (
     ("APLS", "apls", ".3f"),
     ("reference in map", "apls_reference_in_map", ".3f"),
@@ -48,9 +60,30 @@ def echo_scores(document: Mapping[str, Any]) -> None:
     if document["miou"] is not None:
         click.echo(f"mean IoU {document['miou']:.3f}")
     _table("objects", _OBJECTS, document["classes"])
+    if document["panoptic"] is not None:
+        _panoptic(document["panoptic"])
     _table("lines", _LINES, document["classes"])
     for name, why in document["not_scored"].items():
         click.echo(f"\nno scores of the lines of {name}: {why}")
+
+
+def _panoptic(document: Mapping[str, Any]) -> None:
+    groups = {name: document[name] for name in ("things", "stuff", "all") if document[name]["classes"]}
+    of = {name: {"panoptic": figures} for name, figures in (document["classes"] | groups).items()}
+    _table("panoptic", _SEGMENTS, of)
+    click.echo(f"objects are {_KINDS[document['map']]} in the map, {_KINDS[document['reference']]} in the labels")
+    for words in document["warnings"]:
+        click.echo(f"warning  {words}")
+    if document["without_layer"]:
+        click.echo(f"no segments of {', '.join(document['without_layer'])}, things without a layer")
+
+
+_KINDS = {
+    "instances": "instances",
+    "components": "connected components",
+    "features": "features",
+    "ids": "ids of a raster",
+}
 
 
 def _about(document: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -72,7 +105,7 @@ def _about(document: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 def _table(group: str, columns: Columns, classes: Mapping[str, Mapping[str, Any]]) -> None:
     rows = [
-        [name, *("-" if of[group][key] is None else format(of[group][key], style) for _, key, style in columns)]
+        [name, *("-" if of[group].get(key) is None else format(of[group][key], style) for _, key, style in columns)]
         for name, of in classes.items()
         if group in of
     ]

@@ -1,4 +1,4 @@
-"""What a model's card says in words, and two annotations to compare: a section of a configuration."""
+"""What a model's card says and its training does not decide: a section of a configuration."""
 
 from typing import Annotated, Self
 
@@ -33,14 +33,34 @@ class AgreementConfig(Section):
     second: Annotated[str, Field(min_length=1)]
 
 
+class TileConfig(Section):
+    """How large a piece the network is given at once in maps and evaluations, unless the user says otherwise.
+
+    Attributes:
+        size_px: Side of a square tile, in pixels of the model's imagery.
+        overlap_px: What neighbouring tiles share. Less of it maps faster, and with less context at their edges.
+    """
+
+    size_px: Annotated[int, Field(ge=8, le=8192)] = 512
+    overlap_px: Annotated[int, Field(ge=0)] = 128
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.overlap_px >= self.size_px:
+            raise ValueError(f"overlap_px: expected less than size_px, {self.size_px}, got {self.overlap_px}")
+        return self
+
+
 class CardConfig(Section):
-    """What the model is meant for, and what two annotators agree on.
+    """What the model is meant for, how maps are made with it, and what two annotators agree on.
 
     Attributes:
         ground_resolution_m: Least and greatest ground length of a scene's pixel that the model is meant for.
         places: Where it is meant for.
         not_for: What it is no good for.
         notes: What else there is to say.
+        tile: The pieces that maps and evaluations are made of; the validations of a training always have 512 px
+            with 128 px shared.
         agreement: Two annotations that are compared when training ends, as a ceiling for the scores.
     """
 
@@ -48,6 +68,7 @@ class CardConfig(Section):
     places: Words | None = None
     not_for: tuple[Words, ...] = ()
     notes: Words | None = None
+    tile: TileConfig = TileConfig()
     agreement: AgreementConfig | None = None
 
     @model_validator(mode="after")

@@ -105,6 +105,7 @@ _LATER: dict[str, Any] = {
     "ground_resolution_m": None,
     "stretch": None,
     "subset": None,
+    "instances": None,
 }
 
 
@@ -140,6 +141,9 @@ class SourceConfig(Section):
         ground_resolution_m: Of chips without a place on earth.
         stretch: Two values, or percentiles such as 2%, that become the ends of the model's value range.
         subset: A part of a set of chips that has parts: a folder within, for VOC one of its lists.
+        instances: Beside a class raster in `labels`, a raster that numbers its objects: 0 where there is none that
+            is known. A file, or for several scenes as `labels`. Of vector labels each feature is an object (where
+            two overlap the later one has the pixels), of class rasters alone each 4-connected component of a class.
     """
 
     image: str
@@ -163,6 +167,7 @@ class SourceConfig(Section):
     ground_resolution_m: Positive | None = None
     stretch: tuple[str, str] | None = None
     subset: str | None = None
+    instances: str | None = None
 
     @field_validator("labels", mode="before")
     @classmethod

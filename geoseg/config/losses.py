@@ -87,6 +87,8 @@ Plain = Annotated[TermConfig | None, BeforeValidator(_weight_or_keys)]
 
 _DEFAULT = {"cross_entropy": 1.0, "dice": 1.0}
 _OF_ALL = ("class_weights", "label_smoothing")
+_OF_OBJECTS = {"heat": 200.0, "offset": 0.01}
+"""Terms on objects, with their weights where none is said (Cheng et al. 2020, Panoptic-DeepLab, section 4)."""
 
 
 class LossConfig(Section):
@@ -105,6 +107,9 @@ class LossConfig(Section):
         lovasz: The convex extension of intersection over union.
         boundary: Distance to the true boundary; only together with a term on overlap or pixels.
         hausdorff: Errors weighed by their distances from boundaries; likewise.
+        heat: Of models that tell objects apart: the squared error of the heat map of their centres; 200 where it is
+            not named.
+        offset: Likewise: the absolute error of the ways to the centres, in pixels; 0.01 where it is not named.
         class_weights: Of cross_entropy, binary_cross_entropy and focal: "inverse_frequency", or a number for each
             class; null weighs all alike.
         label_smoothing: Of cross_entropy and binary_cross_entropy: what part of a label is spread over all classes.
@@ -122,19 +127,21 @@ class LossConfig(Section):
     lovasz: Plain = None
     boundary: Plain = None
     hausdorff: Annotated[HausdorffConfig | None, BeforeValidator(_weight_or_keys)] = None
+    heat: Plain = None
+    offset: Plain = None
     class_weights: Literal["inverse_frequency"] | tuple[Positive, ...] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="before")
     @classmethod
     def _default(cls, given: object) -> object:
-        if isinstance(given, dict) and set(given) <= set(_OF_ALL):
+        if isinstance(given, dict) and set(given) <= {*_OF_ALL, *_OF_OBJECTS}:
             return {**_DEFAULT, **given}
         return given
 
     @model_validator(mode="after")
     def _not_nothing(self) -> Self:
-        if not self.terms:
+        if not self._of_classes:
             raise ValueError("expected a term with a weight above 0, got none: nothing would be learned")
         return self
 
@@ -144,21 +151,43 @@ class LossConfig(Section):
         named = {name: getattr(self, name) for name in type(self).model_fields if name not in _OF_ALL}
         return {name: term for name, term in named.items() if term is not None and term.weight > 0}
 
+    def terms_of(self, *, instances: bool) -> dict[str, TermConfig]:
+        """The terms that count for a model, by name.
+
+        Args:
+            instances: Whether it tells objects apart: it learns that also where no term on objects is named.
+        """
+        if not instances:
+            return self._of_classes
+        said = {name: getattr(self, name) or TermConfig(weight=weight) for name, weight in _OF_OBJECTS.items()}
+        return self._of_classes | {name: term for name, term in said.items() if term.weight > 0}
+
+    @property
+    def _of_classes(self) -> dict[str, TermConfig]:
+        return {name: term for name, term in self.terms.items() if name not in _OF_OBJECTS}
+
     @property
     def lacks_overlap(self) -> bool:
         """Whether distances are all that counts: they are least where small classes vanish."""
-        return set(self.terms) <= {"boundary", "hausdorff"}
+        return set(self._of_classes) <= {"boundary", "hausdorff"}
 
-    def check_heads(self, heads: Activation, classes: int) -> None:
+    def check_heads(self, heads: Activation, classes: int, *, instances: bool = False) -> None:
         """Refuse terms and weights that do not go with the model.
 
         Args:
             heads: The model's activation.
             classes: How many classes it has.
+            instances: Whether it tells objects apart.
 
         Raises:
             ValueError: Names the key, and what to write.
         """
+        for name in _OF_OBJECTS:
+            if getattr(self, name) is not None and not instances:
+                raise ValueError(
+                    f"training.loss.{name}: it is for networks that tell objects apart, expected none: remove it, "
+                    "or set architecture.instances: true"
+                )
         if heads == "sigmoid" and "cross_entropy" in self.terms:
             raise ValueError(
                 "training.loss: cross_entropy is for softmax heads, the model has sigmoid heads; write "
@@ -184,5 +213,7 @@ class LossConfig(Section):
         brief: dict[str, Any] = {
             name: values[name]["weight"] if set(values[name]) == {"weight"} else values[name] for name in self.terms
         }
+        # A term on objects that is not named has its usual weight: that it has none is to be said.
+        brief |= {name: 0.0 for name in _OF_OBJECTS if getattr(self, name) is not None and name not in self.terms}
         brief |= {"class_weights": self.class_weights} if self.class_weights is not None else {}
         return brief | ({"label_smoothing": self.label_smoothing} if self.label_smoothing else {})

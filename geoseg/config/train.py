@@ -32,6 +32,8 @@ class ArchitectureConfig(Section):
             each crop by itself: for batches of a few crops, and for several workers.
         heads: "softmax" where classes exclude each other, "sigmoid" gives each class a probability of its own.
         overlapping: With sigmoid heads: whether a pixel may be of several classes.
+        instances: Whether the network tells objects of the classes of kind thing apart, by a heat map of their
+            centres and the way from each pixel to its object's centre (Cheng et al. 2020, Panoptic-DeepLab).
         encoder_weights: torchvision's weights of the encoder, a .pth or .safetensors file relative to the data
             root, to begin from; null begins from chance.
     """
@@ -54,6 +56,7 @@ class ArchitectureConfig(Section):
     normalization: Literal["batch", "group"] = "batch"
     heads: Activation = "softmax"
     overlapping: bool = False
+    instances: bool = False
     encoder_weights: str | None = None
 
     @model_validator(mode="after")
@@ -70,6 +73,11 @@ class ArchitectureConfig(Section):
             )
         if self.overlapping and self.heads != "sigmoid":
             raise ValueError(f"overlapping: expected heads: sigmoid with it, got {self.heads}")
+        if self.overlapping and self.instances:
+            raise ValueError(
+                "instances: expected classes that exclude each other, got overlapping ones, where a pixel may be "
+                "of several objects: remove one of the two"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -82,6 +90,7 @@ class ArchitectureConfig(Section):
             "normalization": "batch",
             "heads": "softmax",
             "overlapping": False,
+            "instances": False,
             "encoder_weights": None,
         }
         return {key: value for key, value in dump(self).items() if key not in later or value != later[key]}
@@ -156,11 +165,41 @@ class TrainConfig(Section):
         if both:
             raise ValueError(f"ignore_values: {both[0]} is in label_values too")
         if self.architecture is not None:  # else the heads are those of the model to start from
-            self.training.loss.check_heads(self.architecture.heads, len(names))
+            self.training.loss.check_heads(
+                self.architecture.heads, len(names), instances=self.architecture.instances
+            )
+            self.check_instances(instances=self.architecture.instances)
         for split in ("train", "val"):
             if not any(source.split in (split, "auto") for source in self.data):
                 raise ValueError(f"data: no entry has split: {split}")
         return self
+
+    def check_instances(self, *, instances: bool) -> None:
+        """Refuse what does not go with a network that tells objects apart.
+
+        Args:
+            instances: Whether the network does.
+
+        Raises:
+            ValueError: Names the key, and what to write.
+        """
+        if not instances:
+            return
+        if not self.things:
+            raise ValueError(
+                "architecture.instances: expected a class of kind thing whose objects are told apart, got "
+                f"{', '.join(self.label_set().names)} of kind stuff alone: write kind: thing, or remove instances"
+            )
+        if self.training.augmentation.mixup:
+            raise ValueError(
+                "training.augmentation.mixup: a pixel of two blended crops is of two objects, expected 0 with "
+                "architecture.instances: remove it (cutmix goes with instances)"
+            )
+
+    @property
+    def things(self) -> tuple[int, ...]:
+        """Ids of the classes whose objects are countable."""
+        return tuple(number for number, label in enumerate(self.label_set().classes) if label.kind == "thing")
 
     def _check_labelled(self, names: tuple[str, ...]) -> None:
         """Refuse classes that no entry labels."""

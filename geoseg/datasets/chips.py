@@ -1,8 +1,8 @@
 """Chips: small images, often without a place on earth, with labels on their own pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,5 +49,24 @@ class Chip(Protocol):
         Raises:
             ConfigError: As for `draw`.
             SceneError: Likewise.
+        """
+        ...
+
+
+@runtime_checkable
+class WithInstances(Protocol):
+    """A chip whose labels tell one object from another."""
+
+    def instances(self, categories: Collection[str]) -> NDArray[np.int32]:
+        """The object of each pixel, int32 (row, column), on the image's own pixels.
+
+        Args:
+            categories: Those whose objects are asked for, as the labels name them.
+
+        Returns:
+            From 1 on an object, the same number on all its pixels; 0 where there is none, or it is not known which.
+
+        Raises:
+            SceneError: The labels cannot be read, or do not fit the image.
         """
         ...

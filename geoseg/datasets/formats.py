@@ -128,7 +128,8 @@ def _refuse_option(name: str, value: object, format: ChipFormat, known: frozense
 def _check_kind(path: Path, format: ChipFormat) -> None:  # noqa: A002
     """Refuse a folder where a file is meant, and a file where a folder is."""
     of_a_file = format in {"coco", "coco-panoptic", "cvat"}
-    if path.is_dir() == of_a_file and not (format == "labelme" and path.is_file()):
+    of_either = path.is_dir() if format == "coco-panoptic" else format == "labelme" and path.is_file()
+    if path.is_dir() == of_a_file and not of_either:
         raise ConfigError(
             f"expected the {'file' if of_a_file else 'folder'} of labels in the format {format}, got the "
             f"{'folder' if path.is_dir() else 'file'} {path}"

@@ -62,6 +62,8 @@ def _names_in(folder: Path) -> set[str]:
 
 def _format_of_folder(path: Path, *, has_images: bool) -> ChipFormat:
     """Of a folder with no layout of its own: by the annotations in it, or else rasters beside images."""
+    if is_panoptic_folder(path):
+        return "coco-panoptic"
     if has_images and any(
         files_in(path / name, LABEL_SUFFIXES) for name in LABEL_FOLDERS if (path / name).is_dir()
     ):
@@ -79,15 +81,20 @@ def _format_of_folder(path: Path, *, has_images: bool) -> ChipFormat:
     )
 
 
+def is_panoptic_folder(path: Path) -> bool:
+    """Whether a folder is a panoptic set: one JSON that looks like it, and the folder of its PNGs.
+
+    Raises:
+        SceneError: The JSON cannot be read.
+    """
+    found = [one for one in path.glob("*.json") if one.is_file()]
+    return len(found) == 1 and found[0].with_suffix("").is_dir() and b"segments_info" in (_keys(found[0]) or ())
+
+
 def _format_of_file(path: Path) -> ChipFormat:
-    try:
-        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
-                return "cvat"
-            # Categories are called so in words nowhere else than as these keys.
-            holds = {key for key in _KEYS if content.find(b'"' + key + b'"') >= 0}
-    except (OSError, ValueError) as error:  # an empty file cannot be mapped
-        raise SceneError(f"{path} cannot be read ({error}): expected labels as JSON or XML") from error
+    holds = _keys(path)
+    if holds is None:
+        return "cvat"
     if {b"annotations", b"segments_info"} <= holds:
         return "coco-panoptic"
     if {b"annotations", b"images", b"categories"} <= holds:
@@ -101,3 +108,19 @@ def _format_of_file(path: Path) -> ChipFormat:
     raise ConfigError(
         f"{path} looks like none of coco, coco-panoptic, labelme and cvat: expected one of them; name the format"
     )
+
+
+def _keys(path: Path) -> frozenset[bytes] | None:
+    """Which of the keys that tell formats apart a document holds; None of XML.
+
+    Raises:
+        SceneError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+                return None
+            # Categories are called so in words nowhere else than as these keys.
+            return frozenset(key for key in _KEYS if content.find(b'"' + key + b'"') >= 0)
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        raise SceneError(f"{path} cannot be read ({error}): expected labels as JSON or XML") from error

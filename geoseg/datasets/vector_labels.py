@@ -1,12 +1,14 @@
 """Labels from vector files, drawn on a scene's pixels window by window."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import MergeAlg
 from rasterio.features import rasterize
 
 from geoseg.datasets.features import Drawn, draw_features
@@ -17,6 +19,8 @@ from geoseg.squares import Squares
 
 _SIDE_PX = 512
 """Polygons are drawn in squares, which are kept: windows overlap."""
+
+_NumberT = TypeVar("_NumberT", np.uint8, np.int32)
 
 _LARGE = 2000
 """Polygons of more vertices are cut to the square first."""
@@ -47,6 +51,7 @@ class VectorLabels:
         self._tree = shapely.STRtree(self._drawn.polygons)
         shape = grid.height, grid.width
         self._labels = Squares(self._draw, shape, _SIDE_PX, kept)
+        self._features = Squares(self._draw_features, shape, _SIDE_PX, max(1, kept // 4))
         self._planes = {
             class_id: Squares(partial(self._draw_class, class_id), shape, _SIDE_PX, max(1, kept // 4))
             for class_id in sorted(set(self._drawn.ids.tolist()))
@@ -75,18 +80,42 @@ class VectorLabels:
             planes_khw[:, self._planes[NODATA_CLASS].read(window) == 1] = NODATA_CLASS
         return planes_khw
 
+    def features(self, window: Window) -> NDArray[np.int32]:
+        """The feature that has each pixel (row, column) of a window of the grid, the one drawn last.
+
+        Returns:
+            Numbers from 1 on in the order of drawing, the same whatever window is read; 0 where there is none.
+        """
+        return self._features.read(window).copy()
+
+    def depth(self, window: Window, classes: Collection[int]) -> NDArray[np.int32]:
+        """How many features of some classes hold each pixel (row, column) of a window of the grid.
+
+        Args:
+            window: Of the grid.
+            classes: Their ids.
+        """
+        found = np.sort(self._tree.query(_around(window)))
+        found = found[np.isin(self._drawn.ids[found], list(classes))]
+        ones = np.ones(len(found), np.int64)
+        return _burn(self._drawn.polygons[found], ones, window, 0, np.int32, MergeAlg.add)
+
     def close(self) -> None:
         """Nothing is open."""
 
     def _draw(self, square: Window) -> NDArray[np.uint8]:
         found = np.sort(self._tree.query(_around(square)))
         codes = np.where(self._drawn.ids == REST, self._rest, self._drawn.ids)
-        return _burn(self._drawn.polygons[found], codes[found], square, self._background)
+        return _burn(self._drawn.polygons[found], codes[found], square, self._background, np.uint8)
+
+    def _draw_features(self, square: Window) -> NDArray[np.int32]:
+        found = np.sort(self._tree.query(_around(square)))
+        return _burn(self._drawn.polygons[found], found + 1, square, 0, np.int32)
 
     def _draw_class(self, class_id: int, square: Window) -> NDArray[np.uint8]:
         found = np.sort(self._tree.query(_around(square)))
         found = found[self._drawn.ids[found] == class_id]
-        return _burn(self._drawn.polygons[found], np.ones(len(found), np.int64), square, 0)
+        return _burn(self._drawn.polygons[found], np.ones(len(found), np.int64), square, 0, np.uint8)
 
 
 def _around(square: Window) -> shapely.Geometry:
@@ -94,8 +123,13 @@ def _around(square: Window) -> shapely.Geometry:
 
 
 def _burn(
-    polygons: NDArray[np.object_], codes: NDArray[np.int64], square: Window, background: int
-) -> NDArray[np.uint8]:
+    polygons: NDArray[np.object_],
+    codes: NDArray[np.int64],
+    square: Window,
+    background: int,
+    dtype: type[_NumberT],
+    merge: MergeAlg = MergeAlg.replace,
+) -> NDArray[_NumberT]:
     """The pixels (row, column) of a square whose centres lie in polygons, later ones over earlier ones."""
     pairs = []
     for polygon, code in zip(polygons, codes.tolist(), strict=True):
@@ -105,7 +139,7 @@ def _burn(
         if near.area > 0:
             pairs.append((near, code))
     if not pairs:
-        return np.full(square.shape, background, np.uint8)
+        return np.full(square.shape, background, dtype)
     # Polygons stay in pixel coordinates: the transform only shifts the square's corner to the origin.
     return np.asarray(
         rasterize(
@@ -113,6 +147,7 @@ def _burn(
             out_shape=square.shape,
             fill=background,
             transform=Affine.translation(square.col, square.row),
-            dtype=np.uint8,
+            dtype=dtype,
+            merge_alg=merge,
         )
     )

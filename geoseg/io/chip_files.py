@@ -42,7 +42,7 @@ def write_image_chip(
     # Of four bytes a pixel GDAL would take the last for transparency.
     photometric = {} if bands == 3 and dtype == np.uint8 else {"photometric": "MINISBLACK", "alpha": "NO"}
     with (
-        _without_place_is_no_surprise(),
+        without_place_is_no_surprise(),
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(path, "w", count=bands, dtype=imagery.dtype, **_profile(grid), **photometric) as dataset,
     ):
@@ -64,7 +64,7 @@ def write_label_chip(path: Path, labels_hw: NDArray[np.uint8], grid: Grid, label
         labels: The classes.
     """
     profile = {"count": 1, "dtype": "uint8", "nodata": NODATA_CLASS, **_profile(grid)}
-    with _without_place_is_no_surprise(), rasterio.open(path, "w", **profile) as dataset:
+    with without_place_is_no_surprise(), rasterio.open(path, "w", **profile) as dataset:
         dataset.write(labels_hw, 1)
         dataset.write_colormap(1, {number: (*label.rgb, 255) for number, label in enumerate(labels.classes)})
 
@@ -75,7 +75,8 @@ def _profile(grid: Grid) -> Mapping[str, Any]:
 
 
 @contextmanager
-def _without_place_is_no_surprise() -> Iterator[None]:
+def without_place_is_no_surprise() -> Iterator[None]:
+    """Without rasterio's warning that a file has no place on earth."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

@@ -1,16 +1,19 @@
-"""The class mosaic as a Cloud Optimized GeoTIFF, for tools that do not read Zarr."""
+"""The mosaic as Cloud Optimized GeoTIFFs, of classes or of objects, for tools that do not read Zarr."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
+from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetWriter
 from rasterio.shutil import copy
 from rasterio.windows import Window as RasterioWindow
 
@@ -54,17 +57,77 @@ def write_class_cog(
         StoppedError: GDAL could not write the whole file, or there was so little room that it may not have been.
         OSError: The mosaic cannot be read.
     """
+
+    def dress(file: DatasetWriter) -> None:
+        file.write_colormap(1, {i: (*label.rgb, 255) for i, label in enumerate(labels.classes)})
+        file.colorinterp = [ColorInterp.palette]
+        file.set_band_description(1, "class")
+        file.update_tags(GEOSEG_RUN=run_id)
+        file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(labels.names)})
+
+    def read(part: Window) -> NDArray[np.uint8]:
+        return mosaic.read(0, "classes", part)
+
+    return _write(path, grid, window, covered, read, ("uint8", NODATA_CLASS), dress, "MODE")
+
+
+def write_number_cog(
+    path: Path,
+    grid: Grid,
+    window: Window,
+    covered: Iterable[Window],
+    read: Callable[[Window], NDArray[np.uint32]],
+    run_id: str,
+    name: str,
+) -> int:
+    """Write numbers of a window as a COG of uint32, with overviews of which each pixel is one of those it covers.
+
+    Args:
+        path: File to write; it appears whole or not at all.
+        grid: The grid.
+        window: What of it to write.
+        covered: Windows outside of which there are no numbers.
+        read: Gives the numbers of a window, uint32 (row, column); 0, which is nodata, for none.
+        run_id: The run's plan hash, kept as a tag.
+        name: What the numbers are of.
+
+    Returns:
+        How many pixels have a number.
+
+    Raises:
+        StoppedError: As `write_class_cog`.
+    """
+
+    def dress(file: DatasetWriter) -> None:
+        file.set_band_description(1, name)
+        file.update_tags(GEOSEG_RUN=run_id)
+
+    return _write(path, grid, window, covered, read, ("uint32", 0), dress, "NEAREST")
+
+
+def _write(
+    path: Path,
+    grid: Grid,
+    window: Window,
+    covered: Iterable[Window],
+    read: Callable[[Window], NDArray[Any]],
+    kind: tuple[str, int],
+    dress: Callable[[DatasetWriter], None],
+    overviews: Literal["MODE", "NEAREST"],
+) -> int:
+    """Write a band of a type and nodata value (`kind`); returns how many pixels hold data."""
     place = grid.part(window)
     valid_px = 0
+    dtype, nodata = kind
     profile = {
         "driver": "GTiff",
-        "dtype": "uint8",
+        "dtype": dtype,
         "count": 1,
         "height": place.height,
         "width": place.width,
         "crs": rasterio.crs.CRS.from_user_input(place.crs),
         "transform": place.transform,
-        "nodata": NODATA_CLASS,
+        "nodata": nodata,
         "tiled": True,
         "blockxsize": 512,
         "blockysize": 512,
@@ -74,23 +137,19 @@ def write_class_cog(
         "sparse_ok": True,
         "num_threads": 1,
     }
-    with TemporaryDirectory(prefix=".classes.", suffix=".partial", dir=path.parent) as folder:
+    with TemporaryDirectory(prefix=f".{path.stem}.", suffix=".partial", dir=path.parent) as folder:
         plain, cog = Path(folder) / "plain.tif", Path(folder) / path.name
-        with _written_whole(path):
+        with written_whole(path):
             with rasterio.open(plain, "w", **profile) as file:
                 for part in _parts(window, covered):
-                    classes_hw = mosaic.read(0, "classes", part)
-                    valid = int(np.count_nonzero(classes_hw != NODATA_CLASS))
+                    value_hw = read(part)
+                    valid = int(np.count_nonzero(value_hw != nodata))
                     if not valid:
                         continue  # what is never written is nodata, and costs neither time nor room
                     valid_px += valid
                     target = RasterioWindow(part.col - window.col, part.row - window.row, part.width, part.height)
-                    file.write(classes_hw, 1, window=target)
-                file.write_colormap(1, {i: (*label.rgb, 255) for i, label in enumerate(labels.classes)})
-                file.colorinterp = [ColorInterp.palette]
-                file.set_band_description(1, "class")
-                file.update_tags(GEOSEG_RUN=run_id)
-                file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(labels.names)})
+                    file.write(value_hw, 1, window=target)
+                dress(file)
             # GDAL makes overviews of so many rows at once, as wide as the raster; every block is read once.
             with rasterio.Env(GDAL_OVR_CHUNKYSIZE=128, GDAL_CACHEMAX=_CACHE_BYTES):
                 copy(
@@ -100,7 +159,7 @@ def write_class_cog(
                     compress="DEFLATE",
                     level=6,
                     blocksize=512,
-                    overview_resampling="MODE",
+                    overview_resampling=overviews,
                     # The overviews of a single column are as wide as it is, which validators take for a fault.
                     overviews="AUTO" if place.width > 1 else "NONE",
                     bigtiff="IF_SAFER",
@@ -130,8 +189,15 @@ def _parts(window: Window, covered: Iterable[Window]) -> Iterator[Window]:
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[None]:
-    """GDAL's own errors carry no number that says what is wrong; on a path of ours it is the storage."""
+def written_whole(path: Path) -> Iterator[None]:
+    """GDAL's own errors carry no number that says what is wrong; on a path of ours it is the storage.
+
+    Args:
+        path: What is being written, for the message.
+
+    Raises:
+        StoppedError: GDAL raised one.
+    """
     try:
         yield
     except (RasterioError, CPLE_BaseError) as error:

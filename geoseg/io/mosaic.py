@@ -5,6 +5,9 @@ Layout (axes in brackets):
     mosaic.zarr/0/classes [y, x]        uint8, 255 = nodata
     mosaic.zarr/0/confidence [y, x]     uint8, probability of the winning class x 254, 255 = nodata
     mosaic.zarr/0/probability [class, y, x]   likewise for every class, when asked for
+    mosaic.zarr/0/heat [y, x]           uint8, how much a pixel is an object's centre x 254; of panoptic models
+    mosaic.zarr/0/offset [axis, y, x]   int16, way from a pixel to its object's centre in 1/16 px; likewise
+    mosaic.zarr/0/instances [y, x]      uint64, id of the object of a thing class, 0 = none; likewise
     mosaic.zarr/0/scene [y, x]          uint16, index of the scene a pixel comes from, 65535 = none; of several
     mosaic.zarr/0/x, y, spatial_ref     pixel centres and CRS, as CF wants them
     mosaic.zarr/1, 2, ...               overviews, each half the size: classes by majority, confidence by mean
@@ -41,6 +44,15 @@ PROBABILITY_SCALE = 254
 """A probability p is stored as round(p x 254); 255 is nodata."""
 
 
+OFFSET_STEPS = 16
+"""Offsets are stored in sixteenths of a pixel: rounding moves where one leads by at most 1/32 px along an axis."""
+
+NO_OFFSET = -(2**15)
+"""Where there is no data."""
+
+_AXES = 2
+
+
 def _convention(name: str, uuid: str) -> dict[str, str]:
     home = f"zarr-conventions/{name}"
     return {
@@ -67,7 +79,15 @@ class Mosaic:
 
     path: Path
 
-    def create(self, grid: Grid, labels: LabelSet, *, probability: bool, scenes: Sequence[str] = ()) -> None:
+    def create(
+        self,
+        grid: Grid,
+        labels: LabelSet,
+        *,
+        probability: bool,
+        scenes: Sequence[str] = (),
+        instances: bool = False,
+    ) -> None:
         """Make the group and its empty arrays, all levels; workers only ever write chunks.
 
         Made under another name and moved into place, so that a mosaic that exists is whole.
@@ -77,6 +97,7 @@ class Mosaic:
             labels: Classes, kept as CF flag attributes.
             probability: Whether to keep a probability for every class.
             scenes: Names of the scenes, where there are several, to keep which of them each pixel comes from.
+            instances: Whether to keep what tells objects apart, and the objects.
         """
         partial = self.path.with_name(f"{self.path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -88,9 +109,11 @@ class Mosaic:
             _create_level(group, level_grid, labels, probability=probability and level == 0)
         if scenes:
             _create_scene(root, grid, scenes)
+        if instances:
+            _create_instances(root, grid)
         partial.rename(self.path)
 
-    def write(self, level: int, name: str, window: Window, values: NDArray[np.uint8 | np.uint16]) -> None:
+    def write(self, level: int, name: str, window: Window, values: NDArray[np.integer[Any]]) -> None:
         """Write whole chunks of one array; (row, column), or (class, row, column) for `probability`."""
         array = self._array(level, name)
         height, width = array.shape[-2:]
@@ -109,6 +132,14 @@ class Mosaic:
     def read_scene(self, window: Window) -> NDArray[np.uint16]:
         """Index (row, column) of the scene that each pixel of a window comes from, 65535 for none."""
         return np.asarray(self._array(0, "scene")[window.row : window.row_stop, window.col : window.col_stop])
+
+    def read_offset(self, window: Window) -> NDArray[np.int16]:
+        """Way from each pixel of a window to its object's centre, in 1/16 px, (axis, row, column)."""
+        return np.asarray(self._array(0, "offset")[:, window.row : window.row_stop, window.col : window.col_stop])
+
+    def read_instances(self, window: Window) -> NDArray[np.uint64]:
+        """Id (row, column) of the object of a thing class that each pixel of a window is of, 0 for none."""
+        return np.asarray(self._array(0, "instances")[window.row : window.row_stop, window.col : window.col_stop])
 
     def chunk_hashes(self, level: int, names: tuple[str, ...], window: Window) -> dict[str, str | None]:
         """sha256 of every stored chunk of a window of whole chunks, by path; None where nothing is stored."""
@@ -213,6 +244,28 @@ def _create_scene(root: zarr.Group, grid: Grid, scenes: Sequence[str]) -> None:
     _create_array(group, "scene", shape, chunks, ("y", "x"), attributes, "uint16")
 
 
+def _create_instances(root: zarr.Group, grid: Grid) -> None:
+    placed = {"grid_mapping": "spatial_ref", **_placing(grid, parse_crs(grid.crs))}
+    shape, chunks = (grid.height, grid.width), (CHUNK_PX, CHUNK_PX)
+    group = root.require_group("0")
+    scaled = {
+        "long_name": "how much a pixel is the centre of an object",
+        "units": "1",
+        "comment": f"x {PROBABILITY_SCALE}, {NODATA_CLASS} = nodata",
+        "valid_range": [0, PROBABILITY_SCALE],
+    }
+    _create_array(group, "heat", shape, chunks, ("y", "x"), {**scaled, **placed})
+    words = f"rows, then columns, x {OFFSET_STEPS}, {NO_OFFSET} = nodata"
+    attributes = {"long_name": "from a pixel to the centre of its object", "units": "pixel", "comment": words}
+    dimensions, of_axes = ("axis", "y", "x"), (_AXES, *shape)
+    _create_array(
+        group, "offset", of_axes, (1, *chunks), dimensions, {**attributes, **placed}, "int16", fill=NO_OFFSET
+    )
+    words = "1 + row x width + column of the object's first pixel, 0 = none"
+    attributes = {"long_name": "object of a countable class", "comment": words}
+    _create_array(group, "instances", shape, chunks, ("y", "x"), {**attributes, **placed}, "uint64", fill=0)
+
+
 def _create_array(
     group: zarr.Group,
     name: str,
@@ -221,6 +274,8 @@ def _create_array(
     dimensions: tuple[str, ...],
     attributes: dict[str, Any],
     dtype: str = "uint8",
+    *,
+    fill: int | None = None,
 ) -> None:
     group.create_array(
         name,
@@ -228,7 +283,7 @@ def _create_array(
         chunks=chunks,
         dtype=dtype,
         # Not the CF attribute _FillValue: with it xarray turns classes into floats.
-        fill_value=np.iinfo(dtype).max,
+        fill_value=np.iinfo(dtype).max if fill is None else fill,
         compressors=ZstdCodec(level=3),
         dimension_names=dimensions,
         attributes=attributes,

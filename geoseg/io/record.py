@@ -108,6 +108,28 @@ class LayersRecord(_Part):
     """Whether roads became a network of lines and nodes, too."""
 
 
+class InstancesRecord(_Part):
+    """How the objects of a panoptic model were told apart."""
+
+    reach_px: Count
+    """R: the components of offsets were clipped to it."""
+
+    capture_px: Count
+    """r: a pixel is of the nearest centre within this distance of where its offset leads."""
+
+    suppress_px: Count
+    """A centre is the hottest pixel within this distance along rows and columns."""
+
+    least_heat: Annotated[float, Field(gt=0, le=1)]
+    """Where it is less there is no centre."""
+
+    things_px: Count
+    """Pixels of the classes whose objects were told apart."""
+
+    clipped_px: Count
+    """Those of them whose offset was clipped."""
+
+
 class CleanUpRecord(_Part):
     """What was changed on the way from the objects of pixels to features."""
 
@@ -194,6 +216,9 @@ class StageRecord(_Part):
 
     components: Count = 0
     """Components of single blocks."""
+
+    centres: Count = 0
+    """Centres of objects that have pixels, of a panoptic model."""
 
     parts: Count = 0
     """Outlines of objects, or of what single blocks hold of them."""
@@ -307,6 +332,9 @@ class RunRecord(_Part):
 
     layers: LayersRecord
     """How objects became features."""
+
+    instances: InstancesRecord | None = None
+    """How objects were told apart that touch, by a panoptic model."""
 
     clean_up: CleanUpRecord | None = None
     """What was changed on the way from the objects of pixels to features, once there are features."""

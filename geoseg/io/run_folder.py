@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -66,6 +67,11 @@ class RunFolder:
     def mosaic(self) -> Mosaic:
         """The raster result."""
         return Mosaic(self.path / "mosaic.zarr")
+
+    @property
+    def mending(self) -> str:
+        """What to do about a file of it that is missing or damaged."""
+        return f"geoseg verify {shlex.quote(str(self.path))} --mend, then repeat its geoseg map command"
 
     @property
     def layers(self) -> Path:

@@ -8,6 +8,7 @@ from torch import nn
 from geoseg.errors import ModelError
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.deeplab import DeepLabV3Plus
+from geoseg.models.instances import INSTANCE_CHANNELS
 from geoseg.models.normalization import Normalization
 from geoseg.models.resnet import ResNetVariant
 from geoseg.models.unet import ResNetUNet, UNet
@@ -45,6 +46,7 @@ class Architecture:
         separable: Of DeepLabV3+: whether 3x3 convolutions after the encoder are depthwise separable.
         decoder_stride: Of U-Nets with a ResNet: input pixels per pixel of the decoder's last features.
         normalization: Of what follows each convolution.
+        instances: Whether it tells objects apart, with an instance branch (`geoseg.models.instances`).
 
     Raises:
         ModelError: The name is unknown, or an argument is out of its limits.
@@ -58,6 +60,12 @@ class Architecture:
     separable: bool = False
     decoder_stride: Literal[1, 2, 4] = 1
     normalization: Normalization = "batch"
+    instances: bool = False
+
+    @property
+    def channels(self) -> int:
+        """What the network gives of each pixel: its classes, and what it says of instances."""
+        return self.classes + (INSTANCE_CHANNELS if self.instances else 0)
 
     def __post_init__(self) -> None:
         known = get_args(ArchitectureName)
@@ -84,16 +92,17 @@ class Architecture:
 def build(architecture: Architecture) -> nn.Module:
     """The network with freshly initialized weights, in training mode.
 
-    It takes normalized images, float32 (N, bands, H, W) of any size, and returns logits (N, classes, H, W).
+    It takes normalized images, float32 (N, bands, H, W) of any size, and returns logits (N, classes, H, W); with an
+    instance branch (N, classes + 3, H, W).
     """
     bands, classes, width = architecture.bands, architecture.classes, architecture.width
-    normalization = architecture.normalization
+    normalization, instances = architecture.normalization, architecture.instances
     match architecture.name:
         case "unet":
-            return UNet(bands, classes, width, normalization)
+            return UNet(bands, classes, width, normalization, instances=instances)
         case "unet_resnet18" | "unet_resnet34" | "unet_resnet50" | "unet_resnet101":
             encoder, stride = _encoder(architecture.name), architecture.decoder_stride
-            return ResNetUNet(encoder, bands, classes, width, stride, normalization)
+            return ResNetUNet(encoder, bands, classes, width, stride, normalization, instances=instances)
         case (
             "deeplabv3plus_resnet18"
             | "deeplabv3plus_resnet34"
@@ -101,7 +110,10 @@ def build(architecture: Architecture) -> nn.Module:
             | "deeplabv3plus_resnet101"
         ):
             encoder, finest = _encoder(architecture.name), architecture.output_stride
-            return DeepLabV3Plus(encoder, bands, classes, width, finest, architecture.separable, normalization)
+            separable = architecture.separable
+            return DeepLabV3Plus(
+                encoder, bands, classes, width, finest, separable, normalization, instances=instances
+            )
 
 
 def _encoder(name: ArchitectureName) -> ResNetVariant:

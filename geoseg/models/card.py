@@ -12,6 +12,7 @@ from geoseg.labels import Activation, LabelClass, LabelSet
 from geoseg.models.architecture import Architecture
 from geoseg.models.card_part import Part, Slug, Text, without
 from geoseg.models.quality import Agreement, Calibration, Intended, SplitMetrics
+from geoseg.objects.grouping import Grouping
 
 __all__ = [
     "FORMAT_VERSION",
@@ -35,6 +36,7 @@ _LATER = {
     "calibration": None,
     "agreement": None,
     "intended": None,
+    "grouping": None,
 }
 """Keys that older cards did not know, at their defaults."""
 
@@ -93,6 +95,8 @@ class CardDraft(Part):
         calibration: Of its probabilities; None where they are as training left them.
         agreement: Of two annotators, as a ceiling for the scores; None where it was not measured.
         intended: What it is meant for; None where nobody said.
+        grouping: How pixels are grouped around the centres of a network with an instance branch; None for the usual
+            way.
     """
 
     name: Slug
@@ -110,6 +114,7 @@ class CardDraft(Part):
     calibration: Calibration | None = None
     agreement: Agreement | None = None
     intended: Intended | None = None
+    grouping: Grouping | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -127,6 +132,14 @@ class CardDraft(Part):
             raise ValueError(f"expected printable band names, got {bands!r}")
         if self.overlapping and self.activation != "sigmoid":
             raise ValueError(f"overlapping classes need the activation sigmoid, got {self.activation}")
+        things = [self.classes[class_id].kind == "thing" for class_id, _ in labels.layers]
+        if self.architecture.instances and (self.overlapping or not any(things)):
+            raise ValueError(
+                "a network with an instance branch needs a class of kind thing with a layer, and classes that do "
+                "not overlap"
+            )
+        if self.grouping is not None and not self.architecture.instances:
+            raise ValueError("grouping is for networks with an instance branch, this one has none")
         dtype = np.dtype(self.imagery.dtype)
         if dtype.kind not in "uif" or dtype.name != self.imagery.dtype:
             raise ValueError(f"expected a data type such as uint8, uint16, float32, got {self.imagery.dtype!r}")
@@ -169,7 +182,13 @@ class Card(CardDraft):
         return json.dumps(versioned, indent=2, allow_nan=False) + "\n"
 
 
-_LATER_IN_ARCHITECTURES = {"output_stride": 16, "separable": False, "decoder_stride": 1, "normalization": "batch"}
+_LATER_IN_ARCHITECTURES = {
+    "output_stride": 16,
+    "separable": False,
+    "decoder_stride": 1,
+    "normalization": "batch",
+    "instances": False,
+}
 
 
 def _brief(values: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from geoseg.errors import ModelError
 from geoseg.models.blocks import initialize_he, initialize_head, pad_to_multiple, scaled_channels
+from geoseg.models.instances import Beside, CentreHeads
 from geoseg.models.normalization import Normalization, normalize
 from geoseg.models.resnet import ResNetEncoder, ResNetVariant
 
@@ -161,6 +162,42 @@ class Decoder(nn.Module):
         return self.refine(torch.cat([upsampled_nchw, self.reduce(low_nchw)], dim=1))
 
 
+class InstanceBranch(nn.Module):
+    """The instance branch of Panoptic-DeepLab: a spatial pyramid and a decoder of its own, of half the channels.
+
+    Cheng et al. 2020, section 3.1 ("dual-ASPP and dual-decoder").
+
+    Args:
+        deepest: Channels of the encoder's deepest features.
+        low: Channels of its features of stride 4.
+        width: Factor on every channel count.
+        rates: Dilations of the pyramid.
+        separable: Whether 3x3 convolutions are depthwise separable.
+        normalization: Of what follows each convolution.
+    """
+
+    def __init__(
+        self,
+        deepest: int,
+        low: int,
+        width: float,
+        rates: tuple[int, ...],
+        separable: bool = False,
+        normalization: Normalization = "batch",
+    ) -> None:
+        super().__init__()
+        channels = scaled_channels(128, width)
+        self.aspp = ASPP(deepest, channels, rates, separable, normalization)
+        self.decoder = Decoder(channels, low, scaled_channels(24, width), channels, separable, normalization)
+        self.heads = CentreHeads(channels)
+        initialize_he(self.aspp)
+        initialize_he(self.decoder)
+
+    def forward(self, deepest_nchw: Tensor, low_nchw: Tensor) -> Tensor:
+        """Heat and offsets (N, 3, H / 4, W / 4) of the encoder's deepest features and of those of stride 4."""
+        return self.heads(self.decoder(self.aspp(deepest_nchw), low_nchw))
+
+
 class DeepLabV3Plus(nn.Module):
     """DeepLabV3+ on a ResNet.
 
@@ -175,6 +212,7 @@ class DeepLabV3Plus(nn.Module):
         separable: Whether the 3x3 convolutions after the encoder are depthwise separable (section 3.1 of the
             paper: fewer operations at a similar quality).
         normalization: Of what follows each convolution.
+        instances: Whether it has an instance branch.
     """
 
     def __init__(
@@ -186,6 +224,8 @@ class DeepLabV3Plus(nn.Module):
         output_stride: Literal[8, 16] = 16,
         separable: bool = False,
         normalization: Normalization = "batch",
+        *,
+        instances: bool = False,
     ) -> None:
         super().__init__()
         self.stride_px: int = output_stride
@@ -199,6 +239,9 @@ class DeepLabV3Plus(nn.Module):
         initialize_he(self.aspp)
         initialize_he(self.decoder)
         initialize_head(self.head)
+        self.instances, self.beside = None, Beside()
+        if instances:
+            self.instances = InstanceBranch(deepest, low, width, rates, separable, normalization)
 
     def forward(self, image_nchw: Tensor) -> Tensor:
         """Class logits of every pixel.
@@ -208,7 +251,8 @@ class DeepLabV3Plus(nn.Module):
                 normalization N >= 2.
 
         Returns:
-            Logits, float32 of shape (N, classes, H, W).
+            Logits, float32 of shape (N, classes, H, W); with an instance branch (N, classes + 3, H, W), see
+            `CentreHeads`.
 
         Raises:
             ModelError: One image in training (see `ImagePooling`).
@@ -217,4 +261,6 @@ class DeepLabV3Plus(nn.Module):
         _, low_nchw, *_, deepest_nchw = self.encoder(pad_to_multiple(image_nchw, self.stride_px))
         logits_nchw = self.head(self.decoder(self.aspp(deepest_nchw), low_nchw))
         logits_nchw = functional.interpolate(logits_nchw, scale_factor=4, mode="bilinear")
+        if self.instances is not None:
+            logits_nchw = self.beside(logits_nchw, self.instances(deepest_nchw, low_nchw))
         return logits_nchw[..., :height_px, :width_px]

@@ -1,6 +1,6 @@
 """U-Nets: the classic one (Ronneberger et al. 2015), and one whose encoder is a ResNet.
 
-Both take images of any size, and give logits of the same size.
+Both take images of any size, and give logits of the same size; with an instance branch, heat and offsets behind.
 """
 
 from itertools import pairwise
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from geoseg.models.blocks import DoubleConv, initialize_he, initialize_head, pad_to_multiple, scaled_channels
+from geoseg.models.instances import Beside, InstanceDecoder
 from geoseg.models.normalization import Normalization
 from geoseg.models.resnet import ResNetEncoder, ResNetVariant
 
@@ -26,12 +27,19 @@ class UNet(nn.Module):
         classes: Output channels.
         width: Factor on every channel count (see `scaled_channels`); 1 is the paper's 64 to 1024.
         normalization: Of what follows each convolution.
+        instances: Whether it has an instance branch.
     """
 
     stride_px = 16
 
     def __init__(
-        self, bands: int, classes: int, width: float = 1.0, normalization: Normalization = "batch"
+        self,
+        bands: int,
+        classes: int,
+        width: float = 1.0,
+        normalization: Normalization = "batch",
+        *,
+        instances: bool = False,
     ) -> None:
         super().__init__()
         channels = [scaled_channels(count, width) for count in (64, 128, 256, 512, 1024)]
@@ -46,6 +54,10 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(channels[0], classes, 1)
         initialize_he(self)
         initialize_head(self.head)
+        self.instances, self.beside = None, Beside()
+        if instances:
+            outputs = [scaled_channels(count, width) for count in (256, 128, 64)]
+            self.instances = InstanceDecoder(channels[-1], channels[-2:0:-1], outputs, normalization)
 
     def forward(self, image_nchw: Tensor) -> Tensor:
         """Class logits of every pixel.
@@ -54,7 +66,8 @@ class UNet(nn.Module):
             image_nchw: Normalized images, float32 of shape (N, bands, H, W), H, W >= 1.
 
         Returns:
-            Logits, float32 of shape (N, classes, H, W).
+            Logits, float32 of shape (N, classes, H, W); with an instance branch (N, classes + 3, H, W), see
+            `CentreHeads`.
         """
         height_px, width_px = image_nchw.shape[-2:]
         features_nchw = self.down[0](pad_to_multiple(image_nchw, self.stride_px))
@@ -62,9 +75,13 @@ class UNet(nn.Module):
         for down in self.down[1:]:
             skips.append(features_nchw)
             features_nchw = down(self.pool(features_nchw))
+        centres_nchw = None if self.instances is None else self.instances(features_nchw, skips[:0:-1])
         for up, merge in zip(self.up, self.merge, strict=True):
             features_nchw = merge(torch.cat([skips.pop(), up(features_nchw)], dim=1))
-        return self.head(features_nchw)[..., :height_px, :width_px]
+        logits_nchw = self.head(features_nchw)
+        if centres_nchw is not None:
+            logits_nchw = self.beside(logits_nchw, centres_nchw)
+        return logits_nchw[..., :height_px, :width_px]
 
 
 class ResNetUNet(nn.Module):
@@ -84,6 +101,7 @@ class ResNetUNet(nn.Module):
         width: Factor on every channel count (see `scaled_channels`).
         decoder_stride: Input pixels per pixel of the decoder's last features.
         normalization: Of what follows each convolution.
+        instances: Whether it has an instance branch.
     """
 
     stride_px = 32
@@ -96,6 +114,8 @@ class ResNetUNet(nn.Module):
         width: float = 1.0,
         decoder_stride: Literal[1, 2, 4] = 1,
         normalization: Normalization = "batch",
+        *,
+        instances: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = ResNetEncoder(encoder, bands, width, normalization=normalization)
@@ -112,6 +132,10 @@ class ResNetUNet(nn.Module):
         self.enlarge = None if decoder_stride == 1 else nn.Upsample(scale_factor=decoder_stride, mode="bilinear")
         initialize_he(self.decoder)
         initialize_head(self.head)
+        self.instances, self.beside = None, Beside()
+        if instances:
+            halves = [scaled_channels(count, width) for count in (128, 64, 32, 16)]
+            self.instances = InstanceDecoder(deepest, skips[::-1], halves, normalization)
 
     def forward(self, image_nchw: Tensor) -> Tensor:
         """Class logits of every pixel.
@@ -120,10 +144,12 @@ class ResNetUNet(nn.Module):
             image_nchw: Normalized images, float32 of shape (N, bands, H, W), H, W >= 1.
 
         Returns:
-            Logits, float32 of shape (N, classes, H, W).
+            Logits, float32 of shape (N, classes, H, W); with an instance branch (N, classes + 3, H, W), see
+            `CentreHeads`.
         """
         height_px, width_px = image_nchw.shape[-2:]
         *skips, features_nchw = self.encoder(pad_to_multiple(image_nchw, self.stride_px))
+        centres_nchw = None if self.instances is None else self.instances(features_nchw, skips[::-1])
         for convolutions in self.decoder:
             features_nchw = functional.interpolate(features_nchw, scale_factor=2, mode="nearest")
             if skips:
@@ -132,4 +158,6 @@ class ResNetUNet(nn.Module):
         logits_nchw = self.head(features_nchw)
         if self.enlarge is not None:
             logits_nchw = self.enlarge(logits_nchw)
+        if centres_nchw is not None:
+            logits_nchw = self.beside(logits_nchw, centres_nchw)
         return logits_nchw[..., :height_px, :width_px]

@@ -1,27 +1,32 @@
-"""Connected components of classes, as runs of pixels: compiled loops.
+"""Connected components of equal value, as runs of pixels: compiled loops.
 
-A run is what of a row has one class without a gap. There are far fewer runs than pixels: each pixel is looked at
-once, eight at a time, and all else is done with runs.
+A value is a class, or stands for one object of a class. A run is what of a row has one value without a gap. There
+are far fewer runs than pixels: each pixel is looked at once, eight at a time, and all else is done with runs.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.compiled import compiled, with_room
 
+_GREATER = 256
+"""Where a table of classes says what holds for greater values."""
+
 
 @compiled
 def find_runs(
-    classes_hw: NDArray[np.uint8], is_kept: NDArray[np.bool_], chunk_px: int
+    values_hw: NDArray[np.integer[Any]], is_kept: NDArray[np.bool_], chunk_px: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], int]:
-    """The runs of kept classes, and the 4-connected component of each.
+    """The runs of kept values, and the 4-connected component of each.
 
     Runs of a row get the number of a run above that they touch, or a new one; numbers that meet are joined by
     union-find (He, Chao and Suzuki 2008, A run-based two-scan labeling algorithm).
 
     Args:
-        classes_hw: uint8 (row, column).
-        is_kept: Whether each of 256 classes is numbered, boolean (256,).
+        values_hw: Of any integer type, from 0 (row, column).
+        is_kept: Whether each of 256 classes is numbered, and at the end whether greater values are, boolean (257,).
         chunk_px: Side of the chunks, from the first pixel on, that sides of pixels are counted in.
 
     Returns:
@@ -30,16 +35,16 @@ def find_runs(
         to n in raster order of the components' first pixels; how many sides of its pixels another component or
         nothing lies beside, within a chunk, int64 (run,); and n.
     """
-    height, width = classes_hw.shape
+    height, width = values_hw.shape
     first = np.zeros(height + 1, np.int64)
-    start, stop, class_id = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.uint8)
+    start, stop, value = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, values_hw.dtype)
     changes_w = np.zeros((width + 7) // 8 * 8 + 8, np.uint8)
     changes_w[width] = 1
     for row in range(height):
-        _changes(classes_hw[row], changes_w)
+        _changes(values_hw[row], changes_w)
         most = first[row] + width
-        start, stop, class_id = with_room(start, most), with_room(stop, most), with_room(class_id, most)
-        first[row + 1] = _runs(classes_hw[row], is_kept, changes_w, start, stop, class_id, first[row])
+        start, stop, value = with_room(start, most), with_room(stop, most), with_room(value, most)
+        first[row + 1] = _runs(values_hw[row], is_kept, changes_w, start, stop, value, first[row])
     runs = first[height]
     number, sides = np.zeros(runs, np.int32), np.empty(runs, np.int64)
     # A lesser number that each one is the same as, or itself; numbers grow in raster order.
@@ -49,7 +54,7 @@ def find_runs(
         for run in range(first[row], first[row + 1]):
             sides[run] = (start[run] % chunk_px != 0) + (stop[run] % chunk_px != 0 and stop[run] < width)
         if row > 0:
-            _touch(row, first, start, stop, class_id, number, sides, same, row % chunk_px != 0)
+            _touch(row, first, start, stop, value, number, sides, same, row % chunk_px != 0)
         for run in range(first[row], first[row + 1]):
             if number[run] == 0:
                 count += 1
@@ -62,21 +67,21 @@ def find_runs(
 
 
 @compiled
-def _changes(classes_w: NDArray[np.uint8], changes_w: NDArray[np.uint8]) -> None:
-    """Where a row's class is not that of the pixel before; by itself, since many are then done at once."""
+def _changes(values_w: NDArray[np.integer[Any]], changes_w: NDArray[np.uint8]) -> None:
+    """Where a row's value is not that of the pixel before; by itself, since many are then done at once."""
     changes_w[0] = 1
-    for col in range(1, len(classes_w)):
-        changes_w[col] = classes_w[col] != classes_w[col - 1]
+    for col in range(1, len(values_w)):
+        changes_w[col] = values_w[col] != values_w[col - 1]
 
 
 @compiled
 def _runs(
-    classes_w: NDArray[np.uint8],
+    values_w: NDArray[np.integer[Any]],
     is_kept: NDArray[np.bool_],
     changes_w: NDArray[np.uint8],
     start: NDArray[np.int32],
     stop: NDArray[np.int32],
-    class_id: NDArray[np.uint8],
+    value: NDArray[np.integer[Any]],
     runs: int,
 ) -> int:
     """Add the runs of a row to those before, for which there is room; returns how many there are now."""
@@ -88,8 +93,8 @@ def _runs(
         for col in range(word * 8, word * 8 + 8):
             if changes_w[col] == 0:
                 continue
-            if begin >= 0 and is_kept[classes_w[begin]]:
-                start[runs], stop[runs], class_id[runs] = begin, col, classes_w[begin]
+            if begin >= 0 and is_kept[min(values_w[begin], _GREATER)]:
+                start[runs], stop[runs], value[runs] = begin, col, values_w[begin]
                 runs += 1
             begin = col
     return runs
@@ -101,7 +106,7 @@ def _touch(
     first: NDArray[np.int64],
     start: NDArray[np.int32],
     stop: NDArray[np.int32],
-    class_id: NDArray[np.uint8],
+    value: NDArray[np.integer[Any]],
     number: NDArray[np.int32],
     sides: NDArray[np.int64],
     same: NDArray[np.int32],
@@ -117,7 +122,7 @@ def _touch(
             above += 1
         other = above
         while other < first[row] and start[other] < stop[run]:
-            if class_id[other] == class_id[run]:
+            if value[other] == value[run]:
                 shared = min(stop[run], stop[other]) - max(start[run], start[other])
                 sides[run] -= shared * has_side
                 sides[other] -= shared * has_side

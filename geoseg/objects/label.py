@@ -1,7 +1,12 @@
-"""The objects of one block: 4-connected components of equal class."""
+"""The objects of one block: 4-connected components of equal class, or of equal segment.
+
+Segments tell objects of one class apart: they are the class where that says it all, and above 255 a number for each
+object (`geoseg.objects.segments`).
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +28,7 @@ class Runs:
         start: int32 (run,); the first column.
         stop: int32 (run,); the column after the last one.
         number: int32 (run,); the component, from 1 to n in raster order of their first pixels.
-        sides: int64 (run,); sides of its pixels beside which another class or nothing lies, within a chunk.
+        sides: int64 (run,); sides of its pixels beside which something else or nothing lies, within a chunk.
         count: How many components there are.
     """
 
@@ -76,21 +81,21 @@ class BlockObjects:
     Attributes:
         window: The block's place on the grid.
         runs: The pixels of each component.
-        class_id: uint8 (n,); entry k belongs to component k + 1, here and below.
+        segment: int64 (n,); entry k belongs to component k + 1, here and below.
         measures: A row for each.
     """
 
     window: Window
     runs: Runs
-    class_id: NDArray[np.uint8]
+    segment: NDArray[np.int64]
     measures: Measures
 
     def __len__(self) -> int:
-        return len(self.class_id)
+        return len(self.segment)
 
 
 def label_block(
-    classes_hw: NDArray[np.uint8],
+    segments_hw: NDArray[np.integer[Any]],
     confidence_hw: NDArray[np.uint8],
     window: Window,
     grid_width: int,
@@ -98,10 +103,10 @@ def label_block(
     ground_hw: NDArray[np.int32] | None = None,
     chunk_px: int = CHUNK_PX,
 ) -> BlockObjects:
-    """Label and measure the 4-connected components of each kept class in a block.
+    """Label and measure the 4-connected components of each kept class in a block, and those of segments.
 
     Args:
-        classes_hw: Class ids, uint8 (row, column), 255 where there is no data.
+        segments_hw: Class ids, uint8 (row, column), 255 where there is no data; or segments, int64 (row, column).
         confidence_hw: Probability of the winning class x 254, uint8 (row, column).
         window: The block's place on the grid.
         grid_width: Columns of the whole grid.
@@ -114,15 +119,15 @@ def label_block(
         ValueError: The arrays do not have the window's shape, the window lies right of the grid, or nodata is
             asked for as a class.
     """
-    if not classes_hw.shape == confidence_hw.shape == window.shape:
+    if not segments_hw.shape == confidence_hw.shape == window.shape:
         raise ValueError(
-            f"expected arrays of {window.shape} pixels, got {classes_hw.shape} and {confidence_hw.shape}"
+            f"expected arrays of {window.shape} pixels, got {segments_hw.shape} and {confidence_hw.shape}"
         )
     if window.col_stop > grid_width:
         raise ValueError(f"the window ends at column {window.col_stop}, the grid at {grid_width}")
     from geoseg.objects.components import measure_runs  # noqa: PLC0415  # as above
 
-    runs = runs_of(classes_hw, keep, chunk_px)
+    runs = runs_of(segments_hw, keep, chunk_px)
     if ground_hw is None:
         ground_hw = np.full(window.shape, GROUND_UNIT, np.int32)
     pixels, confidence_sum, ground = measure_runs(
@@ -138,7 +143,8 @@ def label_block(
     sides = np.bincount(runs.number, weights=runs.sides, minlength=runs.count + 1)[1:].astype(np.int64)
     first = runs.first_places()
     measures = Measures(grid_places(first, window, grid_width), pixels, confidence_sum, ground, sides)
-    return BlockObjects(window, runs, classes_hw[np.divmod(first, window.width)], measures)
+    segment = segments_hw[np.divmod(first, window.width)].astype(np.int64)
+    return BlockObjects(window, runs, segment, measures)
 
 
 def grid_places(place: NDArray[np.int64], window: Window, grid_width: int) -> NDArray[np.int64]:
@@ -153,11 +159,11 @@ def grid_places(place: NDArray[np.int64], window: Window, grid_width: int) -> ND
     return (row + window.row) * grid_width + col + window.col
 
 
-def runs_of(classes_hw: NDArray[np.uint8], keep: Collection[int], chunk_px: int = CHUNK_PX) -> Runs:
-    """Number the 4-connected components of each kept class.
+def runs_of(segments_hw: NDArray[np.integer[Any]], keep: Collection[int], chunk_px: int = CHUNK_PX) -> Runs:
+    """Number the 4-connected components of each kept class, and those of segments.
 
     Args:
-        classes_hw: Class ids, uint8 (row, column), 255 where there is no data.
+        segments_hw: Class ids, uint8 (row, column), 255 where there is no data; or segments, int64 (row, column).
         keep: Ids of the classes to label.
         chunk_px: Side of the mosaic's chunks, at which the pixels begin.
 
@@ -168,16 +174,16 @@ def runs_of(classes_hw: NDArray[np.uint8], keep: Collection[int], chunk_px: int 
         raise ValueError(f"{NODATA_CLASS} means no data and is never an object")
     from geoseg.objects.components import find_runs  # noqa: PLC0415  # as above
 
-    is_kept = np.zeros(NODATA_CLASS + 1, np.bool_)
-    is_kept[list(keep)] = True
-    return Runs(classes_hw.shape[1], *find_runs(np.ascontiguousarray(classes_hw), is_kept, chunk_px))
+    is_kept = np.zeros(NODATA_CLASS + 2, np.bool_)
+    is_kept[[*keep, NODATA_CLASS + 1]] = True
+    return Runs(segments_hw.shape[1], *find_runs(np.ascontiguousarray(segments_hw), is_kept, chunk_px))
 
 
-def components(classes_hw: NDArray[np.uint8], keep: Collection[int]) -> NDArray[np.int32]:
-    """The number of the 4-connected component of each pixel of a kept class.
+def components(segments_hw: NDArray[np.integer[Any]], keep: Collection[int]) -> NDArray[np.int32]:
+    """The number of the 4-connected component of each pixel of a kept class or a segment.
 
     Args:
-        classes_hw: Class ids, uint8 (row, column), 255 where there is no data.
+        segments_hw: As of `runs_of`.
         keep: Ids of the classes to label.
 
     Returns:
@@ -186,4 +192,4 @@ def components(classes_hw: NDArray[np.uint8], keep: Collection[int]) -> NDArray[
     Raises:
         ValueError: Nodata is asked for as a class.
     """
-    return runs_of(classes_hw, keep).paint()
+    return runs_of(segments_hw, keep).paint()

@@ -16,7 +16,7 @@ class Measures:
         pixels: int64 (n,); size in pixels.
         confidence_sum: int64 (n,); sum of the pixels' confidence values (probability x 254).
         ground: int64 (n,); ground area, in units of `geoseg.objects.ground`.
-        sides: int64 (n,); sides of pixels beside which another class or nothing lies, as far as they lie within a
+        sides: int64 (n,); sides of pixels beside which something else or nothing lies, as far as they lie within a
             chunk of the mosaic: how long the outline is, nearly, whatever the blocks.
     """
 

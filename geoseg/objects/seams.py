@@ -21,7 +21,7 @@ from geoseg.objects.measures import Measures
 
 _NO_SET = -1
 
-_LINES = ("top_w", "bottom_w", "left_h", "right_h", "label", "class_id")
+_LINES = ("top_w", "bottom_w", "left_h", "right_h", "label", "segment")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class BlockBorders:
         left_h: int32 (row,); along the first column.
         right_h: int32 (row,); along the last column.
         label: int32 (n,); the labels on those four lines, sorted, each once.
-        class_id: uint8 (n,); the class of each.
+        segment: int64 (n,); the class of each, or what else tells it apart (`geoseg.objects.label`).
         measures: Of each, within the block.
     """
 
@@ -45,7 +45,7 @@ class BlockBorders:
     left_h: NDArray[np.int32]
     right_h: NDArray[np.int32]
     label: NDArray[np.int32]
-    class_id: NDArray[np.uint8]
+    segment: NDArray[np.int64]
     measures: Measures
 
     @classmethod
@@ -63,7 +63,7 @@ class BlockBorders:
             left_h=left_h,
             right_h=right_h,
             label=label,
-            class_id=objects.class_id[label - 1],
+            segment=objects.segment[label - 1],
             measures=objects.measures.take(label - 1),
         )
 
@@ -87,7 +87,7 @@ class LinkedRow:
         row_stop: The first grid row below the blocks.
         members: For each block, int64 (n,): the set of each of its `BlockBorders.label`.
         above: int64 (m,); the set that each set of the row above is part of, -1 where it does not reach this row.
-        class_id: uint8 (n,); the class of each of n sets.
+        segment: int64 (n,); the segment of each of n sets.
         measures: Of each set, down to this row.
         bottom_col: int64 (place,); the grid columns along the last row of pixels where there is an object, sorted:
             where there are few blocks, far apart, an array as wide as the grid would outgrow all of them.
@@ -97,7 +97,7 @@ class LinkedRow:
     row_stop: int
     members: tuple[NDArray[np.int64], ...]
     above: NDArray[np.int64]
-    class_id: NDArray[np.uint8]
+    segment: NDArray[np.int64]
     measures: Measures
     bottom_col: NDArray[np.int64]
     bottom_set: NDArray[np.int64]
@@ -113,7 +113,7 @@ def link(blocks: Sequence[BlockBorders], above: LinkedRow | None) -> LinkedRow:
     """Join the components of a row of blocks with one another and with the row above.
 
     Two components are one object when a pixel of one is 4-adjacent to a pixel of the other across a border and
-    the classes are equal.
+    the segments are equal.
 
     Args:
         blocks: Blocks of one row, from left to right; those without any data may be missing.
@@ -127,7 +127,7 @@ def link(blocks: Sequence[BlockBorders], above: LinkedRow | None) -> LinkedRow:
         raise ValueError("expected blocks of one row from left to right, each once")
     [(row, row_stop)] = rows
     starts = np.concatenate(([0], np.cumsum([len(block.label) for block in blocks]))).tolist()
-    class_id = np.concatenate([block.class_id for block in blocks])
+    segment = np.concatenate([block.segment for block in blocks])
     measures = Measures.concatenate(*(block.measures for block in blocks))
     ones, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for (a, at_a), (b, at_b) in pairwise(zip(blocks, starts, strict=False)):
@@ -143,27 +143,27 @@ def link(blocks: Sequence[BlockBorders], above: LinkedRow | None) -> LinkedRow:
         top_col, top_node = _along(blocks, starts, "top_w")
         _, at_top, at_bottom = np.intersect1d(top_col, above.bottom_col, assume_unique=True, return_indices=True)
         here, there = top_node[at_top], above.bottom_set[at_bottom]
-        touch = class_id[here] == above.class_id[there]
+        touch = segment[here] == above.segment[there]
         reaching, of_above = np.unique(there[touch], return_inverse=True)
         ones.append(here[touch])
         others.append(nodes + of_above)
-        class_id = np.concatenate((class_id, above.class_id[reaching]))
+        segment = np.concatenate((segment, above.segment[reaching]))
         measures = Measures.concatenate(measures, above.measures.take(reaching))
     one, other = np.concatenate(ones), np.concatenate(others)
-    same = class_id[one] == class_id[other]
+    same = segment[one] == segment[other]
     edges = (np.ones(int(same.sum()), np.uint8), (one[same], other[same]))
-    graph = coo_array(edges, shape=(len(class_id), len(class_id)))
-    count, set_of = connected_components(graph, directed=False) if len(class_id) else (0, np.empty(0, np.int64))
+    graph = coo_array(edges, shape=(len(segment), len(segment)))
+    count, set_of = connected_components(graph, directed=False) if len(segment) else (0, np.empty(0, np.int64))
 
     set_of = set_of.astype(np.int64)
-    set_class = np.zeros(count, np.uint8)
-    set_class[set_of] = class_id
+    set_segment = np.zeros(count, np.int64)
+    set_segment[set_of] = segment
     of_above = np.full(0 if above is None else len(above.measures), _NO_SET, np.int64)
     of_above[reaching] = set_of[nodes:]
     bottom_col, bottom_node = _along(blocks, starts, "bottom_w")
     members = tuple(np.split(set_of[:nodes], starts[1:-1]))
     joined = measures.joined(set_of, count)
-    return LinkedRow(row_stop, members, of_above, set_class, joined, bottom_col, set_of[bottom_node])
+    return LinkedRow(row_stop, members, of_above, set_segment, joined, bottom_col, set_of[bottom_node])
 
 
 def settle(

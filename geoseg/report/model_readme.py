@@ -39,6 +39,7 @@ def model_readme(card: Card, failures: str | None = None) -> str:
         *(() if card.calibration is None else _calibration(card.calibration)),
         *(() if failures is None else _failures(failures)),
         *_training(card.training),
+        *_study(card.training.get("study")),
         "## Use",
         "```\ngeoseg map SCENE.tif --model PATH/TO/THIS/FOLDER -o RUN\n```",
         '```python\nimport geoseg\n\ngeoseg.map_scenes("SCENE.tif", "RUN", model="PATH/TO/THIS/FOLDER")\n```',
@@ -209,6 +210,23 @@ def _training(training: Mapping[str, JsonValue]) -> Iterator[str]:
         yield _table(["recipe", ""], [[_text(words), _text(_word(value))] for words, value in facts])
 
 
+def _study(study: JsonValue) -> Iterator[str]:
+    """The table that `geoseg study` wrote, where the author of a model put it into the card's `training`."""
+    found = study.get("rows") if isinstance(study, dict) else None
+    if not isinstance(study, dict) or not isinstance(found, list):
+        return
+    rows = [row for row in found if isinstance(row, dict)]
+    columns = {"run": "run", "what differs": "differs", "val mIoU": "miou", "from": "miou_low", "to": "miou_high"}
+    columns |= {"best at": "best_iteration", "of": "iterations", "end": "end", "minutes": "minutes"}
+    columns |= {"M parameters": "parameters_millions", "ground Mpx/s": "ground_mpx_per_s"}
+    yield "## What its recipe was chosen from"
+    yield _text(str(study.get("description", "")))
+    yield _table(list(columns), [[_text(_word(row.get(key))) for key in columns.values()] for row in rows])
+    notes = study.get("notes")
+    said = [study.get("rule"), *(notes if isinstance(notes, list) else ())]
+    yield _list(_text(one) for one in said if isinstance(one, str))
+
+
 def _entry(entry: Mapping[str, JsonValue]) -> str:
     labels = entry.get("labels")
     files = labels if isinstance(labels, str) else ", ".join(labels) if isinstance(labels, dict) else ""
@@ -221,6 +239,8 @@ def _word(value: JsonValue) -> str:
             return "yes" if value else "no"
         case float():
             return f"{value:g}"
+        case None | "":
+            return "-"
         case _:
             return str(value)
 

@@ -1,6 +1,7 @@
-"""preview.png: the scene, its classes and the outlines side by side, with a legend and a scale bar.
+"""preview.png: the scene, its classes and its objects side by side, with a legend and a scale bar.
 
-Where the data lies far apart, the groups that hold most of it have a row each.
+Objects of things, such as buildings, have a colour each within the outline of their class; stuff has the outline
+alone. Where the data lies far apart, the groups that hold most of it have a row each.
 """
 
 import math
@@ -15,9 +16,11 @@ import numpy as np
 import shapely
 from affine import Affine
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.path import Path as Curve
 from numpy.typing import NDArray
 
 from geoseg.errors import SceneError
@@ -36,6 +39,9 @@ _MOST_LINES = 10_000
 
 _MOST_ROWS = 4
 """Groups that are shown."""
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+"""Of a turn of the colour circle, from number to number: what follows one another is far apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def _draw_row(
     classes_hwc = _class_picture(mosaic, labels, shown.window)
     extent = (0, place.width, place.height, 0)
     for axes, title, drawn in zip(
-        panels, (image_title, "classes", "outlines"), (image_hwc, classes_hwc, image_hwc), strict=True
+        panels, (image_title, "classes", "objects"), (image_hwc, classes_hwc, image_hwc), strict=True
     ):
         axes.imshow(drawn, extent=extent, interpolation="nearest" if title == "classes" else "antialiased")
         named = axes is panels[0] and shown.name is not None
@@ -128,8 +134,11 @@ def _draw_row(
     for class_id, layer in labels.layers:
         if layer not in layers:
             continue
-        lines = _outlines(layers[layer], place)
-        panels[2].add_collection(LineCollection(lines, colors=[labels.classes[class_id].color], linewidths=0.7))
+        lines, ids = _outlines(layers[layer], place)
+        label = labels.classes[class_id]
+        if label.kind == "thing" and lines:
+            panels[2].add_collection(_filled(lines, ids))
+        panels[2].add_collection(LineCollection(lines, colors=[label.color], linewidths=0.7))
     panels[2].set_xlim(0, place.width)
     panels[2].set_ylim(place.height, 0)
     _scale_bar(panels[0], place)
@@ -162,22 +171,42 @@ def _reduced(window: Window, level: int) -> Window:
     return Window(row, col, row_stop - row, col_stop - col)
 
 
-def _outlines(batches: Batches, grid: Grid) -> list[NDArray[np.float64]]:
-    """The largest rings of a layer within a grid, in its pixel coordinates, each (vertex, x-y)."""
+def _outlines(batches: Batches, grid: Grid) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
+    """The largest rings of a layer within a grid, in its pixel coordinates, each (vertex, x-y).
+
+    Returns:
+        The rings, and the id of the object that each is of (n,).
+    """
     # What is below a pixel of the panel cannot be seen and takes long to draw.
     tolerance = max(grid.height, grid.width) / _PANEL_PX / 2
     t = ~grid.transform
-    sizes, lines = np.empty(0), np.empty(0, object)
+    sizes, lines, ids = np.empty(0), np.empty(0, object), np.empty(0, np.int64)
     for features in batches():
-        rings = shapely.get_rings(shapely.transform(features.geometry, partial(_apply, t)))
+        rings, owner = shapely.get_rings(
+            shapely.transform(features.geometry, partial(_apply, t)), return_index=True
+        )
         left, top, right, bottom = shapely.bounds(rings).T
         size = np.maximum(right - left, bottom - top)
         inside = (right > 0) & (left < grid.width) & (bottom > 0) & (top < grid.height)
         seen = (size > tolerance) & inside
         sizes, lines = np.append(sizes, size[seen]), np.append(lines, shapely.simplify(rings[seen], tolerance / 2))
+        ids = np.append(ids, features.id[owner[seen]])
         largest = np.argsort(-sizes, kind="stable")[:_MOST_LINES]
-        sizes, lines = sizes[largest], lines[largest]
-    return [shapely.get_coordinates(line) for line in lines]
+        sizes, lines, ids = sizes[largest], lines[largest], ids[largest]
+    return [shapely.get_coordinates(line) for line in lines], ids
+
+
+def _filled(lines: Sequence[NDArray[np.float64]], ids: NDArray[np.int64]) -> PathCollection:
+    """What rings (n,), holes turning the other way than exteriors, have inside, in a colour for each id (n,)."""
+    order = np.argsort(ids, kind="stable")
+    each, first = np.unique(ids[order], return_index=True)
+    curves = [
+        Curve.make_compound_path(*(Curve(lines[number], closed=True) for number in one))
+        for one in np.split(order, first[1:])
+    ]
+    hue = np.arange(len(each)) * _GOLDEN % 1
+    colors = hsv_to_rgb(np.column_stack((hue, np.full(len(each), 0.8), np.full(len(each), 0.95))))
+    return PathCollection(curves, facecolors=colors, edgecolors="none", alpha=0.6)
 
 
 def _apply(transform: Affine, xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,19 @@ from geoseg.errors import GeosegError
 
 _HIGHER_IS_BETTER = ("iou", "miou", "precision", "recall", "f1", "ap_", "apls", "boundary_", "completeness")
 _MORE = ("correctness", "quality")
-_GROUPS = ("areas", "objects", "lines")
+_GROUPS = ("areas", "objects", "lines", "panoptic")
+_PANOPTIC = ("pq", "sq", "rq", "ap_50", "ap_50_95")
+_OF_ALL = {
+    "pq": ("all", "pq"),
+    "sq": ("all", "sq"),
+    "rq": ("all", "rq"),
+    "pq_things": ("things", "pq"),
+    "pq_stuff": ("stuff", "pq"),
+    "ap50": ("things", "ap_50"),
+    "ap": ("things", "ap_50_95"),
+}
+"""Figures over all classes, by names without a class, and where the panoptic scores hold them."""
+
 _LOWER_IS_BETTER = ("ece",)
 
 
@@ -43,21 +55,23 @@ def check_classes(least: Mapping[str, float], class_names: Sequence[str]) -> Non
         class_names: Of the run.
 
     Raises:
-        GeosegError: A name is neither `miou` nor that of a class, a group of figures and a figure of which more is
-            better.
+        GeosegError: A name is neither `miou`, one of the panoptic figures over all classes, nor that of a class, a
+            group of figures and a figure of which more is better.
     """
     for name, bound in least.items():
-        if not name.rpartition(".")[2].startswith((*_HIGHER_IS_BETTER, *_MORE)):
+        if name == "miou" or name in _OF_ALL:
+            continue
+        if not name.rpartition(".")[2].startswith((*_HIGHER_IS_BETTER, *_MORE, *_PANOPTIC)):
             raise GeosegError(
-                f"--fail-under {name}={bound:g}: expected a figure of which more is better, such as miou, "
-                "building.areas.iou, building.objects.ap_50 or road.lines.apls"
+                f"--fail-under {name}={bound:g}: expected a figure of which more is better, such as miou, pq, "
+                "ap50, building.areas.iou, building.objects.ap_50 or road.lines.apls"
             )
         class_name, _, rest = name.partition(".")
         group, _, figure = rest.partition(".")
-        if name != "miou" and (class_name not in class_names or group not in _GROUPS or not figure):
+        if class_name not in class_names or group not in _GROUPS or not figure:
             raise GeosegError(
-                f"--fail-under {name}: expected a figure of miou or CLASS.GROUP.FIGURE, with a class of "
-                f"{', '.join(class_names)} and a group of {', '.join(_GROUPS)}, got {name}"
+                f"--fail-under {name}: expected a figure of miou, {', '.join(_OF_ALL)} or CLASS.GROUP.FIGURE, "
+                f"with a class of {', '.join(class_names)} and a group of {', '.join(_GROUPS)}, got {name}"
             )
 
 
@@ -97,11 +111,25 @@ def missed_gates(document: Mapping[str, Any], least: Mapping[str, float]) -> lis
     Raises:
         GeosegError: A figure is not among those of the document, nor could it be of a class in it.
     """
-    values = {"miou": document["miou"], **dict(figures_of(document["classes"]))}
+    values = {"miou": document["miou"], **dict(figures_of(document["classes"])), **_panoptic(document["panoptic"])}
     for name in least:
         if name not in values and name.partition(".")[0] not in document["not_scored"]:
             raise GeosegError(f"--fail-under {name}: expected a figure of {', '.join(values)}, got {name}")
     return missed(values, least)
+
+
+def _panoptic(document: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """Panoptic figures by the names that are asked for; those over all classes are there without a value too."""
+    if document is None:
+        return dict.fromkeys(_OF_ALL)
+    of_all = {name: document[group][figure] for name, (group, figure) in _OF_ALL.items()}
+    of_classes = {
+        f"{class_name}.panoptic.{figure}": figures[figure]
+        for class_name, figures in document["classes"].items()
+        for figure in _PANOPTIC
+        if figure in figures
+    }
+    return of_all | of_classes
 
 
 def missed(values: Mapping[str, float | None], least: Mapping[str, float]) -> list[str]:

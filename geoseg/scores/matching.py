@@ -88,7 +88,11 @@ class Matched:
 
 
 def match(
-    predicted: Objects, true: Objects, confidence: NDArray[np.float64], pairs: Pairs, bound: float
+    predicted: NDArray[np.bool_],
+    true: NDArray[np.bool_],
+    confidence: NDArray[np.float64],
+    pairs: Pairs,
+    bound: float,
 ) -> Matched:
     """Match objects as COCO's evaluation does (cocoeval.py, evaluateImg; Lin et al. 2014, Microsoft COCO).
 
@@ -96,15 +100,15 @@ def match(
     bound and is still free; those that do not count only where no other is free.
 
     Args:
-        predicted: Predicted objects (n,).
-        true: True objects (m,).
+        predicted: Which predicted objects (n,) count.
+        true: Which true objects (m,) do.
         confidence: float64 (n,).
         pairs: Those whose IoU reaches the bound, and others.
         bound: Least IoU.
     """
     true_of = np.full(len(predicted), -1, np.int64)
     iou = np.zeros(len(predicted))
-    counts = predicted.counts.copy()
+    counts = predicted.copy()
     taken = np.zeros(len(true), np.bool_)
     starts = np.searchsorted(pairs.predicted, np.arange(len(predicted) + 1))
     for one in np.argsort(-confidence, kind="stable").tolist():
@@ -113,13 +117,13 @@ def match(
             for at in range(starts[one], starts[one + 1]):
                 other = int(pairs.true[at])
                 # Of equals the later one, as in COCO.
-                if true.counts[other] == counting and not taken[other] and pairs.iou[at] >= best_iou:
+                if true[other] == counting and not taken[other] and pairs.iou[at] >= best_iou:
                     best, best_iou = other, float(pairs.iou[at])
             if best >= 0:
                 break
         if best >= 0:
             taken[best] = True
-            true_of[one], iou[one], counts[one] = best, best_iou, true.counts[best]
+            true_of[one], iou[one], counts[one] = best, best_iou, true[best]
     return Matched(true_of, iou, counts)
 
 
@@ -162,13 +166,10 @@ def detection_figures(
         The figures by name, None where undefined, and the matching at 0.5.
     """
     pairs = overlapping(predicted.polygons, true.polygons, min(bounds))
-    matchings = [match(predicted, true, confidence, pairs, bound) for bound in bounds]
-    first = matchings[0]
+    first, ap, over_all = precisions(predicted.counts, true.counts, confidence, pairs, bounds)
     expected = int(np.count_nonzero(true.counts))
     found = int(np.count_nonzero(first.counts & (first.true_of >= 0)))
     claimed = int(np.count_nonzero(first.counts))
-    precisions = [average_precision(one, confidence, expected) for one in matchings]
-    over_all = None if expected == 0 else float(np.mean([one for one in precisions if one is not None]))
     figures: dict[str, float | int | None] = {
         "true": found,
         "false": claimed - found,
@@ -176,7 +177,33 @@ def detection_figures(
         "precision": share(found, claimed),
         "recall": share(found, expected),
         "f1": share(2 * found, claimed + expected),
-        "ap_50": precisions[0],
+        "ap_50": ap,
         "ap_50_95": over_all,
     }
     return figures, first
+
+
+def precisions(
+    predicted: NDArray[np.bool_],
+    true: NDArray[np.bool_],
+    confidence: NDArray[np.float64],
+    pairs: Pairs,
+    bounds: Sequence[float] = IOU_BOUNDS,
+) -> tuple[Matched, float | None, float | None]:
+    """Match at each bound of IoU.
+
+    Args:
+        predicted: Which predicted objects (n,) count.
+        true: Which true objects (m,) do.
+        confidence: float64 (n,).
+        pairs: Those whose IoU reaches the least bound, and others.
+        bounds: IoU bounds, 0.5 first.
+
+    Returns:
+        The matching at the first bound; AP there, and its mean over all bounds, None where no true object counts.
+    """
+    matchings = [match(predicted, true, confidence, pairs, bound) for bound in bounds]
+    expected = int(np.count_nonzero(true))
+    found = [average_precision(one, confidence, expected) for one in matchings]
+    known = [one for one in found if one is not None]
+    return matchings[0], found[0], float(np.mean(known)) if known else None

@@ -1,8 +1,11 @@
-"""Polygons of a mask that is seen window by window: joined, they are those of the whole."""
+"""Polygons of a mask, or of ids, that is seen window by window: joined, they are those of the whole."""
 
 import numpy as np
 import shapely
+import shapely.geometry
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.features import shapes
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -50,6 +53,37 @@ class Pieces:
         found = [*self._whole, *self._cut]
         polygons = np.empty(len(found), object)
         polygons[:] = found
+        return polygons
+
+
+class IdPieces:
+    """The objects of a raster of ids over a grid, in pixel coordinates."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self._ids: list[NDArray[np.int64]] = []
+        self._polygons: list[shapely.Geometry] = []
+
+    def add(self, ids_hw: NDArray[np.int64], window: Window) -> None:
+        """See the ids_hw of a window, from 1 on where there is an object; windows are disjoint."""
+        ids, number_hw = np.unique(ids_hw, return_inverse=True)
+        place = Affine.translation(window.col, window.row)
+        numbers_hw = number_hw.reshape(ids_hw.shape).astype(np.int32)
+        found = list(shapes(numbers_hw, mask=ids_hw > 0, connectivity=4, transform=place))
+        self._polygons += [shapely.geometry.shape(geometry) for geometry, _ in found]
+        self._ids.append(ids[[int(number) for _, number in found]].astype(np.int64))
+
+    def joined(self) -> NDArray[np.object_]:
+        """The polygon or multipolygon of each object (n,), in the order of their ids."""
+        pieces = np.empty(len(self._polygons), object)
+        pieces[:] = self._polygons
+        ids, object_of = np.unique(np.concatenate([np.empty(0, np.int64), *self._ids]), return_inverse=True)
+        groups = np.split(pieces[np.argsort(object_of, kind="stable")], np.cumsum(np.bincount(object_of))[:-1])
+        polygons = np.empty(len(ids), object)
+        for i, group in enumerate(groups[: len(ids)]):
+            one = shapely.union_all(group) if len(group) > 1 else group[0]
+            # What a window's border cut a side into is one side again.
+            polygons[i] = shapely.simplify(shapely.normalize(one), 0)
         return polygons
 
 

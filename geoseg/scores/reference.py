@@ -18,7 +18,8 @@ from geoseg.io.plane import Plane
 from geoseg.io.regions import region_mask
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.scores.areas import Truth
-from geoseg.scores.class_raster import ClassRaster, coding, is_raster
+from geoseg.scores.class_raster import ClassRaster, IdRaster, coding
+from geoseg.scores.value_raster import is_raster
 from geoseg.squares import Squares
 
 _CELL_PX = 512
@@ -55,6 +56,7 @@ class ClassReference:
         polygons: Valid polygons and multipolygons (n,), one a feature, in the plane.
         lines: LineStrings (m,) in the plane.
         drawn: The polygons (n,) in pixel coordinates of the grid.
+        order: int64 (n,); the place of each polygon among those of all classes, in the order of files and features.
         has_areas: Whether the class was labelled by polygons; by a file without any feature too.
         has_lines: Whether it was labelled by lines.
     """
@@ -62,6 +64,7 @@ class ClassReference:
     polygons: NDArray[np.object_]
     lines: NDArray[np.object_]
     drawn: NDArray[np.object_]
+    order: NDArray[np.int64]
     has_areas: bool
     has_lines: bool
 
@@ -71,7 +74,7 @@ class Reference:
 
     Attributes:
         classes: By class id, what vector files hold of it; of a raster nothing.
-        raster: The class raster, where it is one.
+        raster: The raster of classes, or of the ids of a class's objects, where it is one.
         repaired: How many geometries were invalid, and repaired.
         left_out: How many had neither area nor length, or no class.
     """
@@ -79,7 +82,7 @@ class Reference:
     def __init__(
         self,
         classes: Mapping[int, ClassReference],
-        raster: ClassRaster | None,
+        raster: ClassRaster | IdRaster | None,
         shape: tuple[int, int],
         repaired: int = 0,
         left_out: int = 0,
@@ -96,7 +99,7 @@ class Reference:
     def areas(self) -> tuple[int, ...]:
         """Ids of the classes whose areas are known."""
         if self.raster is not None:
-            return tuple(sorted({one for one in self.raster.ids.values() if one != NODATA_CLASS}))
+            return self.raster.areas
         return tuple(sorted(self._trees))
 
     def truth(self, window: Window) -> Truth:
@@ -138,14 +141,29 @@ def read_reference(labels: Labels, plane: Plane, classes: LabelSet, opened: Exit
     values = coding(labels.values, classes.names)
     rasters = [path for _, path in labels.files if path.is_file() and is_raster(path)]
     if rasters:
-        if len(labels.files) > 1 or labels.files[0][0] is not None:
+        if len(labels.files) > 1:
             raise GeosegError(
-                f"{rasters[0]} is a raster: expected it alone, as --labels FILE (--value says what its values mean)"
+                f"{rasters[0]} is a raster: expected it alone, as --labels FILE (classes; --value says what its "
+                "values mean) or --labels CLASS=FILE (ids of the class's objects)"
             )
-        ids = None if values is None else _whole_numbers(values)
-        raster = opened.enter_context(ClassRaster(rasters[0], plane.grid, ids, len(classes)))
-        return Reference({}, raster, plane.grid.window.shape)
+        return Reference({}, _raster(labels, plane, classes, values, opened), plane.grid.window.shape)
     return _from_vectors(labels, plane, classes, values or {})
+
+
+def _raster(
+    labels: Labels, plane: Plane, classes: LabelSet, values: Mapping[str, int] | None, opened: ExitStack
+) -> ClassRaster | IdRaster:
+    """A raster of classes; of ids of objects where the user says whose they are."""
+    [(name, path)] = labels.files
+    if name is None:
+        ids = None if values is None else _whole_numbers(values)
+        return opened.enter_context(ClassRaster(path, plane.grid, ids, len(classes)))
+    if values is not None:
+        raise GeosegError(
+            f"--value has no meaning with --labels {name}={path}, a raster of ids of objects: leave it out, or "
+            f"give a raster of classes as --labels {path}"
+        )
+    return opened.enter_context(IdRaster(path, plane.grid, classes.names.index(name)))
 
 
 def _whole_numbers(values: Mapping[str, int]) -> dict[int, int]:
@@ -159,17 +177,19 @@ def _whole_numbers(values: Mapping[str, int]) -> dict[int, int]:
 
 @dataclass(slots=True)
 class _Found:
-    """What was read so far: polygons and lines by class and CRS."""
+    """What was read so far: polygons and lines by class and CRS, and which polygon each is of all."""
 
     polygons: dict[tuple[int, str], list[shapely.Geometry]]
+    order: dict[tuple[int, str], list[int]]
     lines: dict[tuple[int, str], list[shapely.Geometry]]
     named: set[int]
+    count: int = 0
     repaired: int = 0
     left_out: int = 0
 
 
 def _from_vectors(labels: Labels, plane: Plane, classes: LabelSet, values: Mapping[str, int]) -> Reference:
-    found = _Found({}, {}, set())
+    found = _Found({}, {}, {}, set())
     for name, path in labels.files:
         for layer in read_layers(path, labels.attribute):
             ids = _ids(path, layer, name, labels.attribute, classes, values)
@@ -189,6 +209,9 @@ def _from_vectors(labels: Labels, plane: Plane, classes: LabelSet, values: Mappi
             polygons=_all([plane.place(some, crs) for crs, some in polygons]),
             lines=_all([plane.place(some, crs) for crs, some in lines]),
             drawn=_all([plane.to_pixels(some, crs) for crs, some in polygons]),
+            order=np.array(
+                [at for (one, _), some in found.order.items() if one == class_id for at in some], np.int64
+            ),
             # A file that holds nothing here says that there is nothing of either kind.
             has_areas=bool(polygons) or not lines,
             has_lines=bool(lines) or not polygons,
@@ -295,6 +318,8 @@ def _sort_in(layer: FileLayer, ids: NDArray[np.int64], found: _Found) -> None:
         if polygons:
             whole = polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
             found.polygons.setdefault((class_id, layer.crs), []).append(whole)
+            found.order.setdefault((class_id, layer.crs), []).append(found.count)
+            found.count += 1
         elif lines:
             found.lines.setdefault((class_id, layer.crs), []).extend(lines)
         else:

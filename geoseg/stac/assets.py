@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from geoseg.grid import Grid, Window
-from geoseg.io.mosaic import PROBABILITY_SCALE
+from geoseg.io.mosaic import NO_OFFSET, OFFSET_STEPS, PROBABILITY_SCALE
 from geoseg.io.region import NO_SCENE
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.plan import RunPlan
@@ -149,6 +149,15 @@ def _mosaic_bands(plan: RunPlan) -> list[dict[str, Any]]:
         bands += [
             {"name": f"probability/{name}", "description": f"probability of {name}", **scaled}
             for name in plan.labels.names
+        ]
+    if plan.panoptic is not None:
+        centre = "how much a pixel is the centre of an object"
+        way = {"data_type": "int16", "nodata": NO_OFFSET, "raster:scale": 1 / OFFSET_STEPS, "unit": "pixel"}
+        bands += [
+            {"name": "heat", "description": centre, **scaled},
+            {"name": "offset/0", "description": "rows from a pixel to the centre of its object", **way},
+            {"name": "offset/1", "description": "columns from a pixel to the centre of its object", **way},
+            {"name": "instances", "description": "id of the object", "data_type": "uint64", "nodata": 0},
         ]
     if plan.several:
         described = "index of the scene in geoseg:scenes that the pixel comes from"

@@ -44,7 +44,7 @@ def model_item(card: Card) -> dict[str, Any]:
         "bands": [{"name": band} for band in bands],
         "mlm:name": name,
         "mlm:architecture": card.architecture.name,
-        "mlm:tasks": ["semantic-segmentation"],
+        "mlm:tasks": [_task(card)],
         "mlm:framework": "PyTorch",
         **_framework_version(card),
         "mlm:total_parameters": _parameters(card.architecture),
@@ -56,6 +56,7 @@ def model_item(card: Card) -> dict[str, Any]:
             "separable": card.architecture.separable,
             "decoder_stride": card.architecture.decoder_stride,
             "normalization": card.architecture.normalization,
+            "instances": card.architecture.instances,
             "tile_overlap_px": card.tile.overlap_px,
         },
         "mlm:input": [
@@ -78,10 +79,10 @@ def model_item(card: Card) -> dict[str, Any]:
         "mlm:output": [
             {
                 "name": "logits",
-                "description": f"{card.activation} gives the probability of each class",
-                "tasks": ["semantic-segmentation"],
+                "description": f"{card.activation} gives the probability of each class{_of_instances(card)}",
+                "tasks": [_task(card)],
                 "result": {
-                    "shape": [-1, len(card.classes), tile_px, tile_px],
+                    "shape": [-1, card.architecture.channels, tile_px, tile_px],
                     "dim_order": ["batch", "class", "height", "width"],
                     "data_type": "float32",
                 },
@@ -117,6 +118,17 @@ def model_item(card: Card) -> dict[str, Any]:
             }
         },
     }
+
+
+def _task(card: Card) -> str:
+    return "panoptic-segmentation" if card.architecture.instances else "semantic-segmentation"
+
+
+def _of_instances(card: Card) -> str:
+    """What stands behind the classes."""
+    if not card.architecture.instances:
+        return ""
+    return "; behind the classes: how much a pixel is an object's centre, and the way to its own, rows and columns"
 
 
 def _parameters(architecture: Architecture) -> int:

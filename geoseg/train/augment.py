@@ -1,12 +1,12 @@
 """What may change in training crops, and the changes that blend no pixels: the symmetries of the square."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.train.batch import Sample
+from geoseg.train.batch import Instances, Sample
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -74,6 +74,24 @@ class Symmetry:
 
     def move(self, sample: Sample) -> Sample:
         """A crop with all that belongs to it, mirrored and turned alike."""
-        return Sample(
-            self.apply(sample.image_chw), self.apply(sample.valid_hw), self.apply(sample.labels_hw), sample.name
+        instances = sample.instances
+        return replace(
+            sample,
+            image_chw=self.apply(sample.image_chw),
+            valid_hw=self.apply(sample.valid_hw),
+            labels_hw=self.apply(sample.labels_hw),
+            instances=None if instances is None else self._move(instances),
         )
+
+    def _move(self, instances: Instances) -> Instances:
+        """Objects, with their centres: the same points of the ground."""
+        height, width = instances.ids_hw.shape
+        row_n, col_n = instances.centres_n2.T
+        if self.mirror_cols:
+            col_n = width - col_n
+        if self.mirror_rows:
+            row_n = height - row_n
+        for _ in range(self.quarter_turns % 4):
+            row_n, col_n = width - col_n, row_n
+            height, width = width, height
+        return Instances(self.apply(instances.ids_hw), np.stack([row_n, col_n], 1), instances.pixels_n)

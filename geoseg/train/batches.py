@@ -1,5 +1,6 @@
 """From samples to batches: read, changed at random, normalized; a batch's number and the seed decide it."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -7,9 +8,11 @@ import numpy as np
 from geoseg.imagery import Imagery
 from geoseg.train.augment import Augmentation, Symmetry
 from geoseg.train.batch import Batch, Sample
+from geoseg.train.centres import centre_fields
 from geoseg.train.deform import Deformation
 from geoseg.train.mixing import cutmix, mixup
 from geoseg.train.sensor import change_values
+from geoseg.train.things import Things
 
 # Streams of random numbers beside the sampler's own, which is that of (seed, index) alone. Not 0: numpy's seeds
 # with zeros at their end are those without.
@@ -29,7 +32,14 @@ class BatchMaker:
     """Batches of a training; any of them can be made at any time, also again."""
 
     def __init__(
-        self, sampler: Sampler, augmentation: Augmentation, imagery: Imagery, crop_px: int, batch: int, seed: int
+        self,
+        sampler: Sampler,
+        augmentation: Augmentation,
+        imagery: Imagery,
+        crop_px: int,
+        batch: int,
+        seed: int,
+        things: Things | None = None,
     ) -> None:
         """Remember what batches are made of; nothing is read yet.
 
@@ -40,6 +50,7 @@ class BatchMaker:
             crop_px: Side of the crops.
             batch: Crops per batch.
             seed: Of all changes.
+            things: Which labels are things, for windows with objects.
         """
         self._sampler = sampler
         self._augmentation = augmentation
@@ -47,6 +58,7 @@ class BatchMaker:
         self._crop_px = crop_px
         self._batch = batch
         self._seed = seed
+        self._things = things
 
     def crop(self, index: int) -> Sample:
         """The crop with a number, changed at random; raw pixel values, as pictures of a training show it."""
@@ -65,5 +77,8 @@ class BatchMaker:
             np.stack([crop.labels_hw for crop in crops]),
             tuple(crop.name for crop in crops),
         )
+        if self._things is not None:
+            heat, offset = zip(*(centre_fields(crop, self._things) for crop in crops), strict=True)
+            batch = replace(batch, heat_nhw=np.stack(heat), offset_nahw=np.stack(offset))
         rng = np.random.default_rng([self._seed, iteration, _OF_BATCHES])
         return mixup(cutmix(batch, self._augmentation.cutmix, rng), self._augmentation.mixup, rng)

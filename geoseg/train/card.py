@@ -13,7 +13,6 @@ from geoseg.imagery import Imagery
 from geoseg.models.card import Agreement, Calibration, CardDraft, Intended, SplitMetrics, TileDefaults
 from geoseg.train.checkpoint import Progress
 from geoseg.train.recipe import Recipe
-from geoseg.train.score import TileShape
 from geoseg.train.start import Start
 
 
@@ -82,7 +81,7 @@ def draft(
         calibration: Of the packed weights, if they were calibrated.
         agreement: Of two annotators, if the configuration names two annotations.
     """
-    shape, said = TileShape(), config.card
+    said = config.card
     intended = Intended(
         ground_resolution_m=said.ground_resolution_m, places=said.places, not_for=said.not_for, notes=said.notes
     )
@@ -94,7 +93,7 @@ def draft(
         classes=config.label_set().classes,
         activation=start.activation,
         overlapping=start.overlapping,
-        tile=TileDefaults(size_px=shape.size_px, overlap_px=2 * shape.margin_px),
+        tile=TileDefaults(size_px=said.tile.size_px, overlap_px=said.tile.overlap_px),
         metrics=dict(metrics),
         training=dict(training),
         licence=config.licence,

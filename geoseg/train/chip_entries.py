@@ -6,6 +6,7 @@ from pathlib import Path
 from geoseg.config.data import SourceConfig
 from geoseg.datasets.chips import Chip
 from geoseg.datasets.formats import FORMATS, ChipFormat, read_chips, tell_format
+from geoseg.datasets.telling import is_panoptic_folder
 from geoseg.errors import ConfigError
 from geoseg.io.drivers import open_raster
 
@@ -36,6 +37,8 @@ def chip_format(entry: SourceConfig, root: Path) -> ChipFormat | None:
     if entry.format != "auto":
         return next(one for one in FORMATS if one == entry.format)
     path, images = root / entry.labels, root / entry.image
+    if path.is_dir() and is_panoptic_folder(path):
+        return "coco-panoptic"
     if path.is_dir():
         # Rasters and vectors of the scenes' names lie in a folder too; pictures are chips.
         pictures = images.is_dir() and any(one.suffix.lower() in _PICTURES for one in images.iterdir())

@@ -48,7 +48,7 @@ def sources_of_entry(config: TrainConfig, number: int, root: Path) -> Iterator[S
         assume_crs=entry.assume_crs,
         ground_resolution_m=entry.ground_resolution_m,
     )
-    for image, labels, labelled in labelled_images:
+    for image, labels, labelled, instances in labelled_images:
         yield Source(
             name=image.with_suffix("").name,
             image=str(image),
@@ -59,22 +59,25 @@ def sources_of_entry(config: TrainConfig, number: int, root: Path) -> Iterator[S
             ignored=ignored,
             weight=entry.weight,
             options=options,
+            instances=instances,
         )
 
 
 def _labelled(
     config: TrainConfig, entry: SourceConfig, key: str, root: Path
-) -> Iterator[tuple[Path, LabelFiles, frozenset[int] | None]]:
-    """Each image with its labels, and the ids of the classes that they label; None for all."""
+) -> Iterator[tuple[Path, LabelFiles, frozenset[int] | None, str | None]]:
+    """Each image with its labels, the ids of the classes that they label (None: all), and the raster of objects."""
     labels = _Labels(config, entry, key, root)
     form = chip_format(entry, root)
     if form is not None:
         meaning = labels.of_chips(of_pixels=form in OF_PIXELS)
         for chip in chips_of_entry(entry, form, key, root):
-            yield chip.image, ChipFile(chip, *meaning[:2]), meaning[2]
+            file = ChipFile(chip, *meaning[:2])
+            yield chip.image, file, meaning[2], labels.instances(chip.image, file)
         return
     for image in _images(root, entry.image, f"{key}.image"):
-        yield image, *labels.of(image)
+        files, labelled = labels.of(image)
+        yield image, files, labelled, labels.instances(image, files)
 
 
 def _region(entry: SourceConfig, key: str, root: Path) -> Region | None:
@@ -159,6 +162,16 @@ class _Labels:
         ignored = config.ignore_values if entry.ignore_values is None else entry.ignore_values
         ids = {str(value): NODATA_CLASS for value in ignored} | ids
         return ids, self._rest(REST), self._ids(frozenset(given.values() if given else names))
+
+    def instances(self, image: Path, labels: LabelFiles) -> str | None:
+        """The raster of a scene's objects, if one is named."""
+        name, key = self._entry.instances, f"{self._key}.instances"
+        if name is None:
+            return None
+        if isinstance(labels, VectorFiles | ChipFile):
+            what = "each feature is an object" if isinstance(labels, VectorFiles) else "the format says what is one"
+            raise ConfigError(f"{key}: it goes with labels in a class raster, of these {what}: remove it")
+        return str(self._path(image, name, key))
 
     def _path(self, image: Path, name: str, key: str) -> Path:
         """The file of labels of a scene: as it is named, or the one of the scene's name in a folder."""

@@ -79,7 +79,8 @@ class LogitSample:
         into evaluation mode and back.
 
         Args:
-            network: Takes normalized images (N, band, row, column), gives logits (N, class, row, column).
+            network: Takes normalized images (N, band, row, column), gives logits (N, class, row, column), perhaps
+                with further channels after those of the classes.
             scenes: Of the split.
             shape: Its tiles.
             device: Where the network is.
@@ -105,7 +106,9 @@ class LogitSample:
         network.eval()
         with stage_progress("calibrate", sum(count for *_, count in chosen)) as advance:
             for scene, core, count in chosen:
-                logits_nk, labels_n = _predicted(network, scene, core, shape, device, overlapping=overlapping)
+                logits_nk, labels_n = _predicted(
+                    network, scene, core, shape, device, classes, overlapping=overlapping
+                )
                 # The step goes on from tile to tile, so that small tiles give their share.
                 kept = slice(-seen % step, None, step)
                 logits.append(logits_nk[kept].clone())
@@ -136,6 +139,7 @@ def _predicted(
     core: Window,
     shape: TileShape,
     device: torch.device,
+    classes: int,
     *,
     overlapping: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -147,6 +151,6 @@ def _predicted(
     labels = labels[..., *inner]
     labelled_hw = torch.from_numpy((labels.reshape(-1, *labels.shape[-2:]) != NODATA_CLASS).any(0))
     with torch.inference_mode():
-        logits_khw = network(inputs_nchw)[0][:, *inner].float().cpu()
+        logits_khw = network(inputs_nchw)[0][:classes, *inner].float().cpu()
     labels_hwk = torch.from_numpy(np.ascontiguousarray(np.moveaxis(labels, 0, -1) if overlapping else labels))
     return logits_khw.permute(1, 2, 0)[labelled_hw], labels_hwk[labelled_hw]

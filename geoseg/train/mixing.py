@@ -12,7 +12,8 @@ def cutmix(batch: Batch, probability: float, rng: np.random.Generator) -> Batch:
 
     The share of a crop that stays is uniform (the paper's beta distribution with alpha 1), the rectangle has the
     crop's shape and its middle is uniform; what would lie beyond the edge is cut off. Each pixel keeps its own
-    label, so that none needs to be shared.
+    label, so that none needs to be shared; and its own object with that one's centre, which lies where it lay, also
+    if something else is seen there now, and heat only where pixels of its own crop are.
 
     Args:
         batch: Normalized crops, all of one size.
@@ -23,6 +24,8 @@ def cutmix(batch: Batch, probability: float, rng: np.random.Generator) -> Batch:
     if not probability or count < 2:
         return batch
     images_nchw, labels_nhw, names = batch.images_nchw.copy(), batch.labels_nhw.copy(), list(batch.names)
+    heat_nhw = None if batch.heat_nhw is None else batch.heat_nhw.copy()
+    offset_nahw = None if batch.offset_nahw is None else batch.offset_nahw.copy()
     height, width = images_nchw.shape[-2:]
     partners = _partners(count, rng)
     for number, partner in enumerate(partners):
@@ -34,8 +37,20 @@ def cutmix(batch: Batch, probability: float, rng: np.random.Generator) -> Batch:
         cols = slice(max(0, round((right - half) * width)), min(width, round((right + half) * width)))
         images_nchw[number, ..., rows, cols] = batch.images_nchw[partner, ..., rows, cols]
         labels_nhw[number, ..., rows, cols] = batch.labels_nhw[partner, ..., rows, cols]
+        if heat_nhw is not None and offset_nahw is not None:
+            assert batch.heat_nhw is not None  # of which these are copies
+            assert batch.offset_nahw is not None
+            heat_nhw[number, rows, cols] = batch.heat_nhw[partner, rows, cols]
+            offset_nahw[number, :, rows, cols] = batch.offset_nahw[partner, :, rows, cols]
         names[number] = f"{batch.names[number]} with a part of {batch.names[partner]}"
-    return replace(batch, images_nchw=images_nchw, labels_nhw=labels_nhw, names=tuple(names))
+    return replace(
+        batch,
+        images_nchw=images_nchw,
+        labels_nhw=labels_nhw,
+        names=tuple(names),
+        heat_nhw=heat_nhw,
+        offset_nahw=offset_nahw,
+    )
 
 
 def mixup(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
@@ -50,10 +65,15 @@ def mixup(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
 
     Returns:
         The blended crops with the labels of both; the same batch where nothing is blended.
+
+    Raises:
+        ValueError: Crops with objects were to be blended: a pixel of two objects has no centre.
     """
     count = len(batch.images_nchw)
     if not alpha or count < 2:
         return batch
+    if batch.heat_nhw is not None:
+        raise ValueError("crops with objects cannot be blended")
     share = np.float32(rng.beta(alpha, alpha))
     partners = _partners(count, rng)
     images_nchw = share * batch.images_nchw

@@ -1,6 +1,6 @@
 """What a step minimizes: a loss over one or several batches, whose crops may be blends of two."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,9 @@ class Answers:
             return Target.of_planes(labels_nhw) if planes else Target.of_labels(labels_nhw, candidates)
 
         first = target(torch.from_numpy(batch.labels_nhw))
+        if batch.heat_nhw is not None and batch.offset_nahw is not None:
+            heat_nhw, offset_nahw = torch.from_numpy(batch.heat_nhw), torch.from_numpy(batch.offset_nahw)
+            first = replace(first, heat_nhw=heat_nhw.to(device), offset_nahw=offset_nahw.to(device))
         if batch.others_nhw is None or batch.shares_n is None:
             return cls(first, None, None)
         shares_n = torch.from_numpy(batch.shares_n).to(device)

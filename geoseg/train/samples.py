@@ -1,6 +1,7 @@
 """Training windows, read on the fly from large scenes; a window's number and the seed decide it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from geoseg.labels import NODATA_CLASS
 from geoseg.train.batch import Sample
 from geoseg.train.cells import Cells, moved_in
 from geoseg.train.class_index import ClassIndex
+from geoseg.train.instances import SceneInstances
 from geoseg.train.scenes import LabelledScene
 from geoseg.train.walk import Walk
 
@@ -61,6 +63,7 @@ class Sampler:
         balance: Balance | None = None,
         *,
         overlapping: bool = False,
+        instances: Sequence[SceneInstances] | None = None,
     ) -> None:
         """Remember what to draw from; labels are read once where windows are balanced, else nothing is.
 
@@ -71,6 +74,7 @@ class Sampler:
             seed: Of all choices.
             balance: Windows around pixels of classes; None for the walk alone.
             overlapping: Whether classes may overlap: samples then have planes.
+            instances: The objects of each scene, which samples then have; None for none.
 
         Raises:
             SceneError: Labels cannot be read.
@@ -81,6 +85,7 @@ class Sampler:
         self._imagery = imagery
         self._seed = seed
         self._overlapping = overlapping
+        self._instances = None if instances is None else dict(zip(map(id, scenes), instances, strict=True))
         self._walk = Walk(cells.weights_n, seed)
         weights = np.array([scene.source.weight for scene in scenes])
         self._balance = balance
@@ -119,7 +124,11 @@ class Sampler:
             labels_hw = scene.planes(window)
         labels_hw[..., ~valid_hw] = NODATA_CLASS
         return Sample(
-            image_chw, valid_hw, labels_hw, f"{scene.source.name} at row {window.row}, column {window.col}"
+            image_chw,
+            valid_hw,
+            labels_hw,
+            f"{scene.source.name} at row {window.row}, column {window.col}",
+            None if self._instances is None else self._instances[id(scene)].crop(window),
         )
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

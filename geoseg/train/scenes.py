@@ -1,6 +1,6 @@
 """Labelled scenes: windows of imagery with coded labels, within the region that a split owns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geoseg.datasets.chip_labels import ChipLabels
 from geoseg.datasets.label_files import REST, ChipFile, LabelFiles, RasterFile, VectorFiles
+from geoseg.datasets.object_rasters import ObjectRaster
 from geoseg.datasets.raster_labels import RasterLabels, ValueTable
 from geoseg.datasets.vector_labels import VectorLabels
 from geoseg.errors import ConfigError
@@ -46,6 +47,7 @@ class Source:
         ignored: The part that never counts.
         weight: How often an epoch of training sees its ground.
         options: What the user says about how the scene is read.
+        instances: Path of a raster that numbers the objects of the classes in `labels`; None where there is none.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Source:
     ignored: Region | None = None
     weight: float = 1.0
     options: SceneOptions = _PLAIN
+    instances: str | None = None
 
     @property
     def label_path(self) -> str:
@@ -122,6 +125,8 @@ class LabelledScene:
             self._vectors = VectorLabels(source.labels, self.grid, self._rest, squares)
         elif not isinstance(source.labels, ChipFile):
             self._drawn()
+        if source.instances is not None:
+            self._numbered(source.instances)
         self.pixels: shapely.Geometry = region_on_grid(source.region, self.grid)
         if source.ignored is not None:
             self.pixels = shapely.difference(self.pixels, region_on_grid(source.ignored, self.grid))
@@ -188,6 +193,41 @@ class LabelledScene:
             planes_khw[:, *inside.slices_in(window)] = inner_khw
         return planes_khw
 
+    def coded(self, window: Window) -> NDArray[np.uint8]:
+        """Coded labels (row, column) of a window on the grid, also where regions leave them out.
+
+        Raises:
+            SceneError: As for `labels`.
+        """
+        return self._drawn().read(window)
+
+    def objects(self, window: Window) -> NDArray[np.int32] | None:
+        """The object that each pixel (row, column) of a window on the grid is of, also where regions leave it out.
+
+        Of vector labels each feature is an object, and has the pixels that no later one has.
+
+        Returns:
+            Numbers from 1 on, of objects of any class, the same whatever window is read; 0 where there is none, or
+            none that is known. None where the labels say classes alone.
+
+        Raises:
+            SceneError: They cannot be read there, or hold a number that no object can have.
+        """
+        if self.source.instances is not None:
+            return self._numbered(self.source.instances).read(window)
+        match self._drawn():
+            case VectorLabels() as drawn:
+                return drawn.features(window)
+            case ChipLabels() as drawn:
+                return drawn.objects(window)
+            case _:
+                return None
+
+    def features_on(self, window: Window, classes: Collection[int]) -> NDArray[np.int32] | None:
+        """How many features of some classes hold each pixel (row, column); None where labels are no features."""
+        drawn = self._vectors
+        return None if drawn is None or self.source.instances is not None else drawn.depth(window, classes)
+
     def image(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Pixel values (band, row, column) in the raster's own numbers, and where they hold data.
 
@@ -233,6 +273,10 @@ class LabelledScene:
         if self._vectors is not None:
             return self._vectors
         return self._files.get((id(self), "labels"), self._open_labels)
+
+    def _numbered(self, path: str) -> ObjectRaster:
+        """What reads the raster of objects."""
+        return self._files.get((id(self), "instances"), lambda: ObjectRaster(path, self.ref))
 
     def _open_labels(self) -> RasterLabels | ChipLabels:
         match self.source.labels:

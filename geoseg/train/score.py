@@ -72,7 +72,8 @@ def score(
     Cores without labels are read but not predicted. The model is put into evaluation mode and back.
 
     Args:
-        model: Takes normalized images (N, band, row, column), gives logits (N, class, row, column).
+        model: Takes normalized images (N, band, row, column), gives logits (N, class, row, column),
+            perhaps with further channels after those of the classes.
         windows: Scenes and the cores to predict in them.
         shape: The tiles around the cores.
         classes: How many classes there are.
@@ -91,7 +92,8 @@ def score(
         inputs_nchw = torch.from_numpy(image_chw).unsqueeze(0).to(device, memory_format=torch.channels_last)
         inner = core.slices_in(window)
         with torch.inference_mode():
-            logits_khw = model(inputs_nchw)[0][:, *inner]
+            # What tells objects apart comes after the classes.
+            logits_khw = model(inputs_nchw)[0][:classes, *inner]
         if overlapping:
             truth = Truth.of_planes(labels[:, *inner])
             total += Confusion.of_planes(truth, (logits_khw >= 0).cpu().numpy())

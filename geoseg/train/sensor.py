@@ -1,5 +1,7 @@
 """Random changes of a crop's pixel values, as cameras, air and light change them: blur, colour, noise."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -110,7 +112,7 @@ def change_values(
     image_chw = blur(sample.image_chw, sample.valid_hw, _strength(rng) * augmentation.blur_px)
     image_chw = jitter_color(image_chw, sample.valid_hw, value_range, augmentation.color_jitter, rng)
     image_chw = add_noise(image_chw, value_range, _strength(rng) * augmentation.noise, rng)
-    return Sample(image_chw, sample.valid_hw, sample.labels_hw, sample.name)
+    return replace(sample, image_chw=image_chw)
 
 
 def _strength(rng: np.random.Generator) -> float:

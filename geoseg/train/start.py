@@ -56,6 +56,11 @@ class Start:
     activation: Activation = "softmax"
     overlapping: bool = False
 
+    @property
+    def instances(self) -> bool:
+        """Whether the network tells objects apart."""
+        return self.architecture.instances
+
     @classmethod
     def of(cls, config: TrainConfig, root: Path) -> "Start":
         """What a configuration names.
@@ -77,12 +82,21 @@ class Start:
         _refuse_misfit(config, base)
         own = base.card.architecture
         _refuse_exchange(config, own)
-        architecture = replace(own, classes=len(config.classes))
+        # A network that told classes apart may learn to tell objects apart: its instance branch is new then.
+        instances = own.instances or (config.architecture is not None and config.architecture.instances)
+        architecture = replace(own, classes=len(config.classes), instances=instances)
         start = cls(architecture, None, base, base.card.activation, base.card.overlapping)
         # Said here, before anything is written: these heads are not the configuration's, which checked its own.
         build_loss(
-            config.training.loss.model_copy(update={"class_weights": None}), len(config.classes), start.activation
+            config.training.loss.model_copy(update={"class_weights": None}),
+            len(config.classes),
+            start.activation,
+            instances=start.instances,
         )
+        try:
+            config.check_instances(instances=start.instances)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         return start
 
     def network(self) -> nn.Module:
@@ -173,6 +187,7 @@ def _architecture(config: TrainConfig, network: ArchitectureConfig) -> Architect
         network.separable,
         network.decoder_stride,
         network.normalization,
+        network.instances,
     )
 
 
@@ -217,7 +232,8 @@ def _refuse_misfit(config: TrainConfig, base: LoadedModel) -> None:
         if here != there:
             raise ConfigError(f"architecture.{key}: expected that of {name}, {there}, got {here}: leave it out")
     mine, theirs = _architecture(config, said), base.card.architecture
-    for key in ("name", "width", "output_stride", "separable", "decoder_stride", "normalization"):
+    mine = replace(mine, instances=mine.instances and theirs.instances)
+    for key in ("name", "width", "output_stride", "separable", "decoder_stride", "normalization", "instances"):
         if getattr(mine, key) != getattr(theirs, key):
             raise ConfigError(
                 f"architecture.{key}: expected that of {name}, {getattr(theirs, key)}, got {getattr(mine, key)}: "

@@ -157,8 +157,7 @@ class Stepper:
         alone = replace(self, team=ALONE)  # the others may have had room enough, and do not take part
 
         def attempt(fewer: int) -> None:
-            part = Batch(batch.images_nchw[:fewer], batch.labels_nhw[:fewer], batch.names[:fewer])
-            alone._step([part], 0)  # noqa: SLF001  # the same class
+            alone._step([batch.first(fewer)], 0)  # noqa: SLF001  # the same class
 
         fits = fitting_batch(attempt, crops)
         self.optimizer.zero_grad(set_to_none=True)

@@ -20,11 +20,17 @@ class Target:
             set of buildings alone is known for that class and for no other.
         ids_nhw: int64 (image, row, column), the class where it is the only one possible, else `NODATA_CLASS`.
             Where classes overlap it is not of use, and `NODATA_CLASS` throughout.
+        heat_nhw: float32 (image, row, column), the heat map of objects' centres, NaN where it is not known; None
+            where objects are not told apart.
+        offset_nahw: float32 (image, 2, row, column), the ways to these centres, NaN where none is known; None
+            likewise.
     """
 
     truth_nkhw: Tensor
     known_nkhw: Tensor
     ids_nhw: Tensor
+    heat_nhw: Tensor | None = None
+    offset_nahw: Tensor | None = None
 
     @classmethod
     def of_labels(cls, labels_nhw: Tensor, candidates: Candidates) -> Self:

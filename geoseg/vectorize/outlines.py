@@ -24,6 +24,8 @@ has as many vertices at most, of which a worker that joins it holds a few hundre
 
 _COLUMNS = ("id", "part", "class_id", "confidence")
 
+_OF_OUTLINES = (*_COLUMNS, "is_cut")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlines:
@@ -31,16 +33,19 @@ class Outlines:
 
     Attributes:
         id: int64 (n,); 1 + row x grid width + column of the object's first pixel in raster order.
-        part: int64 (n,); 0 where the object is to be put together from all its outlines; where each is a feature of
-            its own, 1 + row x grid width + column of its first pixel.
+        part: int64 (n,); 0 of an object that is one feature, and of the largest piece of an instance in several;
+            where each part or piece is a feature of its own, 1 + row x grid width + column of its first pixel.
+        is_cut: bool (n,); whether the outline is a feature as it is; else all with the same feature are one.
         class_id: uint8 (n,).
-        confidence: float64 (n,); mean probability of the whole object's class over its pixels, 0 to 1.
+        confidence: float64 (n,); of the whole object, 0 to 1: the mean probability of its class over its pixels, of
+            an instance times the heat of its centre.
         rings: The polygon of each in pixel coordinates, int32 (x = column, y = row, at pixel corners); float64 in
             halves of a pixel where they are smoothed.
     """
 
     id: NDArray[np.int64]
     part: NDArray[np.int64]
+    is_cut: NDArray[np.bool_]
     class_id: NDArray[np.uint8]
     confidence: NDArray[np.float64]
     rings: Rings
@@ -55,23 +60,23 @@ class Outlines:
 
     def take(self, index: NDArray[Any]) -> "Outlines":
         """The rows at an index (m,), or where a mask (n,) is true."""
-        columns = {name: getattr(self, name)[index] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[index] for name in _OF_OUTLINES}
         return Outlines(**columns, rings=self.rings.at(index))
 
     @classmethod
     def concatenate(cls, several: "Sequence[Outlines]") -> Self:
         """All of them; there is at least one."""
-        columns = {name: np.concatenate([getattr(one, name) for one in several]) for name in _COLUMNS}
+        columns = {name: np.concatenate([getattr(one, name) for one in several]) for name in _OF_OUTLINES}
         return cls(**columns, rings=Rings.concatenate([one.rings for one in several]))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays by name."""
-        return {**{name: getattr(self, name) for name in _COLUMNS}, **self.rings.to_arrays()}
+        return {**{name: getattr(self, name) for name in _OF_OUTLINES}, **self.rings.to_arrays()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         """What `to_arrays` gave."""
-        return cls(**{name: arrays[name] for name in _COLUMNS}, rings=Rings.from_arrays(arrays))
+        return cls(**{name: arrays[name] for name in _OF_OUTLINES}, rings=Rings.from_arrays(arrays))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +85,7 @@ class Objects:
 
     Attributes:
         id: int64 (n,); as of `Outlines`.
-        part: int64 (n,); 0 for whole objects, else as of `Outlines`.
+        part: int64 (n,); as of `Outlines`.
         class_id: uint8 (n,).
         confidence: float64 (n,).
         polygons: shapely polygons (n,) in pixel coordinates.
@@ -115,16 +120,16 @@ def assemble(outlines: Outlines, exact_block_px: tuple[int, int] | None) -> Obje
     Raises:
         ValueError: The outlines of an object do not hang together.
     """
-    pieces, parts = outlines.take(outlines.part == 0), outlines.take(outlines.part > 0)
+    pieces, parts = outlines.take(~outlines.is_cut), outlines.take(outlines.is_cut)
     if exact_block_px is None:
-        _, polygons = dissolve(pieces.rings.polygons(), pieces.id)
+        _, polygons = dissolve(pieces.rings.polygons(), pieces.feature)
     else:
         # numba takes a second to load, and most commands join nothing.
         from geoseg.vectorize.joining import join  # noqa: PLC0415
 
-        _, joined = join(pieces.rings, pieces.id, exact_block_px)
+        _, joined = join(pieces.rings, pieces.feature, exact_block_px)
         polygons = joined.polygons()
-    _, first = np.unique(pieces.id, return_index=True)
+    _, first = np.unique(pieces.feature, return_index=True)
     columns = {name: np.concatenate((getattr(pieces, name)[first], getattr(parts, name))) for name in _COLUMNS}
     polygons = shapely.normalize(np.concatenate((polygons, parts.rings.polygons())))
     order = np.argsort(feature_of(columns["id"], columns["part"]))
@@ -133,10 +138,11 @@ def assemble(outlines: Outlines, exact_block_px: tuple[int, int] | None) -> Obje
 
 def outline(
     labels_hw: NDArray[np.int32],
-    classes_hw: NDArray[np.uint8],
+    segments_hw: NDArray[np.integer[Any]],
     window: Window,
     around: Window,
     how: Generalization,
+    class_of: NDArray[np.uint8],
     in_parts: NDArray[np.bool_],
     patch_px: int = PATCH_PX,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Rings, int]:
@@ -150,11 +156,12 @@ def outline(
     Args:
         labels_hw: int32 (row, column) of the block, 0 for background; what has no outline of its own counts as
             background.
-        classes_hw: uint8 (row, column) of `around`, 255 = nodata; two pixels side by side with labels are of one
-            class if their labels are equal, and only then.
+        segments_hw: Classes, uint8 (row, column) of `around`, 255 = nodata, or segments, int64 (row, column); two
+            pixels side by side with labels are of one segment if their labels are equal, and only then.
         window: The block, starting at multiples of `patch_px`.
         around: The block and the pixels beside it, as far as the grid goes.
         how: How outlines are made simpler.
+        class_of: Class of each label, uint8 (label,), from 0.
         in_parts: Whether the object of each label is cut into parts, boolean (label,), from 0.
         patch_px: Side of the squares, anchored at the grid's origin.
 
@@ -163,22 +170,23 @@ def outline(
         column, int64 (n,), else -1; polygons in the grid's pixel coordinates, as `Outlines` has them; and how
         many vertices they had before they were generalized.
     """
-    here_hw = classes_hw[window.slices_in(around)]
+    here_hw = segments_hw[window.slices_in(around)]
+    nothing, other = here_hw.dtype.type(NODATA_CLASS), here_hw.dtype.type(NO_OBJECT_CLASS)
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], Rings]] = []
     vertices = 0
     if how.is_none:
         is_whole_hw = (labels_hw > 0) & ~in_parts[labels_hw]
-        rings, place = trace(np.where(is_whole_hw, here_hw, np.uint8(NODATA_CLASS)), window)
+        rings, place = trace(np.where(is_whole_hw, here_hw, nothing), window)
         found.append((labels_hw.reshape(-1)[place].astype(np.int64), np.full(len(place), -1), rings))
         vertices += len(rings.xy)
     pieces: list[tuple[NDArray[np.object_], NDArray[np.int64]]] = []
     for patch in patches(window, patch_px) if not how.is_none or in_parts.any() else ():
         at = patch.slices_in(window)
         if how.is_none:
-            values_hw = np.where(in_parts[labels_hw[at]], here_hw[at], np.uint8(NODATA_CLASS))
+            values_hw = np.where(in_parts[labels_hw[at]], here_hw[at], nothing)
         else:
             is_other_hw = (labels_hw[at] == 0) & (here_hw[at] != NODATA_CLASS)
-            values_hw = np.where(is_other_hw, np.uint8(NO_OBJECT_CLASS), here_hw[at])
+            values_hw = np.where(is_other_hw, other, here_hw[at])
             if not labels_hw[at].any():
                 continue
         rings, first = trace(values_hw, patch)
@@ -190,8 +198,8 @@ def outline(
         if how.is_none:
             found.append((label, place, rings))
             continue
-        keep_corners = np.isin(values_hw.reshape(-1)[first], how.angular) if how.smooth else None
-        simplified = simplify(rings.polygons(), how.tolerance_px, _nodes(classes_hw, patch, around), keep_corners)
+        keep_corners = (label > 0) & np.isin(class_of[label], how.angular) if how.smooth else None
+        simplified = simplify(rings.polygons(), how.tolerance_px, _nodes(segments_hw, patch, around), keep_corners)
         found.append((label[is_part], place[is_part], _stored(simplified[is_part], how)))
         is_piece = (label > 0) & ~is_part
         pieces.append((simplified[is_piece], label[is_piece]))
@@ -220,8 +228,8 @@ def patches(window: Window, patch_px: int) -> Iterator[Window]:
             yield Window(row, col, height, width)
 
 
-def _nodes(classes_hw: NDArray[np.uint8], patch: Window, around: Window) -> NDArray[np.int64]:
-    """Points on a patch's edges where the class changes, on either side; int64 (p, 2), x and y.
+def _nodes(segments_hw: NDArray[np.integer[Any]], patch: Window, around: Window) -> NDArray[np.int64]:
+    """Points on a patch's edges where the segment changes, on either side; int64 (p, 2), x and y.
 
     Both sides need them as vertices, so that what is simplified apart fits together without a gap.
     """
@@ -231,11 +239,11 @@ def _nodes(classes_hw: NDArray[np.uint8], patch: Window, around: Window) -> NDAr
     for line, inner_and_outer in ((top, (top, top - 1)), (bottom, (bottom - 1, bottom))):
         for row in inner_and_outer:
             if 0 <= row < around.height:
-                x = 1 + np.flatnonzero(np.diff(classes_hw[row, left:right].astype(np.int16)))
+                x = 1 + np.flatnonzero(segments_hw[row, left + 1 : right] != segments_hw[row, left : right - 1])
                 nodes.append(np.column_stack((patch.col + x, np.full(len(x), around.row + line))))
     for line, inner_and_outer in ((left, (left, left - 1)), (right, (right - 1, right))):
         for col in inner_and_outer:
             if 0 <= col < around.width:
-                y = 1 + np.flatnonzero(np.diff(classes_hw[top:bottom, col].astype(np.int16)))
+                y = 1 + np.flatnonzero(segments_hw[top + 1 : bottom, col] != segments_hw[top : bottom - 1, col])
                 nodes.append(np.column_stack((np.full(len(y), around.col + line), patch.row + y)))
     return np.concatenate(nodes)

@@ -1,5 +1,7 @@
 """Polygons of classified pixels, in integer pixel coordinates: x = column, y = row, at pixel corners."""
 
+from typing import Any
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -10,14 +12,15 @@ from geoseg.objects.label import runs_of
 from geoseg.vectorize.rings import Rings
 
 
-def trace(classes_hw: NDArray[np.uint8], window: Window) -> tuple[Rings, NDArray[np.int64]]:
-    """Trace the outline of each 4-connected component of equal class.
+def trace(segments_hw: NDArray[np.integer[Any]], window: Window) -> tuple[Rings, NDArray[np.int64]]:
+    """Trace the outline of each 4-connected component of equal class or segment.
 
     The outlines are those of `rasterio.features.shapes` (GDAL's polygonize) with connectivity 4. They are
     always valid: where an outline meets itself at a corner, it falls into a shell and holes.
 
     Args:
-        classes_hw: uint8 (row, column), 255 where nothing is to be traced.
+        segments_hw: Classes, uint8 (row, column), 255 where nothing is to be traced; or segments, int64 (row,
+            column), likewise.
         window: The pixels' place on the grid.
 
     Returns:
@@ -27,9 +30,10 @@ def trace(classes_hw: NDArray[np.uint8], window: Window) -> tuple[Rings, NDArray
     # numba takes a second to load, and most commands trace nothing.
     from geoseg.vectorize.tracing import trace_rings  # noqa: PLC0415
 
-    runs = runs_of(classes_hw, range(NODATA_CLASS))
-    framed_hw = np.full((classes_hw.shape[0] + 2, classes_hw.shape[1] + 2), NODATA_CLASS, np.uint8)
-    framed_hw[1:-1, 1:-1] = classes_hw
+    runs = runs_of(segments_hw, range(NODATA_CLASS))
+    height, width = segments_hw.shape
+    framed_hw = np.full((height + 2, width + 2), NODATA_CLASS, segments_hw.dtype)
+    framed_hw[1:-1, 1:-1] = segments_hw
     xy, size, component = trace_rings(
         framed_hw, runs.first, runs.start, runs.stop, runs.number, window.row, window.col
     )

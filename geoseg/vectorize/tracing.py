@@ -6,6 +6,8 @@ x = column and y = row of pixel corners, rows running down. An outline is follow
 hand, so that exteriors have a positive shoelace sum and holes a negative one.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +19,7 @@ _WEST, _NORTH = 2, 3
 
 @compiled
 def trace_rings(
-    framed_hw: NDArray[np.uint8],
+    framed_hw: NDArray[np.integer[Any]],
     first: NDArray[np.int64],
     start: NDArray[np.int32],
     stop: NDArray[np.int32],
@@ -25,7 +27,7 @@ def trace_rings(
     top: int,
     left: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Follow the outlines of all 4-connected components of equal class.
+    """Follow the outlines of all 4-connected components of equal value.
 
     Rows are gone through from the top, run by run (`geoseg.objects.components.find_runs`). The first run of a
     component begins its exterior. An edge below a run that was not followed yet begins a hole (after Suzuki and
@@ -33,10 +35,10 @@ def trace_rings(
     is cut there into rings that only touch.
 
     Args:
-        framed_hw: Classes, uint8 (row, column), 255 where nothing is to be traced; with a margin of a pixel of 255
-            all round, so that no step needs to look whether it is the last.
+        framed_hw: Classes or segments (row, column), 255 where nothing is to be traced; with a margin of a pixel of
+            255 all round, so that no step needs to look whether it is the last.
         first: int64 (row + 1,); the first run of each row, and the number of all.
-        start: int32 (run,); the first column of each run of every other class.
+        start: int32 (run,); the first column of each run of every other value.
         stop: int32 (run,); the column after the last one.
         number: int32 (run,); the component, from 1 on in raster order of their first pixels.
         top: Added to y.
@@ -106,7 +108,7 @@ def _gaps(
 
 @compiled
 def _ring(
-    flat: NDArray[np.uint8],
+    flat: NDArray[np.integer[Any]],
     stride: int,
     followed: NDArray[np.bool_],
     row: int,

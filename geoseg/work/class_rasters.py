@@ -31,6 +31,21 @@ def group_raster(number: int) -> str:
     return f"classes/{number}.tif"
 
 
+def raster_windows(run: RunFolder, grid: Grid, names: Collection[str]) -> dict[str, Window]:
+    """What of the grid each class raster holds.
+
+    Args:
+        run: The RUN folder.
+        grid: The mosaic's grid.
+        names: The rasters, as paths within the folder.
+    """
+    ledger = run.ledger("cog")
+    return {
+        name: grid.window if name == WHOLE_RASTER else Window(*ledger.record(PurePosixPath(name).stem)["window"])
+        for name in names
+    }
+
+
 def raster_style(name: str) -> str:
     """The style beside a COG: where QGIS looks for it."""
     return f"{name.removesuffix('.tif')}.qml"

@@ -270,8 +270,14 @@ def _walls_file(files: StageFiles, key: str) -> Path:
 
 
 def _to_arrays(objects: Objects, scene: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
-    columns = (objects.id, objects.part, objects.class_id, objects.confidence)
-    arrays = Outlines(*columns, rings=Rings.of(objects.polygons)).to_arrays()
+    arrays = Outlines(
+        id=objects.id,
+        part=objects.part,
+        is_cut=np.ones(len(objects), np.bool_),
+        class_id=objects.class_id,
+        confidence=objects.confidence,
+        rings=Rings.of(objects.polygons),
+    ).to_arrays()
     return arrays if scene is None else {**arrays, "scene": scene}
 
 

@@ -21,11 +21,12 @@ from geoseg.network.pieces import Pieces, Skeleton, pieces_of
 from geoseg.network.rules import Rules
 from geoseg.network.thinning import skeleton
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
+from geoseg.objects.grouping import Panoptic
 from geoseg.objects.label import components
 from geoseg.objects.thresholds import Thresholds
 from geoseg.squares import Squares
 from geoseg.tiling import Block, BlockPlan
-from geoseg.work.objects import whole_objects
+from geoseg.work.instances import LabelledObjects, read_segments
 from geoseg.work.stage_files import StageFiles
 
 _SQUARES_KEPT = 64
@@ -96,6 +97,7 @@ class MaskBlocks:
         keep: Ids of the classes that have a layer.
         thresholds: How probable they must be.
         min_area_m2: Objects with less ground area, over all blocks, count as background.
+        panoptic: How objects are told apart that touch; None where what touches is one.
     """
 
     of: NetworkBlocks
@@ -103,18 +105,20 @@ class MaskBlocks:
     keep: tuple[int, ...]
     thresholds: Thresholds
     min_area_m2: float
+    panoptic: Panoptic | None = None
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
         run, unit_m2 = self.of.run, nominal_pixel_m2(self.of.grid) / GROUND_UNIT
 
         def keep(block: Block) -> dict[str, Any]:
-            class_of, whole = whole_objects(run, block)
-            kept = (whole.ground * unit_m2 >= self.min_area_m2) & (class_of == self.class_id)
+            found = LabelledObjects.read(run, block, self.panoptic)
+            kept = (found.measures.ground * unit_m2 >= self.min_area_m2) & (found.class_id == self.class_id)
             if not kept.any():
                 self.of.leave("roads", block.key, {}, 0)
                 return {}
-            labels_hw = components(self.thresholds.read(run.mosaic, block.window), self.keep)
+            segments_hw, _ = read_segments(run.mosaic, self.thresholds, self.panoptic, block.window)
+            labels_hw = components(segments_hw, self.keep)
             mask_hw = np.concatenate(([False], kept))[labels_hw]
             self.of.leave("roads", block.key, {"bits": np.packbits(mask_hw)}, int(mask_hw.sum()))
             return {}

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Grid
 from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.mosaic import PROBABILITY_SCALE
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import pixel_ground
+from geoseg.objects.grouping import Panoptic
+from geoseg.objects.instances import count_classes
 from geoseg.objects.label import label_block
 from geoseg.objects.measures import Measures
 from geoseg.objects.seams import BlockBorders, LinkedRow, link, settle
+from geoseg.objects.segments import decode
 from geoseg.objects.thresholds import Thresholds
 from geoseg.tiling import Block
 
@@ -31,6 +35,7 @@ class LabelBlocks:
         keep: Ids of the classes that have a layer.
         thresholds: How probable they must be.
         depends: Hash of all that the objects depend on besides the mosaic.
+        panoptic: How objects are told apart that touch; None where what touches is one.
     """
 
     run: RunFolder
@@ -38,28 +43,40 @@ class LabelBlocks:
     keep: tuple[int, ...]
     thresholds: Thresholds
     depends: str
+    panoptic: Panoptic | None = None
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Nothing to prepare."""
         mosaic, ledger = self.run.mosaic, self.run.ledger("objects")
 
         def label(block: Block) -> dict[str, Any]:
-            classes_hw = self.thresholds.read(mosaic, block.window)
+            segments_hw, arrays, more = self._segments(block)
             confidence_hw = mosaic.read(0, "confidence", block.window)
             ground_hw = pixel_ground(self.grid, block.window)
-            objects = label_block(classes_hw, confidence_hw, block.window, self.grid.width, self.keep, ground_hw)
-            arrays: dict[str, NDArray[Any]] = {
-                "class_id": objects.class_id,
+            objects = label_block(segments_hw, confidence_hw, block.window, self.grid.width, self.keep, ground_hw)
+            arrays |= {
+                "segment": objects.segment,
                 **objects.measures.to_arrays(),
                 **BlockBorders.of(objects).to_arrays(),
             }
             file = _objects_file(self.run, block)
             sha256 = write_arrays(file, arrays)
             files = {file.relative_to(self.run.path).as_posix(): sha256}
-            ledger.commit(block.key, {"depends": self.depends, "components": len(objects), "files": files})
+            marker = {"depends": self.depends, "components": len(objects), "files": files, **more}
+            ledger.commit(block.key, marker)
             return {"components": len(objects)}
 
         return label
+
+    def _segments(self, block: Block) -> tuple[NDArray[Any], dict[str, NDArray[Any]], dict[str, int]]:
+        """The segments of a block, what it counts of them, and figures for its marker."""
+        mosaic, panoptic = self.run.mosaic, self.panoptic
+        if panoptic is None:
+            return self.thresholds.read(mosaic, block.window), {}, {}
+        found = decode(mosaic, self.thresholds, panoptic, self.grid, block.window)
+        counted, pixels = count_classes(found.keys_hw, found.classes_hw, panoptic.things)
+        figures = {"things_px": found.things_px, "clipped_px": found.clipped_px}
+        return found.segments_hw, {"counted": counted, "counted_pixels": pixels}, figures
 
 
 def join_seams(
@@ -98,19 +115,57 @@ def join_seams(
     return dict(sorted(hashes.items()))
 
 
-def whole_objects(run: RunFolder, block: Block) -> tuple[NDArray[np.uint8], Measures]:
-    """The objects that have pixels in a block: class, and measures of the whole object.
+def told_apart(run: RunFolder, depends: str, panoptic: Panoptic) -> dict[str, Any]:
+    """How the objects of a panoptic model were told apart, as run.json has it.
 
-    Returns:
-        uint8 (n,) and measures (n,); entry k belongs to label k + 1 of the block.
+    Args:
+        run: The RUN folder, its blocks labelled.
+        depends: Hash of all that the objects depend on besides the mosaic.
+        panoptic: How objects are told apart.
     """
-    arrays = read_arrays(_objects_file(run, block))
-    measures = Measures.from_arrays(arrays)
-    at_border = arrays["border_label"] - 1
-    whole = Measures.from_arrays(read_arrays(_seams_file(run, block)))
-    for column, value in zip(measures.columns, whole.columns, strict=True):
-        column[at_border] = value
-    return arrays["class_id"], measures
+    records = [record for _, record in run.ledger("objects").records() if record["depends"] == depends]
+    grouping = panoptic.grouping
+    return {
+        "reach_px": grouping.reach_px,
+        "capture_px": grouping.capture_px,
+        "suppress_px": grouping.suppress_px,
+        "least_heat": grouping.least_heat / PROBABILITY_SCALE,
+        "things_px": sum(record["things_px"] for record in records),
+        "clipped_px": sum(record["clipped_px"] for record in records),
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wholes:
+    """The components of a block as what they are over all blocks; entry k belongs to label k + 1 of the block.
+
+    Attributes:
+        segment: int64 (n,); the class, or which instance (`geoseg.objects.segments`).
+        measures: Of the whole component.
+        counted: int64 (m,); centres of the block's pixels, as of `Pieces`; None of a model that is not panoptic.
+        counted_pixels: int64 (m, thing); of each thing class, likewise.
+    """
+
+    segment: NDArray[np.int64]
+    measures: Measures
+    counted: NDArray[np.int64] | None = None
+    counted_pixels: NDArray[np.int64] | None = None
+
+    @classmethod
+    def read(cls, run: RunFolder, block: Block) -> "Wholes":
+        """Those of a block that was labelled, of which the seams are joined."""
+        arrays = read_arrays(_objects_file(run, block))
+        measures = Measures.from_arrays(arrays)
+        at_border = arrays["border_label"] - 1
+        whole = Measures.from_arrays(read_arrays(_seams_file(run, block)))
+        for column, value in zip(measures.columns, whole.columns, strict=True):
+            column[at_border] = value
+        return cls(arrays["segment"], measures, arrays.get("counted"), arrays.get("counted_pixels"))
+
+
+def is_labelled(run: RunFolder, block: Block) -> bool:
+    """Whether a block was labelled; those without data never are."""
+    return _objects_file(run, block).exists()
 
 
 def _pixels(blocks: Iterable[Block]) -> int:

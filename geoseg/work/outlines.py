@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import write_arrays
-from geoseg.io.mosaic import PROBABILITY_SCALE
+from geoseg.io.layers import feature_of
 from geoseg.labels import NODATA_CLASS
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2
 from geoseg.objects.label import components, grid_places, runs_of
-from geoseg.objects.measures import Measures
 from geoseg.objects.votes import Votes
 from geoseg.tiling import Block, BlockPlan
 from geoseg.vectorize.outlines import PATCH_PX, Outlines, outline, patches
 from geoseg.vectorize.polygons import trace
 from geoseg.vectorize.rings import Rings
 from geoseg.vectorize.simplify import Generalization
-from geoseg.work.objects import whole_objects
+from geoseg.work.instances import LabelledObjects, read_segments
 from geoseg.work.stage_files import StageFiles
 from geoseg.work.whole import Gathering, walls_folder
 
@@ -48,32 +47,39 @@ class TraceBlocks:
         min_area_m2 = np.array(cleaning.min_area_m2)
 
         def outline_block(block: Block) -> dict[str, Any]:
-            class_id, whole = whole_objects(run, block)
+            found = LabelledObjects.read(run, block, gathering.panoptic)
+            class_id, whole = found.class_id, found.measures
             area_m2 = whole.ground * (pixel_m2 / GROUND_UNIT)
             kept = area_m2 >= min_area_m2[class_id]
             # An object counts where it begins.
             row, col = np.divmod(whole.first_pixel, grid.width)
             window = block.window
             begins = (row >= window.row) & (row < window.row_stop) & (col >= window.col) & (col < window.col_stop)
+            begins &= found.piece.first_pixel == whole.first_pixel
             removed = ~kept & begins
             figures = {"removed": int(removed.sum()), "removed_m2": float(area_m2[removed].sum())}
+            # Of an instance in several pieces the largest stays with it, the others if they are large enough.
+            kept &= (found.part == 0) | (found.piece.ground * (pixel_m2 / GROUND_UNIT) >= min_area_m2[class_id])
             if not kept.any():
                 files.commit(block.key, {}, {"objects": 0, "vertices": 0, **figures})
                 return {"parts": 0}
             around = _around(block.window, grid)
-            classes_hw = gathering.thresholds.read(mosaic, around)
-            labels_hw = components(classes_hw[block.window.slices_in(around)], gathering.keep)
+            segments_hw, _ = read_segments(mosaic, gathering.thresholds, gathering.panoptic, around)
+            labels_hw = components(segments_hw[block.window.slices_in(around)], gathering.keep)
             # What is too small is background, so that its neighbours are simplified without it.
             labels_hw *= np.concatenate(([False], kept))[labels_hw]
             in_parts = np.concatenate(([False], kept & (whole.sides > gathering.parts_above_sides)))
-            label, first, rings, vertices = outline(labels_hw, classes_hw, block.window, around, how, in_parts)
-            part = np.where(first >= 0, 1 + grid_places(first, window, grid.width), 0)
-            outlines = self._outlines(class_id, whole, label, part, rings)
+            class_of = np.concatenate(([NODATA_CLASS], class_id)).astype(np.uint8)
+            label, first, rings, vertices = outline(
+                labels_hw, segments_hw, block.window, around, how, class_of, in_parts
+            )
+            part = np.where(first >= 0, 1 + grid_places(first, window, grid.width), found.part[label - 1])
+            outlines = _outlines(found, label, part, first >= 0, rings)
             votes = None
             if gathering.several_scenes:
                 scene_hw = mosaic.read_scene(block.window)
                 votes = Votes.count(
-                    *self._voters(labels_hw, whole.first_pixel + 1, in_parts, block.window), scene_hw
+                    *self._voters(labels_hw, feature_of(found.id, found.part), in_parts, block.window), scene_hw
                 )
             written = {}
             for owner, mine in self._owners(outlines):
@@ -81,12 +87,15 @@ class TraceBlocks:
                 of_scenes = {} if votes is None else votes.take(mine.feature).to_arrays()
                 written[file] = write_arrays(file, mine.to_arrays() | of_scenes)
             # What is regularized is so by its pixels, whatever its neighbours share with it.
-            is_wall = np.concatenate(([False], kept & np.isin(class_id, cleaning.regularize))) & ~in_parts
+            walled = kept & np.isin(class_id, cleaning.regularize) & (found.part == 0)
+            is_wall = np.concatenate(([False], walled)) & ~in_parts
             if not how.is_none and is_wall.any():
-                here_hw = np.where(is_wall[labels_hw], classes_hw[window.slices_in(around)], np.uint8(NODATA_CLASS))
+                here_hw = segments_hw[window.slices_in(around)]
+                here_hw = np.where(is_wall[labels_hw], here_hw, here_hw.dtype.type(NODATA_CLASS))
                 rings, place = trace(here_hw, window)
                 label = labels_hw.reshape(-1)[place].astype(np.int64)
-                walls = self._outlines(class_id, whole, label, np.zeros(len(label), np.int64), rings)
+                whole_ones = np.zeros(len(label), np.int64)
+                walls = _outlines(found, label, whole_ones, whole_ones > 0, rings)
                 for owner, mine in self._owners(walls):
                     file = walls_folder(files, owner) / f"{block.key}.npz"
                     written[file] = write_arrays(file, mine.to_arrays())
@@ -94,23 +103,6 @@ class TraceBlocks:
             return {"parts": len(outlines)}
 
         return outline_block
-
-    def _outlines(
-        self,
-        class_id: NDArray[np.uint8],
-        whole: Measures,
-        label: NDArray[Any],
-        part: NDArray[np.int64],
-        rings: Rings,
-    ) -> Outlines:
-        """Outlines (n,) of the objects with some labels (n,), from 1."""
-        return Outlines(
-            id=whole.first_pixel[label - 1] + 1,
-            part=part,
-            class_id=class_id[label - 1],
-            confidence=whole.confidence_sum[label - 1] / (whole.pixels[label - 1] * PROBABILITY_SCALE),
-            rings=rings,
-        )
 
     def _voters(
         self, labels_hw: NDArray[np.int32], ids: NDArray[np.int64], in_parts: NDArray[np.bool_], window: Window
@@ -141,6 +133,24 @@ class TraceBlocks:
             (self.blocks.block(*divmod(int(number), block_columns)).key, outlines.take(owner == number))
             for number in np.unique(owner)
         ]
+
+
+def _outlines(
+    found: LabelledObjects,
+    label: NDArray[np.int64],
+    part: NDArray[np.int64],
+    is_cut: NDArray[np.bool_],
+    rings: Rings,
+) -> Outlines:
+    """Outlines (n,) of the objects with some labels (n,), from 1."""
+    return Outlines(
+        id=found.id[label - 1],
+        part=part,
+        is_cut=is_cut,
+        class_id=found.class_id[label - 1],
+        confidence=found.confidence[label - 1],
+        rings=rings,
+    )
 
 
 def _around(window: Window, grid: Grid) -> Window:

@@ -39,6 +39,7 @@ class PredictBlocks:
         blocks: Lattice and blocks.
         probability: Whether to keep the probabilities of all classes.
         numerics: Device, precision, threads and batch.
+        things: The classes whose objects a panoptic model tells apart; None of a model that does not.
         aoi: What of the grid is to be mapped; None for all of it.
     """
 
@@ -49,6 +50,7 @@ class PredictBlocks:
     blocks: BlockPlan
     probability: bool
     numerics: Numerics
+    things: tuple[int, ...] | None = None
     aoi: Aoi | None = None
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
@@ -67,9 +69,13 @@ class PredictBlocks:
             )
         refuse_changes(self.region.stamps)
         predictor = Predictor(fold_batch_norms(model.build()), self.numerics)
-        activation = model.card.activation
         blockwise = BlockPredictor(
-            self.blocks, predictor, len(model.labels), probability=self.probability, activation=activation
+            self.blocks,
+            predictor,
+            len(model.labels),
+            probability=self.probability,
+            activation=model.card.activation,
+            things=self.things,
         )
         return _Worker(self, RegionReader(self.region), model.imagery, blockwise).predict
 
@@ -175,6 +181,10 @@ class _Worker:
             if self._job.probability:
                 mosaic.write(0, "probability", block.window, fields.probability_chw)
                 stored = (*stored, "probability")
+            if fields.centres is not None:
+                mosaic.write(0, "heat", block.window, fields.centres.heat_hw)
+                mosaic.write(0, "offset", block.window, fields.centres.offset_ahw)
+                stored = (*stored, "heat", "offset")
             if len(self._job.region.scenes) > 1:
                 with self._reading:
                     sources_hw = self._reader.sources(block.window)

@@ -14,6 +14,7 @@ from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2, pixel_ground
+from geoseg.objects.grouping import Panoptic
 from geoseg.objects.thresholds import Thresholds
 from geoseg.objects.votes import Votes
 from geoseg.squares import Squares
@@ -60,6 +61,7 @@ class Gathering:
         thresholds: How probable they must be.
         cleaning: Minimum areas, and whether outlines are those of pixels.
         depends: Hash of all that outlines and what follows depend on.
+        panoptic: How objects are told apart that touch; None where what touches is one.
         several_scenes: Whether the mosaic keeps which scene each pixel comes from.
         parts_above_sides: Objects with a longer outline (`Measures.sides`) become features in parts.
     """
@@ -71,6 +73,7 @@ class Gathering:
     thresholds: Thresholds
     cleaning: Cleaning
     depends: str
+    panoptic: Panoptic | None = None
     several_scenes: bool = False
     parts_above_sides: int = PARTS_ABOVE_SIDES
 

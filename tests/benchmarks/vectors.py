@@ -260,7 +260,7 @@ def objects_in(block_hw: NDArray[np.uint8], window: Window, grid_width: int) -> 
     row, col = np.divmod(runs.first_places(), window.width)
     first_pixel, nothing = (window.row + row) * grid_width + window.col + col, np.zeros(runs.count, np.int64)
     measures = Measures(first_pixel, nothing, nothing, nothing, nothing)
-    return BlockObjects(window, runs, block_hw[row, col], measures)
+    return BlockObjects(window, runs, block_hw.reshape(-1)[runs.first_places()].astype(np.int64), measures)
 
 
 if __name__ == "__main__":

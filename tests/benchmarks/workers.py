@@ -4,7 +4,7 @@
 
 The same training on Ray with one worker and with two, by turns in one run, each worker with one CPU thread (and a
 GPU of its own with --device cuda): crops a second while steps are done, validations and checkpoints left out, over
-the second half of each training. The network is the bundled model's (unet_resnet18 at half its width), batches are
+the second half of each training. The network is unet_resnet18 at half its width, batches are
 crops of 256 px for each worker, the scene is made up.
 """
 

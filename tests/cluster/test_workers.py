@@ -1,17 +1,12 @@
 """A training on Ray: what two workers do, alone, killed, and with the driver killed; and what is refused before."""
 
-import contextlib
 import csv
-import hashlib
 import json
 import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +15,8 @@ import torch
 import world
 import yaml
 from affine import Affine
+from bucket import bucket_server
+from training_command import CHECKPOINTS_EVERY, Command, trainees
 
 from geoseg.cluster.board import Board, News
 from geoseg.cluster.facts import (
@@ -44,8 +41,6 @@ from geoseg.train.claim import Claim
 from geoseg.train.scenes import Source
 from geoseg.train.steps import Step
 from geoseg.training import train_package
-
-CHECKPOINTS_EVERY = 3
 
 
 @pytest.fixture(scope="module")
@@ -122,48 +117,6 @@ def test_two_workers_write_a_model(own_ray: None, data: Path, tmp_path: Path) ->
         train(data, tmp_path / "model", "short.yaml", WorkerOptions(2))
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """`geoseg train` with two workers, in a process of its own."""
-
-    data: Path
-    model: Path
-    config: str = "long.yaml"
-
-    @property
-    def words(self) -> list[str]:
-        files = ["--config", str(self.data / self.config), "-o", str(self.model), "--data-root", str(self.data)]
-        return ["train", *files, "--workers", "2", "--threads", "1", "--device", "cpu"]
-
-    def start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "geoseg.cli", *self.words]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-
-    def finish(self) -> tuple[int, str]:
-        process = self.start()
-        _, said = process.communicate(timeout=240)
-        return process.returncode, said
-
-    def committed(self) -> int:
-        """How many checkpoints were ever committed, told by the steps of the newest one."""
-        found = list(self.model.parent.glob("model.training/geoseg-*/checkpoint_manager_snapshot.json"))
-        try:
-            newest = json.loads(found[0].read_text())["latest_checkpoint_result"] if found else None
-        except (OSError, ValueError):  # it is being written
-            return 0
-        return 0 if newest is None else int(newest["metrics"]["iteration"]) // CHECKPOINTS_EVERY
-
-    def wait(self, process: subprocess.Popen[str], checkpoints: int) -> None:
-        """Return as soon as so many checkpoints were committed, or the process ended."""
-        while process.poll() is None and self.committed() < checkpoints:
-            time.sleep(0.02)
-
-    def sha256(self) -> str:
-        return hashlib.sha256((self.model / "weights.safetensors").read_bytes()).hexdigest()
-
-
 @pytest.fixture(scope="module")
 def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The weights of a run that nothing happened to."""
@@ -171,29 +124,6 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     code, said = command.finish()
     assert code == 0, said
     return command.sha256()
-
-
-def trainees(process: subprocess.Popen[str]) -> list[int]:
-    """Process ids of the workers below a process."""
-    return [pid for pid in below(process.pid) if name_of(pid).startswith("ray::RayTrainWorker")]
-
-
-def below(pid: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, ValueError):  # it ended while it was looked at
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found[1:]
-
-
-def name_of(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    return ""
 
 
 @pytest.mark.slow
@@ -236,6 +166,28 @@ def test_after_a_signal_and_after_a_killed_driver_the_command_goes_on(
 
 
 @pytest.mark.slow
+def test_checkpoints_in_a_bucket_are_gone_on_from(data: Path, tmp_path: Path, undisturbed: str) -> None:
+    with bucket_server() as server:
+        command = Command(data, tmp_path / "model", storage=f"s3://{server.bucket}/kept", server=server)
+        process = command.start()
+        command.wait(process, 2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+
+        code, said = command.finish()
+        assert code == 0, said
+        steps = [json.loads(line) for line in said.splitlines() if '"train"' in line]
+        assert steps[0]["iteration"] > CHECKPOINTS_EVERY
+        assert command.sha256() == undisturbed
+        assert not list(tmp_path.glob("model.training/geoseg-*"))
+
+        nowhere = replace(command, model=tmp_path / "other", storage="s3://geoseg-test-no-such-bucket/kept")
+        code, said = nowhere.finish()
+        assert code == 2
+        assert re.search(r"^error: --storage s3://geoseg-test-no-such-bucket/kept cannot be written \(.*\n\Z", said)
+
+
+@pytest.mark.slow
 def test_what_no_start_mends_is_said_once(own_ray: None, data: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((data / "short.yaml").read_text())
     config["training"] |= {"lr": 1e30, "optimizer": "sgd"}
@@ -259,17 +211,17 @@ def test_other_software_is_refused_by_name() -> None:
 
 
 def test_other_data_are_refused_by_name(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("image.tif", "one.tif", "two.gpkg", "three.gpkg")]
+    paths = [tmp_path / name for name in ("image.tif", "one.tif", "two.gpkg", "three.gpkg", "four.tif")]
     for number, path in enumerate(paths):
         path.write_bytes(bytes(100 + number))
-    image, one, two, three = map(str, paths)
+    image, one, two, three, four = map(str, paths)
     remote = "https://example.org/image.tif"
     sources = [
         Source("a", image, RasterFile(one), "train", None),
         Source("b", remote, VectorFiles((VectorFile(two), VectorFile(three))), "train", None),
-        Source("c", image, one, "val", None),
+        Source("c", image, one, "val", None, instances=four),
     ]
-    assert files_of(sources) == (image, one, two, three)
+    assert files_of(sources) == (image, one, two, three, four)
     there = stamps(files_of(sources))
     refuse_data(there, stamps(there))
     paths[1].write_bytes(b"x" + bytes(100))

@@ -270,13 +270,15 @@ def test_the_card_says_what_the_model_is_for_and_what_annotators_agree_on(
         "ground_resolution_m": [0.5, 1.5],
         "places": "drawing\n boards",
         "not_for": ["circles"],
+        "tile": {"size_px": 256, "overlap_px": 32},
         "agreement": {"first": "labels.tif", "second": "again.tif"},
     }
     shutil.copytree(model.with_name("model.training"), tmp_path / "again.training")
     # The run goes on as the same one: no weight depends on the card's words.
     run_train(data, tmp_path / "again", "--resume", config=changed(data, "said.yaml", card=card))
     said, before = load_package(tmp_path / "again").card, load_package(model).card
-    assert said.identity == before.identity
+    assert said.weights == before.weights
+    assert (said.tile.size_px, said.tile.overlap_px) == (256, 32)
     assert said.intended == Intended(
         ground_resolution_m=(0.5, 1.5), places="drawing boards", not_for=("circles",), notes=None
     )

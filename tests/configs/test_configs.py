@@ -48,7 +48,9 @@ def small(config: Path, folder: Path) -> Path:
 def test_configurations_are_understood_and_name_their_command(config: Path) -> None:
     load_train_config(config)
     assert re.search(
-        rf"^#   geoseg train --config configs/{config.name} -o models/\S+$", config.read_text(), re.MULTILINE
+        rf"^#   geoseg train --config configs/{config.name} -o models/\S+(?: --workers \d+)?$",
+        config.read_text(),
+        re.MULTILINE,
     )
     assert f"`{config.name}`" in (CONFIGS / "README.md").read_text()
 

@@ -8,8 +8,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import rasterio
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
@@ -113,7 +115,11 @@ def write_mbrsc(root: Path) -> None:
         transform = Affine(1, 0, 320000 + 2000 * number, 0, -1, 2770000)
         image_chw, ids_hw = world(number, height, width)
         write(root / f"mbrsc/{name}_image.tif", image_chw, crs, transform)
-        write(root / f"mbrsc/{name}_label.tif", ids_hw[None] + np.uint8(1), crs, transform, nodata=0)
+        labels_chw = ids_hw[None] + np.uint8(1)
+        write(root / f"mbrsc/{name}_label.tif", labels_chw, crs, transform, nodata=0)
+        if name == "t78":  # a part of split train, by someone whose hand was two pixels off
+            second = root / "mbrsc/t78_overlap_second_annotation.tif"
+            write(second, labels_chw[:, 38:148, 22:180], crs, transform @ Affine.translation(20, 40), nodata=0)
     for split, cols in (("train", (0, 200)), ("test", (220, 400))):
         west, east = 320000 + cols[0], 320000 + cols[1]
         ring = [[west, 2770000], [east, 2770000], [east, 2769808], [west, 2769808], [west, 2770000]]
@@ -151,6 +157,21 @@ def write_oam(root: Path) -> None:
         features(root / f"oam_buildings/{name}_buildings.geojson", "Polygon", roofs)
 
 
+def write_massachusetts(root: Path) -> None:
+    """Buildings as polygons of a GeoPackage, in the CRS of aerial imagery of 1 m."""
+    crs = "EPSG:26986"
+    for number, name in enumerate(("ma_22978945", "ma_23429155")):
+        transform = Affine(1, 0, 228000 + 4000 * number, 0, -1, 900000)
+        image_chw, ids_hw = world(30 + number, 160, 240)
+        write(root / f"amber_nrcan/{name}_image.tif", image_chw, crs, transform)
+        roofs = [
+            shapely.box(*(transform @ (left, bottom)), *(transform @ (right, top)))
+            for top, left, bottom, right in boxes(ids_hw, BUILDING)
+        ]
+        frame = geopandas.GeoDataFrame(geometry=roofs, crs=crs)
+        frame.to_file(root / f"amber_nrcan/{name}_buildings.gpkg", driver="GPKG")
+
+
 def write_vegas(root: Path) -> None:
     """Roads as lines over an image in degrees."""
     crs, pixel = "EPSG:4326", 2.7e-06
@@ -181,6 +202,7 @@ def write_world(root: Path) -> Path:
     """All of it; returns the data root."""
     write_mbrsc(root)
     write_oam(root)
+    write_massachusetts(root)
     write_vegas(root)
     write_naip(root)
     return root

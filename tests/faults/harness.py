@@ -1,17 +1,85 @@
 """Runs of the command that can be disturbed from outside, and what they leave behind."""
 
+import contextlib
 import hashlib
+import multiprocessing
 import os
+import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from geoseg.cli import main
 from geoseg.io.run_folder import RunFolder
 
-WORKERS = 2
+WORKERS = ("--workers", "2")
+"""By Ray."""
+
+ALONE = ("--local",)
+"""In the command's own process."""
+
+# Commands are forked from a process that has loaded their libraries, and nothing else: that alone takes seconds.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["geoseg.commands.map"])
+
+
+def _command(arguments: list[str], environment: dict[str, str], folder: Path) -> None:
+    """The command, in a process of its own that writes to files of a folder."""
+    # A process group of its own, so that a terminal's Ctrl-C can be sent to it.
+    os.setsid()
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["geoseg", *arguments]
+    main()
+
+
+class Running:
+    """The command, running.
+
+    Args:
+        arguments: Of `geoseg`.
+        environment: Beside the one of the tests, as that is now: the process forked from is older.
+    """
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="geoseg-test-"))
+        self._process = _FORKS.Process(target=_command, args=(arguments, os.environ | environment, self._folder))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit status, or none while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To this process alone."""
+        os.kill(self.pid, number)
+
+    def end(self, timeout_s: float = 400) -> "Ended":
+        """Wait until it has ended."""
+        self._process.join(timeout_s)
+        status = self._process.exitcode
+        if status is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        said = Ended(status, (self._folder / "out").read_text(), (self._folder / "err").read_text())
+        shutil.rmtree(self._folder)
+        assert status is not None, f"still running after {timeout_s} s: {said.stderr}"
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a command left: its exit status (of a signal: below 0) and what it wrote."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +90,22 @@ class Mapping:
         scene: The scene.
         model: The model package.
         options: Of every run.
+        environment: Of every run, beside the one of the tests.
     """
 
     scene: Path
     model: Path
-    options: tuple[str, ...] = ("--workers", str(WORKERS), "--block-size", "512", "--min-area", "60")
+    options: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, run: Path, *options: str) -> subprocess.Popen[str]:
-        """The command, running; in a process group of its own, so that a terminal's Ctrl-C can be sent to it."""
+    def start(self, run: Path, *options: str) -> Running:
+        """The command, running."""
         command = ["map", str(self.scene), "-o", str(run), "--model", str(self.model), *self.options, *options]
-        return subprocess.Popen(
-            [sys.executable, "-m", "geoseg.cli", *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | self.environment,
-            start_new_session=True,
-        )
+        return Running(command, self.environment)
 
-    def finish(self, run: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    def finish(self, run: Path, *options: str) -> Ended:
         """The command, to its end."""
-        process = self.start(run, *options)
-        out, err = process.communicate(timeout=240)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return self.start(run, *options).end()
 
 
 def content(run: Path) -> dict[str, str]:
@@ -61,7 +121,7 @@ def commits(run: Path, stage: str) -> dict[str, int]:
     return {key: (ledger.folder / f"{key}.json").stat().st_mtime_ns for key in ledger.done()}
 
 
-def wait_for_commits(run: Path, stage: str, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for_commits(run: Path, stage: str, count: int, process: Running) -> None:
     """Return as soon as a stage has so many commits, or the process ended."""
     folder = RunFolder(run).ledger(stage).folder
     while process.poll() is None:
@@ -70,13 +130,14 @@ def wait_for_commits(run: Path, stage: str, count: int, process: subprocess.Pope
         time.sleep(0.0005)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """SIGKILL to a process alone: what it started finds out by itself."""
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+def kill(process: Running) -> Ended:
+    """SIGKILL to a process alone, if it has not ended: what it started finds out by itself."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGKILL)
+    return process.end()
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
+def workers_of(process: Running) -> list[int]:
     """Process ids of the Ray actors below a process."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}

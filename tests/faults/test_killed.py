@@ -1,14 +1,16 @@
 """Processes that die: the driver in every stage, workers at random, both by signals from outside."""
 
+import math
 import os
 import random
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from harness import Mapping, commits, content, kill, wait_for_commits, workers_of
+from harness import ALONE, WORKERS, Mapping, commits, content, kill, wait_for_commits, workers_of
 
 from geoseg.io.run_folder import OF_FOLDER, RunFolder
 
@@ -48,30 +50,27 @@ def points(count: int) -> dict[int, str]:
     return {count: "last", (count + 1) // 2: "middle", 1: "first"}
 
 
-@pytest.mark.timeout(1500)
-@pytest.mark.parametrize("when", ["first", "middle", "last"])
-def test_the_driver_is_killed_in_every_stage(
-    mapping: Mapping, undisturbed: Path, tmp_path: Path, when: str
+def killed_in_turn(
+    mapping: Mapping, options: Sequence[str], undisturbed: Path, run: Path, stages: Sequence[str], when: str
 ) -> None:
     """One run, which is killed in each stage in turn and goes on to be killed in the next."""
-    run = tmp_path / "run"
     before: dict[str, dict[str, int]] = {}
-    for stage in STAGES:
+    for stage in stages:
         count = len(commits(undisturbed, stage))
         chosen = [number for number, name in points(count).items() if name == when]
         if not chosen:
             continue
         (point,) = chosen
-        process = mapping.start(run)
+        process = mapping.start(run, *options)
         wait_for_commits(run, stage, point, process)
-        kill(process)
-        after = {name: commits(run, name) for name in STAGES}
-        assert len(after[stage]) >= min(point, count)
+        ended = kill(process)
+        after = {name: commits(run, name) for name in stages}
+        assert len(after[stage]) >= min(point, count), ended
         # Workers that outlive their driver may still commit what they had; nothing beyond that is done twice.
         for name, markers in before.items():
             assert markers.items() <= after[name].items(), f"{name} was done again when killed in {stage}"
         before = after
-    again = mapping.finish(run)
+    again = mapping.finish(run, *options)
     assert again.returncode == 0, again.stderr
     for name, markers in before.items():
         assert markers.items() <= commits(run, name).items(), f"{name} was done again"
@@ -81,22 +80,40 @@ def test_the_driver_is_killed_in_every_stage(
     assert content(run) == content(undisturbed)
 
 
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(("when", "options"), [("first", ALONE), ("middle", WORKERS), ("last", ALONE)])
+def test_the_driver_is_killed_in_every_stage(
+    mapping: Mapping, undisturbed: Path, tmp_path: Path, when: str, options: Sequence[str]
+) -> None:
+    killed_in_turn(mapping, options, undisturbed, tmp_path / "run", STAGES, when)
+
+
+@pytest.mark.timeout(1500)
+def test_the_driver_is_killed_while_objects_are_told_apart(
+    panoptic_mapping: Mapping, undisturbed_panoptic: Path, tmp_path: Path
+) -> None:
+    stages = ("mosaic", "instances", "painted", "outlines")
+    assert {folder.name for folder in (undisturbed_panoptic / "ledger").iterdir()} >= {*stages}
+    killed_in_turn(panoptic_mapping, WORKERS, undisturbed_panoptic, tmp_path / "run", stages, "middle")
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("stage", ["mosaic", "objects"])
+@pytest.mark.parametrize(("stage", "options"), [("mosaic", WORKERS), ("objects", ALONE)])
 def test_a_signal_stops_the_run_cleanly(
-    mapping: Mapping, undisturbed: Path, tmp_path: Path, number: signal.Signals, stage: str
+    mapping: Mapping, undisturbed: Path, tmp_path: Path, number: signal.Signals, stage: str, options: Sequence[str]
 ) -> None:
     run = tmp_path / "run"
-    process = mapping.start(run)
+    process = mapping.start(run, *options)
     wait_for_commits(run, stage, 2, process)
     # A terminal sends Ctrl-C to the whole group, kill and Kubernetes send SIGTERM to the process.
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    ended = process.end(timeout_s=60)
+    said = ended.stderr
+    assert ended.returncode == 130, ended
     assert said.splitlines()[-1].startswith("stopped: go on with: geoseg map ")
     assert f" -o {run} " in said.splitlines()[-1]
     record = RunFolder(run).record()
@@ -104,7 +121,7 @@ def test_a_signal_stops_the_run_cleanly(
     assert record["status"] == "stopped"
     assert "Traceback" not in said
     before = commits(run, "mosaic")
-    assert mapping.finish(run).returncode == 0
+    assert mapping.finish(run, *options).returncode == 0
     assert before.items() <= commits(run, "mosaic").items()
     assert content(run) == content(undisturbed)
 
@@ -120,8 +137,8 @@ def test_a_random_worker_is_killed_every_six_seconds(mapping: Mapping, undisturb
     dice = random.Random(5)  # noqa: S311  # whom it hits is no secret
     killed = 0
     for _ in range(20):
-        process = mapping.start(run)
-        last, done = time.monotonic(), units(run)
+        process = mapping.start(run, *WORKERS)
+        last, done = -math.inf, units(run)
         while process.poll() is None:
             time.sleep(0.05)
             # Workers take seconds to load their libraries, and on some machines many: one is only killed when
@@ -130,10 +147,10 @@ def test_a_random_worker_is_killed_every_six_seconds(mapping: Mapping, undisturb
                 os.kill(dice.choice(workers), signal.SIGKILL)
                 last, done = time.monotonic(), units(run)
                 killed += 1
-        _, said = process.communicate()
-        if process.returncode == 0:
+        ended = process.end()
+        if ended.returncode == 0:
             break
-        assert process.returncode in {1, 4}, said
+        assert ended.returncode in {1, 4}, ended.stderr
     assert killed > 0
     record = RunFolder(run).record()
     assert record is not None
@@ -144,20 +161,20 @@ def test_a_random_worker_is_killed_every_six_seconds(mapping: Mapping, undisturb
 @pytest.mark.timeout(600)
 def test_a_second_process_on_the_same_run_is_refused(mapping: Mapping, undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = mapping.start(run)
+    first = mapping.start(run, *ALONE)
     wait_for_commits(run, "mosaic", 1, first)
-    second = mapping.finish(run)
-    _, said = first.communicate(timeout=240)
+    second = mapping.finish(run, *ALONE)
+    ended = first.end()
     assert second.returncode == 2
     assert "another process is working on" in second.stderr
-    assert first.returncode == 0, said
+    assert ended.returncode == 0, ended.stderr
     assert content(run) == content(undisturbed)
 
 
 @pytest.mark.timeout(600)
 def test_a_killed_driver_leaves_no_process(mapping: Mapping, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = mapping.start(run)
+    process = mapping.start(run, *WORKERS)
     wait_for_commits(run, "mosaic", 1, process)
     workers = workers_of(process)
     assert workers

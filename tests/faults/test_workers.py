@@ -10,7 +10,7 @@ from pathlib import Path
 import deadly
 import pytest
 from deadly import Deadly
-from harness import Mapping, commits, content, wait_for_commits
+from harness import WORKERS, Mapping, commits, content, wait_for_commits
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
@@ -126,11 +126,11 @@ def test_a_node_with_workers_is_removed(mapping: Mapping, undisturbed: Path, tmp
         node = cluster.add_node(num_cpus=1)
         cluster.wait_for_nodes()
         run = tmp_path / "run"
-        process = mapping.start(run, "--address", cluster.address)
+        process = mapping.start(run, *WORKERS, "--address", cluster.address)
         wait_for_commits(run, "mosaic", 4, process)
         cluster.remove_node(node, allow_graceful=False)
-        _, said = process.communicate(timeout=400)
-        assert process.returncode == 0, said
+        ended = process.end()
+        assert ended.returncode == 0, ended.stderr
         assert content(run) == content(undisturbed)
     finally:
         cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's
@@ -145,7 +145,7 @@ def test_remote_calls_of_ray_fail(mapping: Mapping, undisturbed: Path, tmp_path:
     disturbed = Mapping(mapping.scene, mapping.model, mapping.options, environment)
     run = tmp_path / "run"
     for _ in range(5):
-        finished = disturbed.finish(run)
+        finished = disturbed.finish(run, *WORKERS)
         if finished.returncode == 0:
             break
         assert finished.returncode in {1, 4}, finished.stderr
@@ -157,14 +157,14 @@ def test_an_input_that_changes_stops_the_run(mapping: Mapping, tmp_path: Path) -
     shutil.copy(mapping.scene, scene)
     moved = Mapping(scene, mapping.model, mapping.options)
     run = tmp_path / "run"
-    process = moved.start(run)
+    process = moved.start(run, *WORKERS)
     wait_for_commits(run, "mosaic", 2, process)
     later = scene.stat().st_mtime_ns + 10**9
     os.utime(scene, ns=(later, later))
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 1
-    assert "changed" in said.splitlines()[-1]
-    assert str(scene) in said.splitlines()[-1]
+    ended = process.end()
+    assert ended.returncode == 1
+    assert "changed" in ended.stderr.splitlines()[-1]
+    assert str(scene) in ended.stderr.splitlines()[-1]
     record = RunFolder(run).record()
     assert record is not None
     assert record["status"] == "stopped"
@@ -173,7 +173,7 @@ def test_an_input_that_changes_stops_the_run(mapping: Mapping, tmp_path: Path) -
     with scene.open("r+b") as file:
         file.seek(-100, os.SEEK_END)
         file.write(b"other")
-    refused = moved.finish(run)
+    refused = moved.finish(run, *WORKERS)
     assert refused.returncode == 2
     assert "fingerprint was" in refused.stderr
 
@@ -187,11 +187,11 @@ def test_a_full_disk_is_resumed_on_ray_too(mapping: Mapping, undisturbed: Path, 
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     try:
-        stopped = mapping.finish(disk / "run")
+        stopped = mapping.finish(disk / "run", *WORKERS)
         assert stopped.returncode == 4, stopped.stderr
         assert "make room" in stopped.stderr
         subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
-        finished = mapping.finish(disk / "run")
+        finished = mapping.finish(disk / "run", *WORKERS)
         assert finished.returncode == 0, finished.stderr
         assert content(disk / "run") == content(undisturbed)
     finally:

@@ -16,6 +16,25 @@ def test_every_name_builds_with_its_bands_and_classes(name: ArchitectureName) ->
         assert network(torch.zeros(1, 7, 32, 32)).shape == (1, 4, 32, 32)
 
 
+@pytest.mark.parametrize("name", ["unet", "unet_resnet18", "deeplabv3plus_resnet18"])
+def test_an_instance_branch_adds_three_channels_and_changes_no_other(name: ArchitectureName) -> None:
+    plain, panoptic = (Architecture(name, 3, 4, 0.05, instances=instances) for instances in (False, True))
+    torch.manual_seed(0)
+    with_branch = build(panoptic).eval()
+    without = build(plain).eval()
+    left_out = without.load_state_dict(with_branch.state_dict(), strict=False)
+    assert left_out.unexpected_keys
+    assert not left_out.missing_keys
+    assert all(key.startswith("instances.") for key in left_out.unexpected_keys)
+    image_nchw = torch.randn(2, 3, 37, 50)
+    with torch.inference_mode():
+        found_nchw = with_branch(image_nchw)
+        assert torch.equal(found_nchw[:, : plain.channels], without(image_nchw))
+    assert found_nchw.shape == (2, panoptic.channels, 37, 50) == (2, 7, 37, 50)
+    # What it says of instances depends on the image, and differs from channel to channel.
+    assert (found_nchw[:, 4:].std((0, 2, 3)) > 0).all()
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     unknown: Any = "deeplab"
     with pytest.raises(ModelError, match=r"unet, unet_resnet18, .*'deeplab'"):

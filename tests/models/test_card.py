@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from geoseg.errors import ModelError
 from geoseg.models.architecture import Architecture
 from geoseg.models.card import Card, CardDraft, WeightsFile
+from geoseg.objects.grouping import Grouping
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -50,6 +51,7 @@ def test_a_card_from_before_deeplab_has_the_words_and_the_identity_it_had(card: 
         Architecture("deeplabv3plus_resnet50", bands=4, classes=3),
         Architecture("unet_resnet18", bands=4, classes=3, decoder_stride=4),
         Architecture("unet", bands=4, classes=3, normalization="group"),
+        Architecture("unet", bands=4, classes=3, instances=True),
     ],
     ids=str,
 )
@@ -59,6 +61,24 @@ def test_later_arguments_survive_the_json_and_matter(card: Card, architecture: A
     plain = Architecture(architecture.name, bands=4, classes=3)
     same = deeplab.identity == card.model_copy(update={"architecture": plain}).identity
     assert same is (architecture == plain)
+
+
+def test_a_panoptic_card_says_how_objects_are_grouped(card: Card) -> None:
+    panoptic = Architecture("unet", bands=4, classes=3, instances=True)
+    grouped = card.model_copy(update={"architecture": panoptic, "grouping": Grouping(reach_px=77)})
+    assert Card.model_validate_json(grouped.to_json(), strict=True) == grouped
+    # Maps made with other groupings have the same fields.
+    assert grouped.identity == grouped.model_copy(update={"grouping": None}).identity
+    values = json.loads(grouped.to_json())
+    for change in (
+        {"grouping": {**values["grouping"], "least_heat": 0}},
+        {"grouping": {**values["grouping"], "reach_px": 500}},
+        {"architecture": {**values["architecture"], "instances": False}},
+        {"classes": [{**one, "kind": "stuff"} for one in values["classes"]]},
+        {"overlapping": True, "activation": "sigmoid"},
+    ):
+        with pytest.raises(ValidationError, match=r"least heat|512 px at most, got 519|instance branch"):
+            Card.model_validate_json(json.dumps({**values, **change}), strict=True)
 
 
 @pytest.mark.parametrize(

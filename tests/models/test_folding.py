@@ -13,6 +13,8 @@ EVERY = [Architecture(name, 3, 4, 0.05) for name in get_args(ArchitectureName)] 
     Architecture("unet_resnet18", 3, 4, 0.05, decoder_stride=4),
     Architecture("unet_resnet50", 3, 4, 0.05, normalization="group"),
     Architecture("deeplabv3plus_resnet18", 3, 4, 0.05, normalization="group"),
+    Architecture("unet_resnet18", 3, 4, 0.05, instances=True),
+    Architecture("deeplabv3plus_resnet18", 3, 4, 0.05, instances=True),
 ]
 
 

@@ -16,6 +16,8 @@ ARCHITECTURES = (
     Architecture("unet_resnet18", 4, 255, 0.125, decoder_stride=4),
     Architecture("unet_resnet50", 4, 3, 0.125, normalization="group"),
     Architecture("deeplabv3plus_resnet18", 4, 3, 0.125),
+    Architecture("unet_resnet18", 4, 3, 0.125, instances=True),
+    Architecture("deeplabv3plus_resnet18", 4, 3, 0.125, instances=True),
 )
 NAMES = ("unet", "unet_resnet18", "unet_resnet50", "deeplabv3plus_resnet18")
 

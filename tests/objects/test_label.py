@@ -46,7 +46,7 @@ def test_components_are_those_of_scipy_with_their_measures(classes_hw: NDArray[n
     found = [
         (
             objects.measures.first_pixel[i],
-            objects.class_id[i],
+            objects.segment[i],
             objects.measures.pixels[i],
             objects.measures.confidence_sum[i],
             objects.measures.ground[i],

@@ -29,6 +29,7 @@ from geoseg.models.quality import AgainstBoth, Likeness, SplitCalibration
 from geoseg.report.chip_picture import JudgedChip
 from geoseg.report.failures import failures_png
 from geoseg.report.model_readme import FAILURES_NAME, model_readme, write_model_readme
+from geoseg.report.study_table import RULE, StudyRow, StudyTable
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -159,6 +160,36 @@ def test_what_a_card_does_not_say_is_not_said_and_words_are_no_markup(rgb: Image
     assert r"Roofs \| &lt;b&gt;bold&lt;/b&gt; of \*every\* kind" in text
     for missing in ("annotators", "How sure", "fails", "None", "png"):
         assert missing not in text
+
+
+def test_the_study_behind_a_recipe_is_a_table(rgb: Imagery, labels: LabelSet) -> None:
+    iou: dict[str, float | None] = dict.fromkeys(labels.names, 0.25)
+    wide = StudyRow(
+        "wide",
+        "width | 0.75",
+        0.48,
+        None,
+        iou,
+        4,
+        4,
+        4,
+        True,
+        1.5,
+        "log",
+        1,
+        8_000_000,
+        16_000_000,
+        2.0,
+        0.656,
+        9.4,
+    )
+    study: Any = StudyTable("s", "One *change* each.", (wide,), {}, (), ("Timed alone.",)).to_json()
+    text = model_readme(card(rgb, labels, training={"study": study}))
+    (line,) = [line for line in text.splitlines() if line.startswith("| wide |")]
+    assert line == r"| wide | width \| 0.75 | 0.48 | - | - | 4 | 4 | cut short | 1.5 | 8 | 0.656 |"
+    for words in (r"One \*change\* each.", "- Timed alone.", f"- {RULE}"):
+        assert words in text
+    assert "chosen from" not in model_readme(card(rgb, labels, training={"study": "lost"}))
 
 
 def test_a_package_is_the_same_whatever_lies_beside_it(rgb: Imagery, labels: LabelSet, tmp_path: Path) -> None:

@@ -22,11 +22,12 @@ from geoseg.report.picture import RegionPicture
 from geoseg.report.preview import Shown, most_covered, write_preview
 
 
-def features_of(squares: NDArray[np.object_]) -> Features:
-    """Features of class 0."""
-    one = np.ones(len(squares))
-    ids, none = one.astype(np.int64), np.zeros(len(squares), np.uint8)
-    return Features(ids, 0 * ids, none, one, one, one, squares, 0 * ids, none + np.uint8(NO_OUTCOME))
+def features_of(squares: NDArray[np.object_], ids: Sequence[int] | None = None) -> Features:
+    """Features of class 0, by default each an object of its own."""
+    one, none = np.ones(len(squares)), np.zeros(len(squares), np.uint8)
+    of_each = np.arange(len(squares)) if ids is None else np.array(ids)
+    zero = np.zeros(len(squares), np.int64)
+    return Features(of_each, zero, none, one, one, one, squares, zero, none + np.uint8(NO_OUTCOME))
 
 
 def draw(
@@ -114,6 +115,39 @@ def test_outlines_lie_where_the_grid_puts_them(
     assert col.min() / width == pytest.approx(1 / 3 * 2.5, abs=0.02)
     assert col.max() / width > 0.97
     assert np.ptp(row) == pytest.approx(width / 3, rel=0.05)
+
+
+def test_things_have_a_colour_each_and_stuff_has_none(
+    tmp_path: Path, write_raster: object, rgb: Imagery, labels: LabelSet
+) -> None:
+    """Of four squares in a row the last two touch, and the first and the third are one object; a hole is left."""
+    assert callable(write_raster)
+    scene = write_raster(np.full((3, 100, 100), 128, np.uint8), transform=Affine(1, 0, 1000, 0, -1, 2000))
+    squares = [shapely.box(1000 + left, 1940, 1020 + left, 1960) for left in (0, 25, 50, 70)]
+    squares[1] -= shapely.box(1032, 1946, 1038, 1954)
+    features = features_of(shapely.orient_polygons(np.array(squares, object)), [7, 8, 7, 9])
+    classes_hw = np.full((100, 100), 2, np.uint8)
+    buildings, roads = (layer for _, layer in labels.layers)
+    plain_hwc = draw(tmp_path / "plain", scene, classes_hw, rgb, labels)
+    of_things_hwc, of_stuff_hwc = (
+        draw(tmp_path / layer, scene, classes_hw, rgb, labels, {layer: lambda: [features]})
+        for layer in (buildings, roads)
+    )
+    # The third panel, found by the outlines; a square's middle is its colour.
+    row, col = np.nonzero(np.abs(of_stuff_hwc - plain_hwc).max(axis=-1) > 0.2)
+    scale = (col.max() - col.min()) / 90
+
+    def at(picture_hwc: NDArray[np.float64], x: float) -> NDArray[np.float64]:
+        return picture_hwc[(row.min() + row.max()) // 2, round(col.min() + x * scale)]
+
+    grey = at(plain_hwc, 35)
+    first, second, third, fourth = (at(of_things_hwc, x) for x in (10, 28, 60, 80))
+    assert np.array_equal(first, third)
+    for one, other in ((first, second), (third, fourth), (first, grey), (second, grey), (fourth, grey)):
+        assert np.abs(one - other).max() > 0.2
+    assert np.array_equal(at(of_things_hwc, 35), grey)
+    for x in (10, 28, 60, 80):
+        assert np.array_equal(at(of_stuff_hwc, x), grey)
 
 
 def test_parts_of_the_grid_have_a_row_each(

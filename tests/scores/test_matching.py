@@ -135,8 +135,9 @@ def test_the_surer_takes_what_two_claim() -> None:
     true = boxes([(0, 0, 10, 10)])
     found = boxes([(0, 0, 10, 10), (1, 0, 10, 10)])
     pairs = overlapping(found, true, 0.5)
-    assert match(all_count(found), all_count(true), np.array([0.5, 0.6]), pairs, 0.5).true_of.tolist() == [-1, 0]
-    assert match(all_count(found), all_count(true), np.array([0.6, 0.5]), pairs, 0.5).true_of.tolist() == [0, -1]
+    both, it = np.ones(2, np.bool_), np.ones(1, np.bool_)
+    assert match(both, it, np.array([0.5, 0.6]), pairs, 0.5).true_of.tolist() == [-1, 0]
+    assert match(both, it, np.array([0.6, 0.5]), pairs, 0.5).true_of.tolist() == [0, -1]
 
 
 @pytest.mark.parametrize(("found", "true"), [(0, 0), (0, 2), (2, 0), (2, 2)])

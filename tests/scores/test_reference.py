@@ -21,8 +21,10 @@ from geoseg.grid import Grid, Window
 from geoseg.io.plane import Plane
 from geoseg.labels import LabelSet
 from geoseg.scores.extent import Extent
-from geoseg.scores.pieces import Pieces
+from geoseg.scores.overlaps import NOTHING, VOID
+from geoseg.scores.pieces import IdPieces, Pieces
 from geoseg.scores.reference import Labels, Reference, read_reference
+from geoseg.scores.true_segments import true_segments
 
 WriteLabels = Callable[..., Path]
 WriteRaster = Callable[..., Path]
@@ -166,7 +168,12 @@ def test_what_cannot_be_used_is_refused(
     with pytest.raises(GeosegError, match="expected one band of whole numbers"):
         of_file(write_raster(ids_chw.astype(np.float32)), plane, labels)
     with pytest.raises(GeosegError, match="expected it alone"):
-        read(Labels((("building", write_raster(ids_chw)),)), plane, labels)
+        read(Labels((("building", write_raster(ids_chw)), ("road", write_labels(house)))), plane, labels)
+    with pytest.raises(GeosegError, match="--value has no meaning with --labels building="):
+        read(Labels((("building", write_raster(ids_chw)),), values=(("1", "road"),)), plane, labels)
+    path = write_raster(np.full((1, 20, 20), -4, np.int16))
+    with pytest.raises(GeosegError, match="holds the number -4: expected ids of objects from 1 on"):
+        read(Labels((("building", path),)), plane, labels).truth(WHOLE)
     with pytest.raises(GeosegError, match=r"holds the value 9: expected 0, 1, 2, 255; say .* --value 9=CLASS"):
         of_file(write_raster(ids_chw * 9), plane, labels).truth(WHOLE)
 
@@ -194,6 +201,53 @@ def test_values_of_a_raster(
     assert np.array_equal(truth.known_hw, ids_hw != 255)
     for class_id in reference.areas:
         assert np.array_equal(truth.masks[class_id], ids_hw == class_id)
+
+
+@pytest.mark.parametrize("nodata", [None, 0, 9])
+def test_a_raster_of_ids_holds_objects_of_a_class(
+    plane: Plane, labels: LabelSet, write_raster: WriteRaster, nodata: int | None
+) -> None:
+    ids_hw = np.random.default_rng(0).integers(0, 12, (20, 24)).repeat(5, 0).repeat(5, 1)
+    # It ends two rows above the grid's lower edge.
+    path = write_raster(
+        ids_hw[None, :98].astype(np.int32) * 70_000, nodata=None if nodata is None else nodata * 70_000
+    )
+    reference = read(Labels((("building", path),)), plane, labels)
+    window = Window(7, 9, 93, 60)
+    # Ground without an object is known, also where the file says that 0 is nodata.
+    known_hw = (np.arange(7, 100) < 98)[:, None] & (ids_hw[7:100, 9:69] != (nodata or -1))
+    truth = reference.truth(window)
+    assert reference.areas == (0,)
+    assert np.array_equal(truth.known_hw, known_hw)
+    assert np.array_equal(truth.masks[0], known_hw & (ids_hw[7:100, 9:69] > 0))
+    segments = true_segments(reference, labels, (100, 120)).read(window)
+    assert np.array_equal(segments.id_hw, np.where(known_hw, ids_hw[7:100, 9:69] * 70_000, 0))
+    assert np.array_equal(segments.class_hw == VOID, ~known_hw)
+
+
+def test_of_polygons_of_several_classes_the_later_one_has_the_pixel(
+    plane: Plane, labels: LabelSet, write_labels: WriteLabels
+) -> None:
+    features = [
+        (at(10, 10, 30, 10), {"class": "building"}),
+        (at(30, 10, 30, 10), {"class": "road"}),
+        (at(50, 10, 30, 10), {"class": "building"}),
+        (at(70, 10, 30, 10), {"class": "building"}),
+    ]
+    reference = of_file(write_labels(features), plane, labels)
+    truth = true_segments(reference, labels, (100, 120))
+    window = Window(12, 0, 1, 120)
+    segments = truth.read(window)
+    expected_class, expected_id = np.full(120, NOTHING, np.uint8), np.zeros(120, np.int64)
+    for number, (start, class_id, thing) in enumerate(
+        [(10, 0, True), (30, 1, False), (50, 0, True), (70, 0, True)], 1
+    ):
+        expected_class[start : start + 30] = class_id
+        expected_id[start : start + 30] = number if thing else 0
+    assert np.array_equal(segments.class_hw[0], expected_class)
+    assert np.array_equal(segments.id_hw[0], expected_id)
+    # Buildings lie over one another in 10 px; over a road they are no contest of objects.
+    assert truth.contested_px(window, np.ones(window.shape, np.bool_)) == 10
 
 
 def test_a_raster_of_another_resolution_and_crs_gives_the_value_at_each_centre(
@@ -236,6 +290,27 @@ def test_pieces_are_the_polygons_of_the_whole_whatever_the_windows(
     expected = shapely.normalize([shapely.geometry.shape(shape) for shape, _ in whole])
     assert {shapely.to_wkt(one) for one in found} == {shapely.to_wkt(one) for one in expected}
     assert shapely.area(pieces.pieces()).sum() == np.count_nonzero(mask_hw)
+
+
+@given(seed=st.integers(0, 2**32 - 1), height=st.integers(1, 12), width=st.integers(1, 12), side=st.integers(1, 13))
+@settings(max_examples=20)
+def test_objects_of_a_raster_of_ids_have_their_own_pixels_whatever_the_windows(
+    seed: int, height: int, width: int, side: int
+) -> None:
+    ids_hw = np.random.default_rng(seed).integers(0, 5, (height, width)) * 2**40
+    pieces = IdPieces()
+    for row, col in product(range(0, height, side), range(0, width, side)):
+        window = Window(row, col, min(side, height - row), min(side, width - col))
+        pieces.add(ids_hw[row : row + side, col : col + side], window)
+    found = pieces.joined()
+    ids = np.unique(ids_hw[ids_hw > 0])
+    assert len(found) == len(ids)
+    for one, polygon in zip(ids, found, strict=True):
+        boxes = [
+            shapely.box(col, row, col + 1, row + 1) for row, col in zip(*np.nonzero(ids_hw == one), strict=True)
+        ]
+        assert polygon.is_valid
+        assert polygon.equals(shapely.union_all(boxes))
 
 
 def test_what_is_half_outside_does_not_count() -> None:

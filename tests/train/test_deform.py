@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.ndimage import map_coordinates
 from geoseg.config.recipe import MOST_BEND
 from geoseg.labels import NODATA_CLASS
 from geoseg.train.augment import Augmentation
-from geoseg.train.batch import Sample
+from geoseg.train.batch import Instances, Sample
 from geoseg.train.deform import Deformation
 
 SPACING_PX = 8.0
@@ -93,6 +94,23 @@ def test_image_and_labels_move_together_and_what_is_invalid_stays_so(seed: int, 
         Sample(np.stack([rows_hw, cols_hw]).astype(np.float32), valid_hw | True, labels_hw, "")
     )
     assert np.allclose(whole.image_chw, np.stack([exact_rows_hw, exact_cols_hw]), atol=1e-3)
+
+
+@FEW
+@given(SEEDS, SIDES)
+def test_a_centre_becomes_the_point_whose_place_it_is(seed: int, crop_px: int) -> None:
+    deformation = Deformation.draw(EVERYTHING, crop_px, np.random.default_rng(seed))
+    side = deformation.side_px
+    ids_hw = np.random.default_rng(seed).integers(0, 9, (side, side)).astype(np.int32)
+    rows_hw, cols_hw = places(deformation, side)
+    centres_n2 = np.stack([rows_hw.ravel(), cols_hw.ravel()], 1)
+    sample = replace(window(deformation, seed), instances=Instances(ids_hw, centres_n2, np.full(crop_px**2, 6.0)))
+    instances = deformation.apply(sample).instances
+    assert instances is not None
+    expected_n2 = np.argwhere(np.ones((crop_px, crop_px))) + 0.5
+    assert np.abs(instances.centres_n2 - expected_n2).max() < 1e-3
+    assert np.array_equal(instances.ids_hw, ids_hw[rows_hw.astype(int), cols_hw.astype(int)])
+    np.testing.assert_allclose(instances.pixels_n, 6 * deformation.scale**2)
 
 
 @FEW

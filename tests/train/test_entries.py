@@ -197,6 +197,31 @@ def test_chips_without_a_place_are_scenes_at_the_resolution_that_is_told(root: P
         sources_of(config(chips | {"ground_resolution_m": 0.5, "split": "auto"}, VAL), root)
 
 
+@pytest.mark.parametrize("labels", ["town", "town/set.json"])
+def test_a_panoptic_set_is_named_by_its_folder_or_its_document(root: Path, labels: str) -> None:
+    rng = np.random.default_rng(1)
+    for folder in ("town/set", "town/images"):
+        (root / folder).mkdir(parents=True)
+    Image.fromarray(rng.integers(0, 256, (8, 12, 3)).astype(np.uint8)).save(root / "town/images/p.png")
+    ids_hwc = np.zeros((8, 12, 3), np.uint8)
+    ids_hwc[:3, :, 0], ids_hwc[5:, :, 0] = 1, 2  # in the middle void
+    Image.fromarray(ids_hwc).save(root / "town/set/p.png")
+    segments = [{"id": 1, "category_id": 1}, {"id": 2, "category_id": 2}]
+    things = [{"id": 1, "name": "building", "isthing": 1}, {"id": 2, "name": "road", "isthing": 0}]
+    document = {
+        "images": [{"id": 1, "file_name": "p.png", "height": 8, "width": 12}],
+        "annotations": [{"image_id": 1, "file_name": "p.png", "segments_info": segments}],
+        "categories": things,
+    }
+    (root / "town/set.json").write_text(json.dumps(document))
+    entry = {"split": "train", "image": "town/images", "labels": labels, "ground_resolution_m": 1}
+    whole = config(entry, VAL)
+    sources = sources_of(whole, root)
+    with open_scenes(sources, imagery_of(whole), coding_of(whole, sources)) as scenes:
+        labels_hw = scenes[0].labels(scenes[0].grid.window)
+    assert labels_hw[:, 0].tolist() == [0, 0, 0, 255, 255, 1, 1, 1]
+
+
 def test_every_format_of_chips_may_be_named() -> None:
     assert set(FORMATS) | {"auto", "raster", "vector"} == set(LabelFormat.__args__)  # type: ignore[attr-defined]
 

@@ -64,6 +64,23 @@ def test_classes_of_the_same_name_keep_their_rows(
     )
 
 
+def test_a_network_for_classes_may_go_on_to_tell_objects_apart(tiny_model: Path, tmp_path: Path) -> None:
+    base = load_package(tiny_model)
+    things = [
+        {"name": label.name, "layer": label.layer, "kind": label.kind, "color": label.color}
+        for label in base.labels.classes
+    ]
+    architecture = {"name": "unet_resnet18", "width": 0.125, "instances": True}
+    names = base.labels.names
+    start = Start.of(config(str(tiny_model), *names, classes=things, architecture=architecture), tmp_path)
+    assert start.architecture == replace(base.card.architecture, instances=True)
+    image_nchw = torch.rand(1, 3, 40, 40)
+    with torch.inference_mode():
+        found_nchw = seeded(start, names, 3).eval()(image_nchw)
+        assert torch.equal(found_nchw[:, : len(names)], base.build().eval()(image_nchw))
+    assert found_nchw.shape[1] == len(names) + 3
+
+
 def test_the_image_is_normalized_as_the_weights_are_used_to(tiny_model: Path, tmp_path: Path) -> None:
     start = Start.of(config(str(tiny_model), "building", "other"), tmp_path)
     base = load_package(tiny_model).imagery

@@ -37,16 +37,17 @@ LOSSES: tuple[dict[str, Any], ...] = (
     {"cross_entropy": 1},
     {"cross_entropy": 0, "dice": 1},
     {"cross_entropy": 0.5, "dice": {"weight": 1}, "focal": 0.5, "lovasz": 1},
+    {"cross_entropy": 1, "heat": 20, "offset": 0.1},
 )
 
 
 class Normalized(nn.Module):
     """Two convolutions around a normalization by groups, or one whose batch statistics are frozen."""
 
-    def __init__(self, groups: bool, dropout: float = 0.0) -> None:
+    def __init__(self, groups: bool, dropout: float = 0.0, channels: int = 3) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.first, self.last = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 3, 1)
+        self.first, self.last = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, channels, 1)
         self.norm: nn.Module = nn.GroupNorm(2, 4) if groups else nn.BatchNorm2d(4)
         self.dropout = nn.Dropout(dropout)
         self.groups = groups
@@ -67,9 +68,14 @@ def batch(number: int) -> Batch:
     rng = np.random.default_rng(number)
     images_nchw = rng.normal(size=(2, 1, 8, 8)).astype(np.float32)
     labels_nhw = (images_nchw[:, 0] > 0).astype(np.uint8) + (images_nchw[:, 0] > 1)
+    heat_nhw, offset_nahw = rng.random((2, 8, 8), np.float32), rng.normal(0, 5, (2, 2, 8, 8)).astype(np.float32)
     if number % 2:
-        labels_nhw[rng.random(labels_nhw.shape) < 0.97] = NODATA_CLASS
-    return Batch(images_nchw, labels_nhw.astype(np.uint8), (f"left {number}", f"right {number}"))
+        few_nhw = rng.random(labels_nhw.shape) < 0.97
+        labels_nhw[few_nhw] = NODATA_CLASS
+        heat_nhw[few_nhw] = np.nan
+        offset_nahw[np.stack([few_nhw, few_nhw], 1)] = np.nan
+    names = f"left {number}", f"right {number}"
+    return Batch(images_nchw, labels_nhw.astype(np.uint8), names, heat_nhw=heat_nhw, offset_nahw=offset_nahw)
 
 
 def poisoned(number: int) -> Batch:
@@ -82,8 +88,9 @@ def poisoned(number: int) -> Batch:
 
 def gradients(team: Team, terms: dict[str, Any], groups: bool, accumulate: int, first: int = 0) -> list[float]:
     """Loss and gradient of an iteration, in one row."""
-    network = Normalized(groups)
-    loss, candidates = build_loss(LossConfig.model_validate(terms), 3), Candidates.of(3)
+    instances = "heat" in terms
+    network = Normalized(groups, channels=6 if instances else 3)
+    loss, candidates = build_loss(LossConfig.model_validate(terms), 3, instances=instances), Candidates.of(3)
     optimizer = torch.optim.SGD(network.parameters(), 0.0)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     recipe = replace(RECIPE, accumulate=accumulate, clip_norm=None)

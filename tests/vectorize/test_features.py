@@ -32,9 +32,11 @@ def outlines_of(classes_hw: NDArray[np.uint8], tolerance_px: float = 0) -> Objec
     window = Window(0, 0, *classes_hw.shape)
     labels_hw = components(classes_hw, KEEP)
     whole = np.zeros(labels_hw.max() + 1, np.bool_)
-    label, _, rings, _ = outline(labels_hw, classes_hw, window, window, Generalization(tolerance_px), whole)
+    label, _, rings, _ = outline(
+        labels_hw, classes_hw, window, window, Generalization(tolerance_px), whole.astype(np.uint8), whole
+    )
     first = runs_of(classes_hw, KEEP).first_places()[label - 1]
-    outlines = Outlines(first + 1, 0 * first, classes_hw.reshape(-1)[first], (first % 7) / 7, rings)
+    outlines = Outlines(first + 1, 0 * first, first < 0, classes_hw.reshape(-1)[first], (first % 7) / 7, rings)
     return assemble(outlines, None if tolerance_px else window.shape)
 
 

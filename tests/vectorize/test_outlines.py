@@ -60,16 +60,28 @@ def cut(shape: tuple[int, ...], block_height: int, block_width: int) -> list[Win
     ]
 
 
-def outlines_by_blocks(classes_hw: NDArray[np.uint8], windows: list[Window], how: Generalization) -> Objects:
+def outlines_by_blocks(
+    classes_hw: NDArray[np.uint8], windows: list[Window], how: Generalization, *, segments: bool = False
+) -> Objects:
     # The first window of all is as large as any.
     block_px = max(windows, key=lambda window: -window.row - window.col).shape
-    return assemble(parts_of_blocks(classes_hw, windows, how), block_px if how.is_none else None)
+    parts = parts_of_blocks(classes_hw, windows, how, segments=segments)
+    return assemble(parts, block_px if how.is_none else None)
 
 
 def parts_of_blocks(
-    classes_hw: NDArray[np.uint8], windows: list[Window], how: Generalization, cut_ids: Sequence[int] = ()
+    classes_hw: NDArray[np.uint8],
+    windows: list[Window],
+    how: Generalization,
+    cut_ids: Sequence[int] = (),
+    *,
+    segments: bool = False,
 ) -> Outlines:
-    """Outline blocks; which object a component is part of is looked up in the whole raster."""
+    """Outline blocks; which object a component is part of is looked up in the whole raster.
+
+    With `segments` the objects of the first class are told apart by great numbers, as instances are.
+    """
+    segments_hw = np.where(classes_hw == 0, 2**40, classes_hw.astype(np.int64)) if segments else classes_hw
     whole = Window(0, 0, *classes_hw.shape)
     whole_hw = components(classes_hw, KEEP)
     _, first = np.unique(whole_hw, return_index=True)
@@ -83,16 +95,26 @@ def parts_of_blocks(
         first = runs_of(classes_hw[at], KEEP).first_places()
         object_id = ids[whole_hw[at].reshape(-1)[first] - 1]
         in_parts = np.concatenate(([False], np.isin(object_id, cut_ids)))
+        class_id = classes_hw[at].reshape(-1)[first]
+        class_of = np.concatenate(([255], class_id)).astype(np.uint8)
         label, place, rings, _ = outline(
-            labels_hw, classes_hw[around.slices_in(whole)], window, around, how, in_parts, PATCH_PX
+            labels_hw, segments_hw[around.slices_in(whole)], window, around, how, class_of, in_parts, PATCH_PX
         )
         assert set(label.tolist()) == {*range(1, labels_hw.max() + 1)}
         assert np.array_equal(place >= 0, in_parts[label])
         row, col = np.divmod(place, window.width)
         part = np.where(place >= 0, 1 + (row + window.row) * whole.width + col + window.col, 0)
-        class_id = classes_hw[at].reshape(-1)[first]
-        parts.append(Outlines(object_id[label - 1], part, class_id[label - 1], object_id[label - 1] / 7, rings))
+        ids_n = object_id[label - 1]
+        parts.append(Outlines(ids_n, part, place >= 0, class_id[label - 1], ids_n / 7, rings))
     return Outlines.concatenate(parts)
+
+
+@settings(max_examples=25, deadline=None)
+@given(classes_hw_arrays, st.sampled_from([EXACT, *WAYS]))
+def test_segments_are_outlined_as_classes_are(classes_hw: NDArray[np.uint8], how: Generalization) -> None:
+    windows = cut(classes_hw.shape, 4, 8)
+    told_apart = outlines_by_blocks(classes_hw, windows, how, segments=True)
+    assert as_rows(told_apart) == as_rows(outlines_by_blocks(classes_hw, windows, how))
 
 
 def as_rows(outlines: Objects) -> list[tuple[object, ...]]:

@@ -17,6 +17,7 @@ from geoseg.config.losses import (
 )
 from geoseg.errors import ConfigError
 from geoseg.labels import Activation
+from geoseg.train.losses.centres import HeatError, OffsetError
 from geoseg.train.losses.distances import Boundary, Hausdorff
 from geoseg.train.losses.lovasz import LovaszHinge, LovaszSoftmax
 from geoseg.train.losses.overlap import Dice, GeneralisedDice, Jaccard, Tversky
@@ -29,6 +30,8 @@ def build_loss(
     classes: int,
     activation: Activation = "softmax",
     weights_k: NDArray[np.float64] | None = None,
+    *,
+    instances: bool = False,
 ) -> Loss:
     """The loss that a configuration asks for.
 
@@ -38,12 +41,13 @@ def build_loss(
         activation: Of the model.
         weights_k: Weights of the classes (class,), wanted where `config.class_weights` is "inverse_frequency" (from
             `geoseg.train.losses.class_weights`); a list in the configuration is taken as it is.
+        instances: Whether the model tells objects apart: there are terms on them, too.
 
     Raises:
         ConfigError: A term or the weights do not go with the model.
     """
     try:
-        config.check_heads(activation, classes)
+        config.check_heads(activation, classes, instances=instances)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if isinstance(config.class_weights, tuple):
@@ -51,8 +55,12 @@ def build_loss(
     if config.class_weights is not None and weights_k is None:
         raise ValueError("expected the weights of the classes, got none")
     weights = None if config.class_weights is None else torch.from_numpy(np.asarray(weights_k, np.float64))
-    terms = [_term(name, term, config, activation, weights) for name, term in config.terms.items()]
-    return Loss(tuple(config.terms), terms, [term.weight for term in config.terms.values()])
+    named = config.terms_of(instances=instances)
+    terms = [
+        _OF_OBJECTS[name]() if name in _OF_OBJECTS else _term(name, term, config, activation, weights)
+        for name, term in named.items()
+    ]
+    return Loss(tuple(named), terms, [term.weight for term in named.values()])
 
 
 _OF_ACTIVATION: dict[str, Callable[[Activation], Term]] = {
@@ -62,6 +70,9 @@ _OF_ACTIVATION: dict[str, Callable[[Activation], Term]] = {
     "boundary": Boundary,
 }
 """Terms that need to know no more than the activation."""
+
+_OF_OBJECTS: dict[str, Callable[[], Term]] = {"heat": HeatError, "offset": OffsetError}
+"""Terms on objects."""
 
 
 def _term(

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from geoseg.train.losses.centres import HeatError, OffsetError
 from geoseg.train.target import Target
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -18,7 +19,8 @@ class Term(Protocol):
         """What each image adds to the numerator.
 
         Args:
-            logits_nkhw: The network's answers (image, class, row, column).
+            logits_nkhw: The network's answers (image, class, row, column); for terms on objects with the channels
+                that follow those of the classes.
             target: What is known.
 
         Returns:
@@ -57,7 +59,8 @@ class Loss:
         """The loss of a batch; 0 with gradient 0 where nothing is labelled.
 
         Args:
-            logits_nkhw: The network's answers (image, class, row, column), of any floating type.
+            logits_nkhw: The network's answers (image, class, row, column), of any floating type. Channels after
+                those of the target's classes are for terms on objects alone.
             target: What is known.
             shares_n: How much each image counts (n,); 1 each when not given.
 
@@ -75,7 +78,11 @@ class Loss:
         with torch.autocast(logits_nkhw.device.type, enabled=False):
             half = logits_nkhw.dtype in (torch.bfloat16, torch.float16)
             logits_nkhw = logits_nkhw.float() if half else logits_nkhw
-            costs = [_sum(term.costs(logits_nkhw, target), shares_n) for term in self._terms]
+            classes = target.truth_nkhw.shape[1]
+            costs = [
+                _sum(term.costs(logits_nkhw if _on_objects(term) else logits_nkhw[:, :classes], target), shares_n)
+                for term in self._terms
+            ]
         return torch.stack(costs)
 
     def denominators(self, target: Target, shares_n: Tensor | None = None) -> Tensor:
@@ -96,6 +103,10 @@ class Loss:
         # Where nothing is labelled both are 0, and so is the quotient.
         quotients = numerators / denominators.clamp(min=_TINY).to(numerators.dtype)
         return (quotients * quotients.new_tensor(self._weights)).sum()
+
+
+def _on_objects(term: Term) -> bool:
+    return isinstance(term, HeatError | OffsetError)
 
 
 def _sum(values_n: Tensor, shares_n: Tensor | None) -> Tensor:
