@@ -20,10 +20,10 @@ demo: $(VENV)/.runtime
 	@echo "The scene's place on earth is approximate (about 1 km)."
 
 test: lint
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/pytest -m "not slow" -n 2
 
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow -n 2 --dist loadgroup
+	$(BIN)/pytest -m slow -n 2
 
 benchmarks: $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/control_plane.py --write

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -25,6 +26,7 @@ _COMMANDS = {
         "calibrate",
         "Let a model's probabilities mean what they say, on labelled scenes.",
     ),
+    "config": ("geoseg.commands.config", "config", "Say what configuration files may hold."),
     "doctor": ("geoseg.commands.doctor", "doctor", "Check this installation and machine, with a small run."),
     "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model, or a run, with labels."),
     "export": ("geoseg.commands.export", "export", "Write the layers of a finished run in another format."),
@@ -70,9 +72,11 @@ class _LazyGroup(click.Group):
         with signals_held():
             command: click.Command = getattr(importlib.import_module(module), name)
         # What the flag does is up to `main`, which knows of errors before and after the command too.
-        if not any(parameter.name == "debug" for parameter in command.params):
-            flag = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
-            command.params.append(flag)
+        for one in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            if not any(parameter.name == "debug" for parameter in one.params):
+                one.params.append(
+                    click.Option(["--debug"], is_flag=True, expose_value=False, help="Show tracebacks of errors.")
+                )
         return command
 
     def resolve_command(
@@ -97,15 +101,22 @@ def cli() -> None:
     """Maps from imagery: buildings, roads, vegetation and water from rasters of any size."""
 
 
-def main() -> None:
+def main(arguments: Callable[[], Sequence[str]] | None = None) -> None:
     """Run the command line and leave with the exit code of what happened.
+
+    Args:
+        arguments: Gives what to run in place of what was typed; its errors are told like a command's.
 
     0 done; 1 finished but incomplete; 2 refused before work; 3 a gate failed (verify, evaluate, inspect
     --check); 4 stopped by its surroundings; 70 a bug; 130 interrupted. Errors are one line, with a traceback only
     under --debug.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not one that is ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
+        if arguments is not None:
+            sys.argv[1:] = arguments()
         code = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -158,6 +169,8 @@ def signals_held() -> Iterator[None]:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # Zarr's reads and writes are coroutines; those that are left behind would each be told of.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     raise KeyboardInterrupt
 
 

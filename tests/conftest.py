@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from packages import save_tiny
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
+from xdist.scheduler import LoadScopeScheduling
 
 from geoseg.imagery import Imagery
 from geoseg.labels import LabelClass, LabelSet
@@ -28,15 +29,19 @@ _START_RAY = ("cluster", "faults")
 """Folders of tests that start Ray, some of them again and again."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give processes (`--dist loadgroup`) whole files, and one of them all those that start Ray.
+class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives processes whole files, whose fixtures are dear, and one of them all those that start Ray.
 
     Two at once are too much for two cores: Ray gives its own processes 30 s to come up.
     """
-    for item in items:
-        group = "ray" if item.path.parent.name in _START_RAY else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "ray" if Path(path).parent.name in _START_RAY else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    return _ByFile(config, log)
 
 
 # The same examples in every run: a test that fails does so for what changed. No deadline: machines differ.

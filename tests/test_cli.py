@@ -252,8 +252,8 @@ def test_the_version_is_that_of_the_package() -> None:
         (
             "zzz",
             (
-                "commands: agreement, calibrate, doctor, evaluate, export, inspect, map, models, pseudo-labels, "
-                "study, tiles, train, verify, view, weak-labels (see"
+                "commands: agreement, calibrate, config, doctor, evaluate, export, inspect, map, models, "
+                "pseudo-labels, study, tiles, train, verify, view, weak-labels (see"
             ),
         ),
     ],

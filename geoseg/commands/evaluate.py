@@ -1,17 +1,21 @@
 """`geoseg evaluate`: a model package against the labels of a split, or a run against a reference."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from geoseg.catalog import model_folder
+from geoseg.commands.config_file import config_option
 from geoseg.commands.labelled_data import data_root_option
 from geoseg.commands.model_scores import echo_model_scores
 from geoseg.commands.score_table import echo_scores
+from geoseg.config.evaluate import EvaluateConfig
 from geoseg.errors import GeosegError
+from geoseg.io.ledger import write_json
 from geoseg.labelled_data import evaluate_package
 from geoseg.models.package import load_card
 from geoseg.notation import class_files, value_pairs
@@ -31,9 +35,10 @@ _GATE_FAILED = 3
 
 @click.command("evaluate")
 @click.argument("subject", metavar="MODEL|RUN")
+@config_option(EvaluateConfig)
 @click.option(
     "--data",
-    "config_file",
+    "data_file",
     type=click.Path(path_type=Path),
     help="Of a MODEL: configuration that lists the scenes, labels and regions.",
 )
@@ -98,12 +103,13 @@ _GATE_FAILED = 3
     help="A GeoPackage to write: true, false and missed objects and roads.",
 )
 @click.option("--force", is_flag=True, help="Replace the file of --marked if it is there.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def evaluate(
     context: click.Context,
     subject: str,
-    config_file: Path | None,
+    data_file: Path | None,
     split: str,
     data_root: Path | None,
     device: str | None,
@@ -118,6 +124,7 @@ def evaluate(
     least: tuple[str, ...],
     marked: Path | None,
     force: bool,
+    output: Path | None,
     as_json: bool,
 ) -> None:
     """Compare a MODEL with the labels of whole regions (--data), or a finished RUN with a reference (--labels).
@@ -132,20 +139,23 @@ def evaluate(
     APLS, completeness, correctness and quality. What counts are pixels with data in the run, of which the reference
     says anything, within --aoi; objects with less than half of their area there count neither for nor against.
     """
-    if (config_file is None) == (not labels):
+    if (data_file is None) == (not labels):
         raise GeosegError(
             "expected either --data (a configuration, for a MODEL) or --labels (a reference, for a RUN), got "
-            f"{'neither' if config_file is None else 'both'}"
+            f"{'neither' if data_file is None else 'both'}"
         )
-    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    misplaced = sorted(given & (_OF_RUNS if config_file is not None else _OF_MODELS))
+    said = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise GeosegError(f"expected -o FILE in a folder that exists, got {output}")
+    given = {name for name in context.params if context.get_parameter_source(name) in said}
+    misplaced = sorted(given & (_OF_RUNS if data_file is not None else _OF_MODELS))
     if misplaced:
         options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-        words = "--data, of a MODEL" if config_file is not None else "--labels, of a RUN"
+        words = "--data, of a MODEL" if data_file is not None else "--labels, of a RUN"
         raise GeosegError(f"{options[misplaced[0]]} has no meaning with {words}: leave it out")
-    if config_file is not None:
+    if data_file is not None:
         _evaluate_model(
-            subject, config_file, split, data_root, device, threads, parse_gates(least), as_json=as_json
+            subject, data_file, split, data_root, device, threads, parse_gates(least), output, as_json=as_json
         )
         return
     gates = parse_gates(least)
@@ -159,34 +169,40 @@ def evaluate(
     )
     if marked is not None:
         write_marked(marked, scores.objects, scores.lines, scores.crs)
-    if as_json:
-        click.echo(json.dumps(scores.document, indent=2))
-    else:
-        echo_scores(scores.document)
+    _give(scores.document, output, echo_scores, as_json=as_json)
     _exit_if_missed(missed_gates(scores.document, gates))
 
 
 def _evaluate_model(
     model: str,
-    config_file: Path,
+    data_file: Path,
     split: str,
     data_root: Path | None,
     device: str | None,
     threads: int | None,
     gates: Mapping[str, float],
+    output: Path | None,
     *,
     as_json: bool,
 ) -> None:
     folder = model_folder(model)
     if gates:
         check_model_figures(gates, figure_names(load_card(folder).labels.names))
-    evaluation = evaluate_package(folder, config_file, split, data_root, device, threads)
-    document = evaluation.to_json()
-    if as_json:
-        click.echo(json.dumps({"model": str(folder), **document}, indent=2))
-    else:
-        echo_model_scores(document)
+    evaluation = evaluate_package(folder, data_file, split, data_root, device, threads)
+    document = {"model": str(folder), **evaluation.to_json()}
+    _give(document, output, echo_model_scores, as_json=as_json)
     _exit_if_missed(missed(evaluation.figures(), gates))
+
+
+def _give(
+    document: dict[str, Any], output: Path | None, echo: Callable[[dict[str, Any]], None], *, as_json: bool
+) -> None:
+    if output is not None:
+        write_json(output, document)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        echo(document)
 
 
 def _exit_if_missed(failed: Sequence[str]) -> None:

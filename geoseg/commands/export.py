@@ -5,6 +5,8 @@ from typing import get_args
 
 import click
 
+from geoseg.commands.config_file import config_option
+from geoseg.config.export import ExportConfig
 from geoseg.export import export as export_run
 from geoseg.io.run_folder import RunFolder
 from geoseg.notation import parse_export_format
@@ -12,7 +14,8 @@ from geoseg.plan import LayerFormat
 
 
 @click.command("export")
-@click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@config_option(ExportConfig)
 @click.option(
     "--format",
     "kind",
@@ -34,7 +37,7 @@ from geoseg.plan import LayerFormat
 )
 @click.option("--strict", is_flag=True, help="Refuse a run that lacks blocks.")
 def export(
-    run_path: Path,
+    run: Path,
     kind: str,
     output: Path,
     layers: tuple[str, ...],
@@ -50,7 +53,7 @@ def export(
     each object of a thing is a segment, and each class of stuff.
     """
     done = export_run(
-        RunFolder(run_path),
+        RunFolder(run),
         output,
         parse_export_format(kind),
         layers,

@@ -10,6 +10,8 @@ import click
 
 from geoseg.briefing import briefing
 from geoseg.catalog import DEFAULT_MODEL
+from geoseg.commands.config_file import config_option
+from geoseg.config.map import MapConfig
 from geoseg.errors import GeosegError
 from geoseg.io.formats import VECTOR_FORMATS
 from geoseg.io.gdal_environment import gdal_environment
@@ -93,6 +95,7 @@ def _given(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...])
 
 @click.command("map")
 @click.argument("scenes", metavar="SCENE...", nargs=-1)
+@config_option(MapConfig)
 @click.option("-o", "--output", "run_path", required=True, type=click.Path(path_type=Path), help="RUN folder.")
 @click.option("--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a model.")
 @click.option("--bands", type=_Bands(), help="Bands in the model's order, or a file for each (then no SCENE).")

@@ -7,8 +7,10 @@ import click
 from click.core import ParameterSource
 
 from geoseg.commands.card_lines import calibration_lines
+from geoseg.commands.config_file import as_typed
 from geoseg.commands.labelled_data import data_root_option, figures_line
 from geoseg.config.options import TrainOptions, WorkerOptions
+from geoseg.config.run import RunConfig
 from geoseg.errors import GeosegError
 from geoseg.notation import data_arguments
 from geoseg.packing import Trained, improved
@@ -17,9 +19,20 @@ from geoseg.training import train_package
 _OF_ARGUMENTS = frozenset({"labels", "class_attribute", "values", "width_m", "rest", "ground_resolution_m"})
 
 
+def _as_its_run_says(context: click.Context, _param: click.Parameter, file: Path | None) -> Path | None:
+    if file is not None:
+        as_typed(context, RunConfig.load(file), Path())
+    return file
+
+
 @click.command("train")
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with data, model and recipe; or"
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=_as_its_run_says,
+    help="YAML file with data, model and recipe; or",
 )
 @click.option("--image", "images", multiple=True, metavar="SCENE", help="a scene with labels; may be repeated, and")
 @click.option(

@@ -169,7 +169,7 @@ class SourceConfig(Section):
     subset: str | None = None
     instances: str | None = None
 
-    @field_validator("labels", mode="before")
+    @field_validator("labels", mode="before", json_schema_input_type=str | dict[str, str | ClassFileConfig])
     @classmethod
     def _files(cls, value: object) -> object:
         if isinstance(value, Mapping):
@@ -181,7 +181,7 @@ class SourceConfig(Section):
     def _texts(cls, value: object) -> object:
         return {str(key): name for key, name in value.items()} if isinstance(value, Mapping) else value
 
-    @field_validator("stretch", mode="before")
+    @field_validator("stretch", mode="before", json_schema_input_type=str | tuple[str | float, str | float] | None)
     @classmethod
     def _pair(cls, value: object) -> object:
         parts = value.split(",") if isinstance(value, str) else value

@@ -82,7 +82,11 @@ def _weight_or_keys(given: object) -> object:
     return {"weight": given} if isinstance(given, int | float) else given
 
 
-Plain = Annotated[TermConfig | None, BeforeValidator(_weight_or_keys)]
+def _or_weight(term: type[TermConfig]) -> BeforeValidator:
+    return BeforeValidator(_weight_or_keys, json_schema_input_type=term | float | None)
+
+
+Plain = Annotated[TermConfig | None, _or_weight(TermConfig)]
 """A term without parameters, or none."""
 
 _DEFAULT = {"cross_entropy": 1.0, "dice": 1.0}
@@ -117,16 +121,16 @@ class LossConfig(Section):
 
     cross_entropy: Plain = None
     binary_cross_entropy: Plain = None
-    focal: Annotated[FocalConfig | None, BeforeValidator(_weight_or_keys)] = None
-    top_k: Annotated[TopKConfig | None, BeforeValidator(_weight_or_keys)] = None
+    focal: Annotated[FocalConfig | None, _or_weight(FocalConfig)] = None
+    top_k: Annotated[TopKConfig | None, _or_weight(TopKConfig)] = None
     dice: Plain = None
     generalised_dice: Plain = None
     iou: Plain = None
-    tversky: Annotated[TverskyConfig | None, BeforeValidator(_weight_or_keys)] = None
-    asymmetric: Annotated[AsymmetricConfig | None, BeforeValidator(_weight_or_keys)] = None
+    tversky: Annotated[TverskyConfig | None, _or_weight(TverskyConfig)] = None
+    asymmetric: Annotated[AsymmetricConfig | None, _or_weight(AsymmetricConfig)] = None
     lovasz: Plain = None
     boundary: Plain = None
-    hausdorff: Annotated[HausdorffConfig | None, BeforeValidator(_weight_or_keys)] = None
+    hausdorff: Annotated[HausdorffConfig | None, _or_weight(HausdorffConfig)] = None
     heat: Plain = None
     offset: Plain = None
     class_weights: Literal["inverse_frequency"] | tuple[Positive, ...] | None = None

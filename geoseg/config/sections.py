@@ -1,8 +1,10 @@
 """What all sections of a configuration share, and errors in them in words."""
 
 import difflib
+import inspect
+import re
 from collections.abc import Iterator
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,10 +15,21 @@ CHOICE = "="
 """How the names of alternatives begin that pydantic lists among keys; they are none of the user's."""
 
 
+def _described(schema: dict[str, Any], section: type[BaseModel]) -> None:
+    """Put what a section's docstring says of each key into its schema, for editors to show."""
+    text = inspect.getdoc(section) or ""
+    schema["description"] = " ".join(text.partition("\n\n")[0].split())
+    for base in reversed(section.__mro__):
+        of_keys = (inspect.getdoc(base) or "").partition("Attributes:")[2]
+        for key, words in re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", of_keys, re.MULTILINE):
+            if key in schema.get("properties", {}):
+                schema["properties"][key]["description"] = " ".join(words.split())
+
+
 class Section(BaseModel):
     """What all sections share: unknown keys are refused, values cannot be changed afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_described)
 
 
 def _keys_beside(whole: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

@@ -11,6 +11,7 @@ from geoseg.config.data import IGNORE, UNKNOWN, SamplingConfig, SourceConfig, Sp
 from geoseg.config.imagery import ClassConfig, ImageryConfig
 from geoseg.config.options import TrainOptions
 from geoseg.config.recipe import TrainingConfig
+from geoseg.config.run import RunConfig
 from geoseg.config.sections import Positive, Section, explain
 from geoseg.config.text import read_mapping
 from geoseg.errors import ConfigError
@@ -117,6 +118,7 @@ class TrainConfig(Section):
         sampling: Which windows training draws.
         training: How to train.
         card: What the model is meant for, and two annotations to compare.
+        run: Where and by whom it is trained; no part of what a model was trained by.
     """
 
     kind: Literal["train"]
@@ -135,6 +137,7 @@ class TrainConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     training: TrainingConfig = TrainingConfig()
     card: CardConfig = CardConfig()
+    run: Annotated[RunConfig, Field(exclude=True)] = RunConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -31,7 +31,7 @@ def _command(arguments: list[str], environment: dict[str, str], folder: Path) ->
     # A process group of its own, so that a terminal's Ctrl-C can be sent to it.
     os.setsid()
     for stream, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), stream)
+        os.dup2(os.open(folder / name, os.O_WRONLY), stream)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["geoseg", *arguments]
@@ -48,6 +48,8 @@ class Running:
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="geoseg-test-"))
+        for name in ("out", "err"):  # read also of one that is killed before it opens them
+            (self._folder / name).touch()
         self._process = _FORKS.Process(target=_command, args=(arguments, os.environ | environment, self._folder))
         self._process.start()
         assert self._process.pid is not None
