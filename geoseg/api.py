@@ -127,7 +127,7 @@ def map_scenes(
     """
     asked = dict(locals())
     block_px = None if block_size is None else (operator.index(block_size), operator.index(block_size))
-    run = RunFolder(Path(output))
+    run = RunFolder(Path(output).absolute())
     resources = Resources(
         device, precision, _whole(workers), operator.index(threads_per_worker), _whole(memory), address, local
     )

@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
+from geoseg.io.addresses import is_remote
 from geoseg.io.aoi import read_aoi
 from geoseg.io.decoding import decoding
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB, gdal_environment
@@ -78,8 +80,9 @@ class InputOptions:
             GeosegError: There are none, a document cannot be read, or `band_files` are not those of the bands.
         """
         if self.band_files is not None:
-            return [of_band_files(self.band_files, bands)]
-        return find_sources(self.scenes, bands, assets=self.assets, trust_vrt=trust_vrt)
+            return [of_band_files({band: _whole(file) for band, file in self.band_files.items()}, bands)]
+        given = [_whole(scene) for scene in self.scenes]
+        return find_sources(given, bands, assets=self.assets, trust_vrt=trust_vrt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +271,11 @@ def resolution_warning(grid_m: float, model_m: float) -> str | None:
         f"the model knows imagery of {model_m:g} m a pixel, this grid has {grid_m:.3g} m: expect poor classes, "
         "or leave out --resolution"
     )
+
+
+def _whole(path: str) -> str:
+    """A path that means the same to workers, whose working folder is another one; an address stays as it is."""
+    return path if is_remote(path) else str(Path(path).absolute())
 
 
 def _block_px(existing: dict[str, Any]) -> tuple[int, int] | None:

@@ -136,7 +136,7 @@ def test_gdal_stays_as_the_caller_has_it(tmp_path: Path, scene: Path, tiny_model
             {"dry_run", "no_probe", "as_json"},
         ),
         (geoseg.train_model, "train", {"config_file": "config"}, {"as_json"}),
-        (geoseg.export_run, "export", {"run_path": "run", "kind": "format", "tile_px": "tile_size"}, set()),
+        (geoseg.export_run, "export", {"kind": "format", "tile_px": "tile_size"}, set()),
     ],
 )
 def test_functions_take_what_their_commands_take(
@@ -144,7 +144,8 @@ def test_functions_take_what_their_commands_take(
 ) -> None:
     command = cli.cli.get_command(click.Context(cli.cli), name)
     assert command is not None
-    words = {"train": ["--config", "train.yaml"], "map": ["scene.tif"], "export": ["RUN", "--format", "gpkg"]}[name]
+    config = str(Path(__file__).parents[1] / "configs" / "train_roads.yaml")
+    words = {"train": ["--config", config], "map": ["scene.tif"], "export": ["RUN", "--format", "gpkg"]}[name]
     given = command.make_context(name, [*words, "-o", "output"]).params
     asked = {renamed.get(key, key): value for key, value in given.items() if key not in command_only}
     parameters = inspect.signature(function).parameters

@@ -242,7 +242,7 @@ def map_command(
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
         os.environ.update(gdal_environment(trust_vrt=True))
-    run = RunFolder(run_path)
+    run = RunFolder(run_path.absolute())  # workers may be in another folder
     resources = Resources(device, precision, workers, threads_per_worker, memory, address, local)
     plan = plan_run(
         run,
