@@ -229,7 +229,8 @@ def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memor
         memory: --memory in bytes, or None for what the machine has.
 
     Raises:
-        GeosegError: Not even one worker, or not as many as asked for, fit into --memory.
+        GeosegError: Not even one worker, or not as many as asked for, fit into --memory; or there is no telling how
+            many a cluster has GPUs for.
     """
     fitting = memory_budget(memory) // bytes_each
     wanted = 1 if asked is None else asked
@@ -240,6 +241,8 @@ def choose_workers(asked: int | None, numerics: Numerics, bytes_each: int, memor
         )
     if asked is not None:
         return asked
+    if numerics.elsewhere and numerics.device == "cuda":
+        raise GeosegError("--address with --device cuda: say with --workers how many GPUs to use")
     match numerics.device:
         case "cpu":
             places = max(1, len(os.sched_getaffinity(0)) // numerics.threads)

@@ -170,12 +170,14 @@ def make_plan(
     sources = inputs.sources(model.imagery.bands, trust_vrt=scene_options.trust_vrt)
     found = survey(sources, model.imagery, scene_options, merge=inputs.merge, skip_bad=inputs.skip_bad)
     region, grid = found.region, found.region.grid
-    chosen_device = choose_device(resources.device)
+    elsewhere = resources.address is not None
+    chosen_device = choose_device(resources.device, elsewhere=elsewhere)
     numerics = Numerics(
         device=chosen_device,
         precision=choose_precision(resources.precision, chosen_device),
         threads=resources.threads,
         batch=tiles_at_once(chosen_device),
+        elsewhere=elsewhere,
     )
     height, width = grid.height, grid.width
     area = None if inputs.aoi is None else read_aoi(inputs.aoi, grid)

@@ -100,11 +100,11 @@ def map_scene(
     with _full_disk_named(run.path):
         run.sweep()
         mend(run)
-        keep_plan(plan, run, mixed_numerics=mixed_numerics)
+        begun = keep_plan(plan, run, mixed_numerics=mixed_numerics)
         run.forget_report()
         _write_record(plan, run, outcome, argv)
         try:
-            _Story(plan, run, Stages(run, runner, outcome)).tell()
+            _Story(plan, run, Stages(run, runner, outcome), begun).tell()
             status = "incomplete" if outcome.quarantined else "complete"
             # Like run.json it tells of times, and the ledger vouches for it: no sha256 here, as of run.json.
             outcome.outputs.append(
@@ -142,10 +142,11 @@ def _record(plan: RunPlan, run: RunFolder, outcome: Outcome, argv: Sequence[str]
 class _Story:
     """The stages of one run, in order."""
 
-    def __init__(self, plan: RunPlan, run: RunFolder, stages: Stages) -> None:
+    def __init__(self, plan: RunPlan, run: RunFolder, stages: Stages, begun: tuple[dict[str, Any], ...]) -> None:
         self.plan = plan
         self.run = run
         self.stages = stages
+        self.begun = begun
         self.outcome = stages.outcome
         self.grid = plan.region.grid
         self.scenes = tuple((scene.name, scene.date) for scene in plan.region.scenes)
@@ -227,6 +228,7 @@ class _Story:
             numerics=self.plan.numerics,
             things=None if self.plan.panoptic is None else self.plan.panoptic.things,
             aoi=self.plan.aoi,
+            begun=self.begun,
         )
         # Down a column of blocks each goes on with what the last one shares with it.
         units = [Unit(block.key, block, block.j) for block in self.plan.work if block.key not in done]

@@ -1,8 +1,8 @@
 """The network on a device: tiles in, logits out; and the numerics that decide the last bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -24,28 +24,75 @@ class Numerics:
         precision: Of the network's matrix products; the rest is float32.
         threads: CPU threads of a worker.
         batch: Tiles in one forward pass; the last batch is filled up with zeros.
+        elsewhere: Whether it is computed on other machines than this one, as of a cluster.
     """
 
     device: str
     precision: Precision
     threads: int
     batch: int
+    elsewhere: bool = False
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for two blocks to be of one run: this, torch and the kind of processor."""
+        """What must be equal for two blocks to be of one run: this, torch and the kind of processor.
+
+        Where the processor is another machine's, its kind and its torch are not known here, and None.
+        """
+        said = {key: value for key, value in asdict(self).items() if key != "elsewhere"}
+        if self.elsewhere:
+            return {**said, "torch": None, "kind": None}
         if self.device == "cpu":
             kind = torch.backends.cpu.get_cpu_capability()
         else:
             kind = torch.cuda.get_device_name(self.device)
-        return {**asdict(self), "torch": torch.__version__, "kind": kind}
+        return {**said, "torch": torch.__version__, "kind": kind}
+
+    def here(self) -> "Numerics":
+        """The same where it is computed.
+
+        Raises:
+            GeosegError: This machine has no such device, or none that multiplies in this precision.
+        """
+        choose_device(self.device)
+        if self.device != "cpu" and self.precision == "bf16" and not torch.cuda.is_bf16_supported():
+            raise GeosegError(
+                f"{torch.cuda.get_device_name(self.device)} does not multiply in bf16: use --precision fp16"
+            )
+        return replace(self, elsewhere=False)
 
 
-def choose_device(asked: str | None) -> str:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Where the numerics of a run's blocks differ from those of now, and what to do; nothing where they do not.
+
+    Args:
+        before: A fingerprint.
+        now: What is known of the one now.
+    """
+    differs = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
+    if not differs:
+        return ""
+    return (
+        f"other numerics ({'; '.join(differs)}), so the last bits of the rest would not match: go on where it "
+        "began, with the same --device, --precision and --threads-per-worker, or accept it with --mixed-numerics"
+    )
+
+
+def choose_device(asked: str | None, *, elsewhere: bool = False) -> str:
     """The device asked for, else CUDA ("cuda": a device for each worker), else the CPU.
+
+    Args:
+        asked: "cpu", "cuda" or "cuda:N"; None to go by this machine.
+        elsewhere: Whether other machines compute, whose devices are not known here.
 
     Raises:
         GeosegError: A device that this machine does not have; nothing else is taken in its place.
     """
+    if elsewhere and asked is not None and asked.partition(":")[0] == "cuda":
+        if asked != "cuda":
+            raise GeosegError(
+                f"expected --device cuda with --address, got {asked}: each worker gets a GPU of its own"
+            )
+        return asked
     cuda = torch.cuda.is_available()
     if asked is None:
         return "cuda" if cuda else "cpu"
@@ -72,7 +119,8 @@ def choose_precision(asked: Precision | None, device: str) -> Precision:
     if device == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # GPUs that are elsewhere multiply in bf16 if they are of 2020 or later; those that do not say so.
+    return "bf16" if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else "fp16"
 
 
 def tiles_at_once(device: str) -> int:

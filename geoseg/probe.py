@@ -28,6 +28,8 @@ def probe(plan: RunPlan) -> str:
     Raises:
         ModelError: The model package cannot be read.
     """
+    if plan.numerics.elsewhere and plan.numerics.device != "cpu":
+        return f"as long as {plan.workers} GPU(s) of the cluster need, which this machine cannot time"
     numerics = plan.numerics
     predictor = Predictor(fold_batch_norms(load_package(Path(plan.model_path)).build()), numerics)
     side = plan.blocks.lattice.tile_px

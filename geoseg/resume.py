@@ -2,12 +2,14 @@
 
 import shlex
 from datetime import UTC, datetime
+from typing import Any
 
 from geoseg.errors import RunFolderError
 from geoseg.io.audit import audit, forget
 from geoseg.io.run_folder import RunFolder
 from geoseg.outcome import MosaicState
 from geoseg.plan import RunPlan
+from geoseg.predict import differences
 from geoseg.progress import warn
 
 _MOST_NAMED = 10
@@ -48,8 +50,11 @@ def _refuse_other_files(plan: RunPlan, run: RunFolder) -> None:
             )
 
 
-def keep_plan(plan: RunPlan, run: RunFolder, *, mixed_numerics: bool) -> None:
+def keep_plan(plan: RunPlan, run: RunFolder, *, mixed_numerics: bool) -> tuple[dict[str, Any], ...]:
     """Write plan.json, unless blocks would be computed otherwise than those that are there.
+
+    Returns:
+        The numerics of which any must be those of the rest; none where they may be whatever.
 
     Raises:
         RunFolderError: They would, and that was not asked for.
@@ -58,13 +63,11 @@ def keep_plan(plan: RunPlan, run: RunFolder, *, mixed_numerics: bool) -> None:
     now = plan.numerics.fingerprint()
     if len(state.done) < len(plan.work) and not mixed_numerics:
         for before, _ in state.numerics:
-            differs = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if before.get(key) != now[key]]
+            known = {key: value for key, value in now.items() if value is not None}
+            differs = differences(before, known)
             if differs:
-                raise RunFolderError(
-                    f"{run.path} has blocks of other numerics ({'; '.join(differs)}), so the last bits of the rest "
-                    "would not match: go on where it began, with the same --device, --precision and "
-                    "--threads-per-worker, or accept it with --mixed-numerics"
-                )
+                raise RunFolderError(f"{run.path} has blocks of {differs}")
     if state.done and len(state.done) < len(plan.work):
         _refuse_other_files(plan, run)
     run.write_plan(plan.to_json())
+    return () if mixed_numerics else tuple(before for before, _ in state.numerics)

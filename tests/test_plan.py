@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from plans import plan_of
@@ -135,3 +136,26 @@ def test_devices_and_precisions_are_those_asked_for_or_refused() -> None:
         choose_device("gpu")
     with pytest.raises(GeosegError, match="needs a CUDA device"):
         choose_precision("fp16", "cpu")
+
+
+def test_gpus_of_other_machines_are_taken_at_their_word() -> None:
+    assert choose_device("cuda", elsewhere=True) == "cuda"
+    assert choose_device("cpu", elsewhere=True) == "cpu"
+    with pytest.raises(GeosegError, match="expected --device cuda with --address, got cuda:1"):
+        choose_device("cuda:1", elsewhere=True)
+    numerics = Numerics("cuda", "fp16", 2, 8, elsewhere=True)
+    assert numerics.fingerprint() == {
+        "device": "cuda",
+        "precision": "fp16",
+        "threads": 2,
+        "batch": 8,
+        "torch": None,
+        "kind": None,
+    }
+    with pytest.raises(GeosegError, match="say with --workers how many GPUs"):
+        choose_workers(None, numerics, 1, None)
+    assert choose_workers(3, numerics, 1, None) == 3
+    if not torch.cuda.is_available():
+        with pytest.raises(GeosegError, match="no CUDA device answers here"):
+            numerics.here()
+    assert replace(CPU, elsewhere=True).here() == CPU

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from geoseg.errors import ModelError, SceneError
+from geoseg.errors import ModelError, RunFolderError, SceneError
 from geoseg.fields import Below, BlockFields, BlockPredictor
 from geoseg.grid import Window
 from geoseg.heap import trim_heap
@@ -22,7 +22,7 @@ from geoseg.labels import NODATA_CLASS
 from geoseg.models.folding import fold_batch_norms
 from geoseg.models.package import load_package
 from geoseg.pixels import BlockPixels
-from geoseg.predict import Numerics, Predictor
+from geoseg.predict import Numerics, Predictor, differences
 from geoseg.threads import Turns
 from geoseg.tiling import Block, BlockPlan
 
@@ -41,6 +41,7 @@ class PredictBlocks:
         numerics: Device, precision, threads and batch.
         things: The classes whose objects a panoptic model tells apart; None of a model that does not.
         aoi: What of the grid is to be mapped; None for all of it.
+        begun: The numerics of blocks that are there, one of which the worker's must be; none for any.
     """
 
     run: RunFolder
@@ -52,6 +53,7 @@ class PredictBlocks:
     numerics: Numerics
     things: tuple[int, ...] | None = None
     aoi: Aoi | None = None
+    begun: tuple[dict[str, Any], ...] = ()
 
     def open(self) -> Callable[[Block], dict[str, Any]]:
         """Load the model and get ready to read.
@@ -61,6 +63,10 @@ class PredictBlocks:
             InputChangedError: The scene is no longer the one that was planned with.
         """
         torch.set_num_threads(self.numerics.threads)
+        numerics = self.numerics.here()
+        other = [differences(before, numerics.fingerprint()) for before in self.begun]
+        if other and all(other):
+            raise RunFolderError(f"{self.run.path} has blocks of {other[0]}")
         model = load_package(Path(self.model_path))
         if model.identity != self.model_identity:
             raise ModelError(
@@ -68,7 +74,7 @@ class PredictBlocks:
                 "put the old one back, or start another run with -o"
             )
         refuse_changes(self.region.stamps)
-        predictor = Predictor(fold_batch_norms(model.build()), self.numerics)
+        predictor = Predictor(fold_batch_norms(model.build()), numerics)
         blockwise = BlockPredictor(
             self.blocks,
             predictor,
@@ -90,7 +96,7 @@ class _Worker:
         self._reader = reader
         self._imagery = imagery
         self._blockwise = blockwise
-        self._numerics = job.numerics.fingerprint()
+        self._numerics = job.numerics.here().fingerprint()
         self._reading = threading.Lock()
         self._turns = Turns()
         self._begun: Block | None = None

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from geoseg.errors import RunFolderError
 from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions, describe_scene
@@ -17,6 +19,8 @@ from geoseg.predict import Numerics
 from geoseg.tiling import Block
 from geoseg.work.predict import PredictBlocks
 
+CPU = Numerics("cpu", "fp32", 1, 1)
+
 
 def job_in(folder: Path, scene: Path, model_path: Path) -> PredictBlocks:
     model = load_package(model_path)
@@ -24,9 +28,8 @@ def job_in(folder: Path, scene: Path, model_path: Path) -> PredictBlocks:
     blocks = lay_blocks(ref.grid.height, ref.grid.width, model, TileOptions(block_px=(512, 1024)))
     run = RunFolder(folder)
     run.mosaic.create(ref.grid, model.labels, probability=True)
-    numerics = Numerics("cpu", "fp32", 1, 1)
     return PredictBlocks(
-        run, Region.of(ref, "scene"), str(model_path), model.identity, blocks, probability=True, numerics=numerics
+        run, Region.of(ref, "scene"), str(model_path), model.identity, blocks, probability=True, numerics=CPU
     )
 
 
@@ -96,3 +99,15 @@ def test_a_block_that_fails_leaves_the_next_one_right(
         if block.window.row == blocks[1].window.row:
             predict(block)
     assert chunks(job) == alone
+
+
+def test_a_worker_of_another_kind_than_those_before_refuses(
+    tmp_path: Path, patchwork_scene: Path, tiny_model: Path
+) -> None:
+    job = job_in(tmp_path, patchwork_scene, tiny_model)
+    mine, other = CPU.fingerprint(), {**CPU.fingerprint(), "kind": "abacus"}
+    with pytest.raises(RunFolderError, match=r"other numerics \(kind was abacus, is .+--mixed-numerics"):
+        replace(job, begun=(other,)).open()
+    assert callable(replace(job, begun=(other, mine)).open())
+    # What the driver could not know the worker finds out.
+    assert callable(replace(job, begun=(mine,), numerics=replace(CPU, elsewhere=True)).open())
