@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 from geoseg.catalog import model_folder
 from geoseg.errors import GeosegError
-from geoseg.io.addresses import is_remote
 from geoseg.io.aoi import read_aoi
 from geoseg.io.decoding import decoding
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB, gdal_environment
@@ -80,9 +79,10 @@ class InputOptions:
             GeosegError: There are none, a document cannot be read, or `band_files` are not those of the bands.
         """
         if self.band_files is not None:
-            return [of_band_files({band: _whole(file) for band, file in self.band_files.items()}, bands)]
-        given = [_whole(scene) for scene in self.scenes]
-        return find_sources(given, bands, assets=self.assets, trust_vrt=trust_vrt)
+            found = [of_band_files(self.band_files, bands)]
+        else:
+            found = find_sources(self.scenes, bands, assets=self.assets, trust_vrt=trust_vrt)
+        return [replace(source, files=tuple(map(_whole, source.files))) for source in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +276,8 @@ def resolution_warning(grid_m: float, model_m: float) -> str | None:
 
 
 def _whole(path: str) -> str:
-    """A path that means the same to workers, whose working folder is another one; an address stays as it is."""
-    return path if is_remote(path) else str(Path(path).absolute())
+    """A file's path that means the same to workers, whose working folder may be another; all else as it is."""
+    return str(Path(path).absolute()) if os.path.lexists(path) else path  # XML is too long a name for Path.exists
 
 
 def _block_px(existing: dict[str, Any]) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from geoseg.errors import StoppedError
+from geoseg.cluster.entry import keep_token_private, refusal, refuse_silence
 
 _OBJECT_STORE_BYTES = 80 * 2**20
 """Ray's least, nearly: nothing but addresses and reports goes through it."""
@@ -29,11 +29,16 @@ def ray_session(address: str | None, cpus: int) -> Iterator[bool]:
         Whether the connection is this one's to end; a caller's own, from Python, is used and left running.
 
     Raises:
+        GeosegError: The address is none, or the cluster has other versions or wants a token.
         StoppedError: No cluster answers, or Ray does not start.
     """
     if ray.is_initialized():
         yield False
         return
+    if address is None:
+        keep_token_private()
+    else:
+        refuse_silence(address)
     # Nothing leaves the machine unasked.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     local: dict[str, Any] = {}
@@ -49,19 +54,11 @@ def ray_session(address: str | None, cpus: int) -> Iterator[bool]:
     except KeyboardInterrupt:
         ray.shutdown()
         raise
-    except ConnectionError as error:
-        raise StoppedError(
-            f"no Ray cluster answers at {address}: start it with `ray start --head`, or leave out --address for a "
-            "local one"
-        ) from error
     except Exception as error:
-        # Ray says with a bare Exception that its own processes did not come up in time.
-        if type(error) is not Exception:
+        said = refusal(error, address)
+        if said is None:
             raise
-        raise StoppedError(
-            f"Ray did not start ({' '.join(str(error).split())}): run the same command again when the machine "
-            "is less busy; `geoseg doctor` tries Ray alone"
-        ) from error
+        raise said from error
     # Ray tells of dead workers on stdout, which is the command's for its result.
     with redirect_stdout(sys.stderr):
         try:
