@@ -120,6 +120,7 @@ def test_a_signal_stops_the_run_cleanly(
     assert record is not None
     assert record["status"] == "stopped"
     assert "Traceback" not in said
+    assert "RuntimeWarning" not in said
     before = commits(run, "mosaic")
     assert mapping.finish(run, *options).returncode == 0
     assert before.items() <= commits(run, "mosaic").items()

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -120,13 +121,16 @@ class _Idle(LocalRunner):
         raise AssertionError(job, units)
 
 
-def test_a_node_with_workers_is_removed(mapping: Mapping, undisturbed: Path, tmp_path: Path) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+def test_machines_come_late_and_go_early(mapping: Mapping, undisturbed: Path, tmp_path: Path) -> None:
+    # The head has no room for workers, as of a cluster that is to grow.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
-        node = cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
         run = tmp_path / "run"
         process = mapping.start(run, *WORKERS, "--address", cluster.address)
+        while process.poll() is None and not RunFolder(run).plan_file.exists():
+            time.sleep(0.05)
+        node = cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1)
         wait_for_commits(run, "mosaic", 4, process)
         cluster.remove_node(node, allow_graceful=False)
         ended = process.end()

@@ -61,8 +61,14 @@ def served(web: Web, contents: list[bytes]) -> list[SceneSource]:
     "options", [pytest.param(OPTIONS, marks=pytest.mark.slow), replace(OPTIONS, stretch=PercentStretch(2, 98))]
 )
 def test_scenes_together_are_what_they_are_one_at_a_time(
-    web: Web, contents: list[bytes], rgb: Imagery, options: SceneOptions
+    web: Web,
+    contents: list[bytes],
+    rgb: Imagery,
+    options: SceneOptions,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # None of the faults below is slowness, and a busy machine may be slow by itself.
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "60")
     sources = served(web, contents)
     web.put("/3.tif", contents[3][: len(contents[3]) // 2])
     web.put("/5.tif", b"<html>busy</html>")
