@@ -145,7 +145,7 @@ def test_the_command_says_how_objects_are_told_apart(
     arguments = [str(patchwork_scene), "--model", str(panoptic_model), "-o", str(tmp_path / "run"), "--local"]
     done = CliRunner().invoke(map_command, arguments)
     assert done.exit_code == 0, done.output
-    assert "offsets reach 128 px (R), and lead to the nearest centre within 16 px (r)" in done.output
+    assert "offsets reach 128 px (R), and lead to the nearest centre within 32 px (r)" in done.output
     assert "of their offsets were clipped to 128 px" in done.output
 
 

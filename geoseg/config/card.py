@@ -51,6 +51,22 @@ class TileConfig(Section):
         return self
 
 
+class GroupingConfig(Section):
+    """How the objects of a model with an instance branch are told apart; what is left out stays usual.
+
+    Attributes:
+        least_heat: From 0 to 1: where the heat map is below it there is no centre.
+        suppress_px: A centre is the hottest pixel within this distance, in pixels of the model's imagery.
+        reach_px: How far a pixel's centre may be, by rows and by columns; offsets are cut to it.
+        capture_px: How far from a centre an offset may end and still be a vote for it.
+    """
+
+    least_heat: Annotated[float, Field(gt=0, le=1)] | None = None
+    suppress_px: Annotated[int, Field(ge=0, le=64)] | None = None
+    reach_px: Annotated[int, Field(ge=0, le=256)] | None = None
+    capture_px: Annotated[int, Field(ge=0, le=128)] | None = None
+
+
 class CardConfig(Section):
     """What the model is meant for, how maps are made with it, and what two annotators agree on.
 
@@ -61,6 +77,7 @@ class CardConfig(Section):
         notes: What else there is to say.
         tile: The pieces that maps and evaluations are made of; the validations of a training always have 512 px
             with 128 px shared.
+        grouping: Of a model with an instance branch: how its objects are told apart.
         agreement: Two annotations that are compared when training ends, as a ceiling for the scores.
     """
 
@@ -69,6 +86,7 @@ class CardConfig(Section):
     not_for: tuple[Words, ...] = ()
     notes: Words | None = None
     tile: TileConfig = TileConfig()
+    grouping: GroupingConfig | None = None
     agreement: AgreementConfig | None = None
 
     @model_validator(mode="after")

@@ -186,6 +186,10 @@ class TrainConfig(Section):
         Raises:
             ValueError: Names the key, and what to write.
         """
+        if not instances and self.card.grouping is not None:
+            raise ValueError(
+                "card.grouping: expected architecture.instances with it, there is no instance branch: remove it"
+            )
         if not instances:
             return
         if not self.things:

@@ -1,6 +1,7 @@
 """What the card of a trained model says of its training and its quality."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -8,9 +9,11 @@ import torch
 from pydantic import JsonValue
 
 from geoseg.config import TrainConfig
+from geoseg.config.card import GroupingConfig
 from geoseg.config.recipe import WHOLE
 from geoseg.imagery import Imagery
 from geoseg.models.card import Agreement, Calibration, CardDraft, Intended, SplitMetrics, TileDefaults
+from geoseg.objects.grouping import Grouping
 from geoseg.train.checkpoint import Progress
 from geoseg.train.recipe import Recipe
 from geoseg.train.start import Start
@@ -100,8 +103,17 @@ def draft(
         attribution=tuple(dict.fromkeys((config.attribution, *start.attribution))),
         calibration=calibration,
         agreement=agreement,
+        grouping=None if said.grouping is None else _grouping(said.grouping),
         intended=None if intended == Intended() else intended,
     )
+
+
+def _grouping(said: GroupingConfig) -> Grouping:
+    usual = Grouping()
+    # Heat is stored as a byte; of nothing at all there is no centre.
+    heat = usual.least_heat if said.least_heat is None else max(1, round(said.least_heat * 254))
+    given = said.model_dump(exclude={"least_heat"}, exclude_none=True)
+    return replace(usual, least_heat=heat, **given)
 
 
 def split_metrics(figures: Mapping[str, Any]) -> SplitMetrics:

@@ -106,6 +106,7 @@ def configuration(root: Path, name: str, entry: dict[str, Any], **training: Any)
             {"name": "ground", "layer": None, "kind": "stuff", "color": "#000000"},
         ],
         "data": data,
+        "card": {"grouping": {"least_heat": 0.1, "suppress_px": 3, "capture_px": 8}},
         "training": {"crop_px": 32, "batch": 4, "lr": 0.01, "augmentation": {"flips": True}, **training},
     }
     path = root / name
@@ -136,6 +137,7 @@ def test_houses_that_touch_are_learned_apart(root: Path, tmp_path: Path) -> None
     assert "objects overlap on 60 pixels of scene: each of these is of the object that comes last" in warning
     package = load_package(tmp_path / "model")
     assert package.card.architecture.instances
+    assert package.card.grouping == Grouping(least_heat=25, suppress_px=3, capture_px=8)
     # Figures and calibration are those of the classes.
     assert set(package.card.metrics["val"].iou) == {"house", "ground"}
     iou = package.card.metrics["val"].iou["house"]
@@ -170,7 +172,7 @@ def test_houses_that_touch_are_learned_apart(root: Path, tmp_path: Path) -> None
         whole,
         whole,
         WIDTH,
-        Grouping(capture_px=8),
+        package.card.grouping,
     )
     apart = found(ids_hw, np.where(keys_hw > 0, keys_hw, 0))
     components = found(ids_hw, label(is_house_hw)[0])

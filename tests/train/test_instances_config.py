@@ -40,6 +40,7 @@ def values(kind: str = "thing", **changes: Any) -> dict[str, Any]:  # noqa: ANN4
         "label_values": {1: "house", 2: "other"},
         "data": [ENTRY],
         "training": {"iterations": 10},
+        "card": {},
     }
     for key, value in changes.items():
         content[key] = {**content[key], **value} if isinstance(value, dict) else value
@@ -73,6 +74,11 @@ def test_what_is_asked_for_and_what_it_is_called_in_a_fingerprint(tmp_path: Path
             {"architecture": {"instances": False}, "training": {"loss": {"offset": 1}}},
             r"training\.loss\.offset: it is for networks that tell objects apart",
         ),
+        (
+            {"architecture": {"instances": False}, "card": {"grouping": {"capture_px": 8}}},
+            r"card\.grouping: expected architecture\.instances with it",
+        ),
+        ({"card": {"grouping": {"reach_px": 300}}}, "less than or equal to 256"),
         ({"training": {"loss": {"heat": 3, "dice": 0}}}, "expected a term with a weight above 0"),
     ],
 )
