@@ -103,7 +103,8 @@ def draft(
         attribution=tuple(dict.fromkeys((config.attribution, *start.attribution))),
         calibration=calibration,
         agreement=agreement,
-        grouping=None if said.grouping is None else _grouping(said.grouping),
+        # Told in full: what is usual may change, and maps of this model should not.
+        grouping=_grouping(said.grouping or GroupingConfig()) if start.architecture.instances else None,
         intended=None if intended == Intended() else intended,
     )
 
