@@ -25,8 +25,8 @@ class CentreFields:
     Attributes:
         heat_hw: How much each pixel is a centre, 0 to 1, x 254; 255 = nodata.
         offset_ahw: int16 (axis, row, column), rows before columns on the first axis: the way from each pixel to its
-            object's centre, in sixteenths of a pixel, so right to 1/32 px along each axis up to 2,047 px; -32768 is
-            nodata.
+            object's centre, in sixteenths of a pixel, so right to 1/32 px along each axis up to 2,047 px; -32768
+            where there is no data or the winning class is no thing.
     """
 
     heat_hw: NDArray[np.uint8]
@@ -148,7 +148,8 @@ class BlockPredictor:
         cached = () if above is None else above.tiles
         found = quantise(mean_chw, valid_hw[: window.height], probability=self._probability)
         if self._things is not None:
-            centres = quantise_centres(*blend.centres(window.height), valid_hw[: window.height])
+            is_thing_hw = np.isin(found.classes_hw, self._things)
+            centres = quantise_centres(*blend.centres(window.height), valid_hw[: window.height], is_thing_hw)
             found = replace(found, centres=centres)
         below = None
         if area.height > window.height:
@@ -236,18 +237,21 @@ def quantise(probability_chw: Tensor, valid_hw: NDArray[np.bool_], *, probabilit
     )
 
 
-def quantise_centres(heat_hw: Tensor, offset_ahw: Tensor, valid_hw: NDArray[np.bool_]) -> CentreFields:
-    """Heat and offsets as they are stored.
+def quantise_centres(
+    heat_hw: Tensor, offset_ahw: Tensor, valid_hw: NDArray[np.bool_], is_thing_hw: NDArray[np.bool_]
+) -> CentreFields:
+    """Heat and offsets as they are stored: of pixels of no thing no offset, which would be noise to compress.
 
     Args:
         heat_hw: Blended heat (row, column), 0 to 1.
         offset_ahw: Blended offsets (axis, row, column) in pixels.
         valid_hw: Where there is data.
+        is_thing_hw: Where there is data and the winning class is a thing.
     """
     nodata_hw = torch.from_numpy(np.where(valid_hw, np.uint8(0), np.uint8(NODATA_CLASS))).to(heat_hw.device)
     most = -NO_OFFSET - 1
     steps_ahw = (offset_ahw * OFFSET_STEPS).round_().clamp_(-most, most).to(torch.int16).cpu().numpy()
-    return CentreFields(_scaled(heat_hw, nodata_hw), np.where(valid_hw, steps_ahw, np.int16(NO_OFFSET)))
+    return CentreFields(_scaled(heat_hw, nodata_hw), np.where(is_thing_hw, steps_ahw, np.int16(NO_OFFSET)))
 
 
 def _scaled(probability_hw: Tensor, nodata_hw: Tensor) -> NDArray[np.uint8]:

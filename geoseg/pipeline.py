@@ -264,7 +264,7 @@ class _Story:
         if panoptic is None:
             return
         self.outcome.instances = told_apart(self.run, objects, panoptic)
-        of = InstanceBlocks(self.run, self.grid, self.plan.blocks, self.class_ids, thresholds, panoptic, joined)
+        of = InstanceBlocks(self.run, self.grid, self.plan.blocks, panoptic, joined)
         stages: tuple[tuple[str, Job[Block]], ...] = (
             ("instances", GatherInstances(of)),
             ("painted", PaintInstances(of)),

@@ -23,7 +23,7 @@ from geoseg.predict import Numerics
 from geoseg.tiling import Block, BlockPlan
 from geoseg.vectorize.cleaning import Cleaning
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 
 LayerFormat = Literal["geojson", "geojsonseq", "gpkg", "fgb", "parquet", "pmtiles"]
 """A vector format."""

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from geoseg.commands.map import map_command
 from geoseg.grid import Window
+from geoseg.io.mosaic import NO_OFFSET
 from geoseg.io.run_folder import RunFolder
 from geoseg.layout import TileOptions
 from geoseg.objects.centres import centre_keys
@@ -81,6 +82,8 @@ def test_instances_are_those_of_all_fields_at_once(finished: Path) -> None:
     assert not verified.differences
     record = json.loads((finished / "run.json").read_text())["instances"]
     assert record["things_px"] == int((classes_hw == BUILDING).sum())
+    has_offset_ahw = stored(finished, "offset") != NO_OFFSET
+    assert (has_offset_ahw == (classes_hw == BUILDING)).all(), "an offset is of a thing's pixel, and of no other"
     far_hw = (np.abs(stored(finished, "offset").astype(int)) > GROUPING.reach_px * 16).any(axis=0)
     assert record["clipped_px"] == int((far_hw & (classes_hw == BUILDING)).sum())
     assert (record["reach_px"], record["capture_px"]) == (30, 6)

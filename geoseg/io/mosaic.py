@@ -6,7 +6,7 @@ Layout (axes in brackets):
     mosaic.zarr/0/confidence [y, x]     uint8, probability of the winning class x 254, 255 = nodata
     mosaic.zarr/0/probability [class, y, x]   likewise for every class, when asked for
     mosaic.zarr/0/heat [y, x]           uint8, how much a pixel is an object's centre x 254; of panoptic models
-    mosaic.zarr/0/offset [axis, y, x]   int16, way from a pixel to its object's centre in 1/16 px; likewise
+    mosaic.zarr/0/offset [axis, y, x]   int16, way from a thing's pixel to its object's centre in 1/16 px; likewise
     mosaic.zarr/0/instances [y, x]      uint64, id of the object of a thing class, 0 = none; likewise
     mosaic.zarr/0/scene [y, x]          uint16, index of the scene a pixel comes from, 65535 = none; of several
     mosaic.zarr/0/x, y, spatial_ref     pixel centres and CRS, as CF wants them
@@ -255,7 +255,7 @@ def _create_instances(root: zarr.Group, grid: Grid) -> None:
         "valid_range": [0, PROBABILITY_SCALE],
     }
     _create_array(group, "heat", shape, chunks, ("y", "x"), {**scaled, **placed})
-    words = f"rows, then columns, x {OFFSET_STEPS}, {NO_OFFSET} = nodata"
+    words = f"rows, then columns, x {OFFSET_STEPS}, {NO_OFFSET} = nodata, or of no countable class"
     attributes = {"long_name": "from a pixel to the centre of its object", "units": "pixel", "comment": words}
     dimensions, of_axes = ("axis", "y", "x"), (_AXES, *shape)
     _create_array(

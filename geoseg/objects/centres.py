@@ -14,6 +14,9 @@ from geoseg.grid import Window
 from geoseg.io.mosaic import OFFSET_STEPS
 from geoseg.objects.grouping import Grouping
 
+OFFSET_AXES = 2
+"""Along rows, then along columns."""
+
 NO_CENTRE = 0
 """The key of a pixel of a thing that no centre captures."""
 
@@ -35,11 +38,11 @@ def centre_keys(
     Args:
         heat_hw: How likely each pixel (row, column) is a centre x 254; 255 where there is no data, which is no
             centre.
-        offset_ahw: From each pixel to its object's centre, in sixteenths of a pixel, (axis, row, column), rows
-            before columns on the first axis; whatever lies where there is no thing.
-        is_thing_hw: Whether each pixel (row, column) is of a thing.
-        seen: The window on the grid that these arrays cover: the core with `Grouping.halo_px` around it, as far as
-            the grid goes.
+        offset_ahw: From each pixel of the core to its object's centre, in sixteenths of a pixel, (axis, row,
+            column), rows before columns on the first axis; whatever lies where there is no thing.
+        is_thing_hw: Whether each pixel (row, column) of the core is of a thing.
+        seen: The window on the grid that the heat covers: the core with `Grouping.halo_px` around it, as far as the
+            grid goes.
         core: The window on the grid that is asked for, within it.
         grid_width: Columns of the grid.
         grouping: The rules.
@@ -49,11 +52,16 @@ def centre_keys(
         `NO_CENTRE`, or `NO_THING`.
 
     Raises:
-        ValueError: The arrays are not of the window, or the core does not lie in it.
+        ValueError: The arrays are not of their windows, or the core does not lie in what is seen.
     """
-    if not heat_hw.shape == is_thing_hw.shape == offset_ahw.shape[1:] == seen.shape or offset_ahw.shape[0] != 2:
+    if (
+        heat_hw.shape != seen.shape
+        or is_thing_hw.shape != core.shape
+        or offset_ahw.shape != (OFFSET_AXES, *core.shape)
+    ):
         raise ValueError(
-            f"expected arrays of {seen.shape} pixels, got {heat_hw.shape}, {is_thing_hw.shape}, {offset_ahw.shape}"
+            f"expected heat of {seen.shape} pixels, things and offsets of {core.shape}, got {heat_hw.shape}, "
+            f"{is_thing_hw.shape} and {offset_ahw.shape}"
         )
     if seen.intersection(core) != core:
         raise ValueError(f"expected a core within {seen}, got {core}")
@@ -75,9 +83,7 @@ def centre_keys(
         grouping.reach_px,
         grouping.capture_px,
         at_row.start,
-        at_row.stop,
         at_col.start,
-        at_col.stop,
     )
     keys_n = 1 + (row_n[order_n] + seen.row) * grid_width + col_n[order_n] + seen.col
     table = np.concatenate((keys_n, [NO_THING, NO_CENTRE]))  # indices -2 and -1 lead to the last two
@@ -137,25 +143,25 @@ def _choose(
     reach_px: int,
     capture_px: int,
     row_start: int,
-    row_stop: int,
     col_start: int,
-    col_stop: int,
 ) -> NDArray[np.int64]:
     """The index of the chosen centre of each pixel (row, column) of a part; -1 of none, -2 where there is no thing.
 
-    Centres are sorted by the square cell that they lie in: the candidates lie in the cells around the vote.
+    The part begins at row_start and col_start of the window that centres are counted in. Centres are sorted by the
+    square cell that they lie in: the candidates lie in the cells around the vote.
     """
     step = OFFSET_STEPS
     reach, within = reach_px * step, capture_px * step
     cell_rows = (len(first_c) - 1) // cells
-    chosen_hw = np.empty((row_stop - row_start, col_stop - col_start), np.int64)
-    for row in range(row_start, row_stop):
-        for col in range(col_start, col_stop):
+    height, width = is_thing_hw.shape
+    chosen_hw = np.empty((height, width), np.int64)
+    for row in range(height):
+        for col in range(width):
             if not is_thing_hw[row, col]:
-                chosen_hw[row - row_start, col - col_start] = -2
+                chosen_hw[row, col] = -2
                 continue
-            to_row = row * step + _clipped(offset_ahw[0, row, col], reach)
-            to_col = col * step + _clipped(offset_ahw[1, row, col], reach)
+            to_row = (row + row_start) * step + _clipped(offset_ahw[0, row, col], reach)
+            to_col = (col + col_start) * step + _clipped(offset_ahw[1, row, col], reach)
             best, least = np.int64(-1), np.int64(within * within)
             best_row, best_col = np.int64(0), np.int64(0)
             top = max((to_row - within) // step // cell_px, 0)
@@ -173,5 +179,5 @@ def _choose(
                         earlier = row_n[n] < best_row or (row_n[n] == best_row and col_n[n] < best_col)
                         if best < 0 or squared < least or earlier:
                             best, least, best_row, best_col = np.int64(n), squared, row_n[n], col_n[n]
-            chosen_hw[row - row_start, col - col_start] = best
+            chosen_hw[row, col] = best
     return chosen_hw

@@ -4,7 +4,7 @@ Segments tell objects of one class apart: they are the class where that says it 
 object (`geoseg.objects.segments`).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,11 @@ class Runs:
 
     def paint(self) -> NDArray[np.int32]:
         """The component of each pixel, int32 (row, column); 0 where there is none."""
-        # numba takes a moment to load, and most commands label nothing.
-        from geoseg.objects.components import paint_runs  # noqa: PLC0415
+        return painted(self.to_arrays(), self.width_px)
 
-        return paint_runs(self.first, self.start, self.stop, self.number, self.width_px)
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What `paint` needs, by name, for `painted`."""
+        return {"first": self.first, "start": self.start, "stop": self.stop, "number": self.number}
 
     def first_places(self) -> NDArray[np.int64]:
         """The place of each component's first pixel in raster order, row x columns + column, int64 (n,)."""
@@ -72,6 +73,19 @@ class Runs:
         reaches = self.stop[run] == self.width_px if last else self.start[run] == 0
         found[has_runs] = np.where(reaches, self.number[run], 0)
         return found
+
+
+def painted(arrays: Mapping[str, NDArray[Any]], width_px: int) -> NDArray[np.int32]:
+    """The component of each pixel, int32 (row, column); 0 where there is none.
+
+    Args:
+        arrays: Of `Runs.to_arrays`.
+        width_px: Columns of the block.
+    """
+    # numba takes a moment to load, and most commands label nothing.
+    from geoseg.objects.components import paint_runs  # noqa: PLC0415
+
+    return paint_runs(arrays["first"], arrays["start"], arrays["stop"], arrays["number"], width_px)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

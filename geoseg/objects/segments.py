@@ -52,20 +52,13 @@ def decode(mosaic: Mosaic, thresholds: Thresholds, panoptic: Panoptic, grid: Gri
     from geoseg.objects.centres import centre_keys  # noqa: PLC0415
 
     seen = _around(window, panoptic.grouping.halo_px, grid)
-    classes_hw, offset_ahw = thresholds.read(mosaic, window), mosaic.read_offset(seen)
-    here = window.slices_in(seen)
-    is_thing_hw = np.zeros(seen.shape, np.bool_)
-    is_thing_hw[here] = panoptic.is_thing(classes_hw)
+    classes_hw, offset_ahw = thresholds.read(mosaic, window), mosaic.read_offset(window)
+    is_thing_hw = panoptic.is_thing(classes_hw)
     keys_hw = centre_keys(
         mosaic.read(0, "heat", seen), offset_ahw, is_thing_hw, seen, window, grid.width, panoptic.grouping
     )
-    far_ahw = np.abs(offset_ahw[:, *here].astype(np.int32)) > panoptic.grouping.reach_px * OFFSET_STEPS
-    return Decoded(
-        keys_hw,
-        classes_hw,
-        int(is_thing_hw.sum()),
-        int((far_ahw.any(axis=0) & is_thing_hw[here]).sum()),
-    )
+    far_ahw = np.abs(offset_ahw.astype(np.int32)) > panoptic.grouping.reach_px * OFFSET_STEPS
+    return Decoded(keys_hw, classes_hw, int(is_thing_hw.sum()), int((far_ahw.any(axis=0) & is_thing_hw).sum()))
 
 
 def key_of(segment: NDArray[np.int64]) -> NDArray[np.int64]:

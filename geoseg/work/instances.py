@@ -14,12 +14,11 @@ from geoseg.io.mosaic import Mosaic
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.grouping import Panoptic
 from geoseg.objects.instances import Instances, Pieces
-from geoseg.objects.label import components
 from geoseg.objects.measures import Measures
-from geoseg.objects.segments import decode, key_of, of_instances
+from geoseg.objects.segments import key_of, of_instances
 from geoseg.objects.thresholds import Thresholds
 from geoseg.tiling import Block, BlockPlan
-from geoseg.work.objects import Wholes, is_labelled
+from geoseg.work.objects import Wholes, is_labelled, read_labels
 from geoseg.work.stage_files import StageFiles
 
 CERTAIN = 254
@@ -137,8 +136,6 @@ class InstanceBlocks:
         run: The RUN folder.
         grid: The mosaic's grid.
         blocks: Lattice and blocks.
-        keep: Ids of the classes that have a layer.
-        thresholds: How probable they must be.
         panoptic: How objects are told apart.
         depends: Hash of all that instances depend on.
     """
@@ -146,8 +143,6 @@ class InstanceBlocks:
     run: RunFolder
     grid: Grid
     blocks: BlockPlan
-    keep: tuple[int, ...]
-    thresholds: Thresholds
     panoptic: Panoptic
     depends: str
 
@@ -216,11 +211,9 @@ class PaintInstances:
             instances = Instances.concatenate([Instances.from_arrays(table) for table in tables])
             wholes = Wholes.read(of.run, block)
             found = LabelledObjects.of_instances(wholes, instances, of.panoptic)
-            decoded = decode(mosaic, of.thresholds, of.panoptic, of.grid, block.window)
-            labels_hw = components(decoded.segments_hw, of.keep)
             is_thing = np.isin(found.class_id, of.panoptic.things)
             id_of = np.concatenate(([0], np.where(is_thing, found.id, 0))).astype(np.uint64)
-            mosaic.write(0, "instances", block.window, id_of[labels_hw])
+            mosaic.write(0, "instances", block.window, id_of[read_labels(of.run, block)])
             file = _painted_file(of.run, block)
             sha256 = write_arrays(file, found.to_arrays())
             chunks = mosaic.chunk_hashes(0, ("instances",), block.window)

@@ -17,7 +17,7 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import pixel_ground
 from geoseg.objects.grouping import Panoptic
 from geoseg.objects.instances import count_classes
-from geoseg.objects.label import label_block
+from geoseg.objects.label import label_block, painted
 from geoseg.objects.measures import Measures
 from geoseg.objects.seams import BlockBorders, LinkedRow, link, settle
 from geoseg.objects.segments import decode
@@ -59,9 +59,14 @@ class LabelBlocks:
                 **objects.measures.to_arrays(),
                 **BlockBorders.of(objects).to_arrays(),
             }
-            file = _objects_file(self.run, block)
-            sha256 = write_arrays(file, arrays)
-            files = {file.relative_to(self.run.path).as_posix(): sha256}
+            written = {_objects_file(self.run, block): arrays}
+            if self.panoptic is not None:
+                # Told apart once: what paints them need not decode again.
+                written[_runs_file(self.run, block)] = objects.runs.to_arrays()
+            files = {
+                file.relative_to(self.run.path).as_posix(): write_arrays(file, content)
+                for file, content in written.items()
+            }
             marker = {"depends": self.depends, "components": len(objects), "files": files, **more}
             ledger.commit(block.key, marker)
             return {"components": len(objects)}
@@ -163,6 +168,11 @@ class Wholes:
         return cls(arrays["segment"], measures, arrays.get("counted"), arrays.get("counted_pixels"))
 
 
+def read_labels(run: RunFolder, block: Block) -> NDArray[np.int32]:
+    """The component of each pixel of a block of a panoptic model, int32 (row, column); 0 where there is none."""
+    return painted(read_arrays(_runs_file(run, block)), block.window.width)
+
+
 def is_labelled(run: RunFolder, block: Block) -> bool:
     """Whether a block was labelled; those without data never are."""
     return _objects_file(run, block).exists()
@@ -174,6 +184,10 @@ def _pixels(blocks: Iterable[Block]) -> int:
 
 def _objects_file(run: RunFolder, block: Block) -> Path:
     return run.ledger("objects").folder / f"{block.key}.npz"
+
+
+def _runs_file(run: RunFolder, block: Block) -> Path:
+    return run.ledger("objects").folder / f"{block.key}.runs.npz"
 
 
 def _seams_file(run: RunFolder, block: Block) -> Path:

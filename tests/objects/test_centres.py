@@ -73,8 +73,10 @@ def keys(
     height, width = field[0].shape
     seen = seen or Window(0, 0, height, width)
     at = seen.slices_in(Window(0, 0, height, width))
-    parts = field[0][at], field[1][(slice(None), *at)], field[2][at]
-    return centre_keys(*parts, seen, core or seen, width, grouping)
+    core = core or seen
+    within = core.slices_in(Window(0, 0, height, width))
+    parts = field[0][at], field[1][:, *within], field[2][within]
+    return centre_keys(*parts, seen, core, width, grouping)
 
 
 @given(fields(), groupings)
@@ -103,9 +105,11 @@ def test_a_part_with_its_halo_gives_what_the_whole_gives(
 
 def test_what_does_not_fit_together_is_refused() -> None:
     field = np.zeros((4, 5), np.uint8), np.zeros((2, 4, 5), np.int16), np.ones((4, 5), np.bool_)
-    with pytest.raises(ValueError, match="expected arrays of"):
-        centre_keys(*field, Window(0, 0, 5, 4), Window(0, 0, 1, 1), 5, Grouping())
+    with pytest.raises(ValueError, match="expected heat of"):
+        centre_keys(*field, Window(0, 0, 5, 4), Window(0, 0, 4, 5), 5, Grouping())
+    with pytest.raises(ValueError, match="things and offsets of"):
+        centre_keys(*field, Window(0, 0, 4, 5), Window(0, 0, 1, 1), 5, Grouping())
     with pytest.raises(ValueError, match="expected a core within"):
-        centre_keys(*field, Window(2, 2, 4, 5), Window(0, 0, 1, 1), 9, Grouping())
+        centre_keys(*field, Window(2, 2, 4, 5), Window(0, 0, 4, 5), 9, Grouping())
     with pytest.raises(ValueError, match="least heat"):
         Grouping(least_heat=0)

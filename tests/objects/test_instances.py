@@ -44,9 +44,9 @@ class Field:
         bottom = min(core.row_stop + halo, self.window.height)
         right = min(core.col_stop + halo, self.window.width)
         seen = Window(row, col, bottom - row, right - col)
-        at = seen.slices_in(self.window)
-        is_thing_hw = Panoptic(THINGS, GROUPING).is_thing(self.classes_hw[at])
-        offset_ahw = self.offset_ahw[:, *at]
+        at, within = seen.slices_in(self.window), core.slices_in(self.window)
+        is_thing_hw = Panoptic(THINGS, GROUPING).is_thing(self.classes_hw[within])
+        offset_ahw = self.offset_ahw[:, *within]
         return centre_keys(self.heat_hw[at], offset_ahw, is_thing_hw, seen, core, self.window.width, GROUPING)
 
     def label(self, window: Window) -> BlockObjects:

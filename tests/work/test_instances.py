@@ -123,7 +123,7 @@ def painted(
 
     do(LabelBlocks(run, GRID, keep, sure, DEPENDS, panoptic))
     join_seams(run, blocks)
-    of = InstanceBlocks(run, GRID, plan, keep, sure, panoptic, DEPENDS)
+    of = InstanceBlocks(run, GRID, plan, panoptic, DEPENDS)
     assert of.done("instances") == of.done("painted") == frozenset()
     do(GatherInstances(of))
     do(PaintInstances(of))
