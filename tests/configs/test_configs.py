@@ -34,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(config: Path, folder: Path) -> Path:
     """The configuration with a small network, small crops and few steps."""
     values: dict[str, Any] = yaml.safe_load(config.read_text())
-    if "architecture" in values:
+    if "architecture" in values and "start_from" not in values:
         values["architecture"]["width"] = 0.125
     lengths = {"epochs", "iterations", "validate_every", "warmup"}
     kept = {key: value for key, value in values["training"].items() if key not in lengths}
