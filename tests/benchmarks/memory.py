@@ -1,10 +1,12 @@
 """Peak memory of `geoseg map`, driver and workers, from 0.1 to 10 gigapixels: it must not grow with the raster.
 
-    python tests/benchmarks/memory.py [--data DIR] [--sizes 0.1,1,10] [--workers 2] [--folder DIR] [--write]
+    python tests/benchmarks/memory.py [--data DIR] [--sizes 0.1,1,10] [--workers 2] [--panoptic] [--folder DIR]
+        [--write]
 
 Each raster has imagery in a tenth of its 2048 px blocks, spread over the whole extent, the rest is nodata. With
 --data (or DATA=DIR) the imagery is cut from DIR/mbrsc/t78_image.tif, else it is generated; the output says which.
-All stages run, with a small network that is trained for this on the same imagery. Each process's own peak (VmHWM)
+All stages run, with a small network that is trained for this on the same imagery; with --panoptic it tells objects
+apart. Each process's own peak (VmHWM)
 is read.
 """
 
@@ -60,13 +62,14 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get("DATA"), help="folder with mbrsc/; else generated imagery")
     parser.add_argument("--sizes", default="0.1,1,10", help="gigapixels")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--panoptic", action="store_true", help="with a network that tells objects apart")
     parser.add_argument("--folder", help="where the rasters go (about 4 GB for 10 gigapixels)")
     parser.add_argument("--write", action="store_true", help="add the figures to RESULTS.md")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         folder = Path(name)
         patches, labels, source = imagery(asked.data)
-        model = train(folder, patches, labels)
+        model = train(folder, patches, labels, panoptic=asked.panoptic)
         measured = []
         for size in asked.sizes.split(","):
             scene = write_scene(folder / "scene.tif", float(size), patches)
@@ -77,7 +80,7 @@ def main() -> None:
     lines = report(measured, source, asked.workers)
     print("\n".join(lines))
     if asked.write:
-        add_section("Memory", lines)
+        add_section("Memory, objects told apart" if asked.panoptic else "Memory", lines)
 
 
 def imagery(data: str | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
@@ -115,7 +118,7 @@ def generated() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return np.clip(colors[labels].transpose(0, 3, 1, 2) + noise, 1, 255).astype(np.uint8), labels
 
 
-def train(folder: Path, patches: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Path:
+def train(folder: Path, patches: NDArray[np.uint8], labels: NDArray[np.uint8], *, panoptic: bool) -> Path:
     """A small network that knows the patches: fast, and with objects like those of a real one."""
     transform = Affine(1, 0, 300000, 0, -1, 2700000)
     place = {"driver": "GTiff", "crs": "EPSG:32640", "tiled": True, "height": _BLOCK_PX, "width": _BLOCK_PX}
@@ -135,7 +138,7 @@ def train(folder: Path, patches: NDArray[np.uint8], labels: NDArray[np.uint8]) -
         "description": "for the memory benchmark",
         "licence": "CC0-1.0",
         "attribution": "nobody",
-        "architecture": {"name": "unet_resnet18", "width": 0.25},
+        "architecture": {"name": "unet_resnet18", "width": 0.25, "instances": panoptic},
         "imagery": {
             "bands": ["red", "green", "blue"],
             "dtype": "uint8",
