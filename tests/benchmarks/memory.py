@@ -6,8 +6,7 @@
 Each raster has imagery in a tenth of its 2048 px blocks, spread over the whole extent, the rest is nodata. With
 --data (or DATA=DIR) the imagery is cut from DIR/mbrsc/t78_image.tif, else it is generated; the output says which.
 All stages run, with a small network that is trained for this on the same imagery; with --panoptic it tells objects
-apart. Each process's own peak (VmHWM)
-is read.
+apart. Each process's own peak (VmHWM) is read.
 """
 
 import argparse
