@@ -16,7 +16,7 @@ from geoseg.errors import ConfigError, GeosegError, SceneError
 from geoseg.fields import predict_block
 from geoseg.grid import Grid
 from geoseg.io.drivers import open_raster
-from geoseg.io.scene import crs_name
+from geoseg.io.source_grid import crs_name
 from geoseg.labelled_data import coding_of, predictor_of
 from geoseg.labels import NODATA_CLASS
 from geoseg.models.package import LoadedModel

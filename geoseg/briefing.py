@@ -5,7 +5,7 @@ from pathlib import Path
 
 from geoseg.grid import parse_crs
 from geoseg.groups import WHOLE_PX
-from geoseg.io.raster import SceneRef
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.survey import Row
 from geoseg.layout import BLOCKS_PER_WORKER, MOST_EXCESS, excess
 from geoseg.plan import RunPlan

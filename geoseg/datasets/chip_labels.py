@@ -9,7 +9,7 @@ from geoseg.datasets.chips import WithInstances
 from geoseg.datasets.label_files import REST, ChipFile
 from geoseg.errors import SceneError
 from geoseg.grid import Window
-from geoseg.io.raster import SceneRef
+from geoseg.io.scene_ref import SceneRef
 from geoseg.labels import NODATA_CLASS
 
 _ValueT = TypeVar("_ValueT", bound=np.generic)

@@ -7,7 +7,7 @@ from geoseg.datasets.raster_labels import open_raster_labels
 from geoseg.errors import SceneError
 from geoseg.grid import Window
 from geoseg.io.drivers import open_raster
-from geoseg.io.raster import SceneRef
+from geoseg.io.scene_ref import SceneRef
 
 _WIDEST_BITS = 32
 

@@ -11,10 +11,11 @@ from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window, parse_crs
+from geoseg.io.class_reader import ClassReader
 from geoseg.io.drivers import open_raster
-from geoseg.io.raster import ClassReader, SceneRef
-from geoseg.io.scene import crs_name
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.slant import Slant
+from geoseg.io.source_grid import crs_name
 from geoseg.io.warp import Warp, outline_in
 from geoseg.labels import NODATA_CLASS
 

@@ -15,8 +15,8 @@ from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.layers import Source
 from geoseg.io.qgis_scene import scene_crs, scene_pipe, scene_source
 from geoseg.io.qgis_styles import QGIS_VERSION, as_text, class_palette, network_line, network_nodes, outlined_fill
-from geoseg.io.raster import SceneRef
 from geoseg.io.region import Region, Scene
+from geoseg.io.scene_ref import SceneRef
 from geoseg.labels import LabelSet
 
 MOST_FILES = 50

@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from geoseg.io.addresses import is_remote, parse_address
-from geoseg.io.raster import SceneRef
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.warp import Warp
 
 _CUT = ("0.02", "0.98")

@@ -3,30 +3,25 @@
 What a scene means was decided once (`geoseg.io.scene`); a `SceneRef` carries it to the readers.
 """
 
-import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NodataShadowWarning, RasterioIOError
-from rasterio.io import DatasetReader
+from rasterio.errors import NodataShadowWarning
 from rasterio.windows import Window as RasterioWindow
 
 from geoseg.errors import SceneError
-from geoseg.grid import Grid, Window
+from geoseg.grid import Window
+from geoseg.io.damage import DamagedError, damage_named
 from geoseg.io.drivers import open_raster
 from geoseg.io.emptiness import is_empty
-from geoseg.io.formats import strictly
-from geoseg.io.remote import RemoteDataset
-from geoseg.io.resample import Axis, resample
+from geoseg.io.resample import resample
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.slant import Between, Slant, sample
-from geoseg.io.stamp import Stamp
 from geoseg.io.warp import Warp
 
 _READ_PX = 2**21
@@ -38,99 +33,6 @@ _THUMBNAIL_BYTES = 16 * 2**20
 
 _STRIPS = 64
 """A damaged file is seen in this many parts, and those that cannot be read are left out of the picture."""
-
-MaskRule = Literal["all", "dataset", "any-band", "every-band"]
-Stretch = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SceneRef:
-    """The address of a scene and all that was decided about reading it.
-
-    The order of a pixel's way: the file's own rows and columns, turned where `flip_yx` says so, reduced or
-    refined along them by `scale_yx`, and laid by `warp` on a grid that does not follow them: a north-up one where
-    the file is rotated or sheared, one that is aligned otherwise, or one in another CRS.
-
-    Attributes:
-        path: Absolute path, or address without its query.
-        fingerprint: sha256 of the file's size, head and tail, or of what a server says of it: another file under
-            the same name is noticed.
-        bands: 1-based band numbers in the model's order.
-        band_rule: How they were chosen, in words.
-        dtype: The file's data type.
-        source_height: Rows in the file.
-        source_width: Columns in the file.
-        native_resolution_m: Ground (height, width) of a pixel of the file in metres.
-        grid: The pixels that `SceneReader.read` gives.
-        scale_yx: File pixels per grid pixel along rows and columns; with `warp`, per pixel of the reduced file
-            that the grid is sampled from, at least 1.
-        warp: How the grid lies over the file where its rows and columns run otherwise, or None.
-        flip_yx: Whether the grid runs against the file's rows and columns (south-up and mirrored files).
-        mask_rule: Which pixels hold data: all, those of the file's mask or alpha, or those where any or every
-            band differs from the nodata value.
-        alpha_band: Band whose zeros are no data besides those of the rule (GDAL's mask forgets alpha where there
-            is a nodata value), or None.
-        stretch: Per band, the values that become the ends of `value_range`, or None.
-        value_range: Least and greatest value that the model knows.
-        trust_vrt: Whether a file named .vrt may be one.
-        notes: What the user should know about how the file is read, a sentence each.
-        block_shape: (height, width) of the file's own blocks, which are decoded whole.
-        block_bytes: What is decoded of one of them, with its mask.
-        telling_overview: How many times coarser the overview is that tells windows without data, or 0.
-        stamps: The files that it is read from, with masks and a VRT's sources, as they were when this was decided.
-        address: Where it is opened, if that is not `path`: an address with its query, which may hold a signature,
-            and is kept out of all that is written or said.
-    """
-
-    path: str
-    fingerprint: str
-    bands: tuple[int, ...]
-    band_rule: str
-    dtype: str
-    source_height: int
-    source_width: int
-    native_resolution_m: tuple[float, float]
-    grid: Grid
-    scale_yx: tuple[float, float]
-    warp: Slant | Warp | None
-    flip_yx: tuple[bool, bool]
-    mask_rule: MaskRule
-    alpha_band: int | None
-    stretch: Stretch | None
-    value_range: tuple[float, float]
-    trust_vrt: bool = False
-    notes: tuple[str, ...] = ()
-    stamps: tuple[Stamp, ...] = ()
-    block_shape: tuple[int, int] = (1, 1)
-    block_bytes: int = 0
-    telling_overview: int = 0
-    address: str = field(default="", repr=False)
-
-    @property
-    def opened_at(self) -> str:
-        """Where it is opened; never to be shown."""
-        return self.address or self.path
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object, for plan.json and its hash; what is only said about it is left out."""
-        warp = None if self.warp is None else self.warp.to_json()
-        content = {**asdict(self), "grid": self.grid.to_json(), "warp": warp}
-        for said in ("notes", "stamps", "address", "block_shape", "block_bytes", "telling_overview"):
-            del content[said]
-        return content
-
-    @property
-    def every_value_is_legal(self) -> bool:
-        """Whether the data type holds no value outside the model's range."""
-        if np.dtype(self.dtype).kind not in "ui":
-            return False
-        limits = np.iinfo(self.dtype)
-        return self.value_range[0] <= limits.min and self.value_range[1] >= limits.max
-
-    @property
-    def axes(self) -> tuple[Axis, Axis]:
-        """Rows and columns of the grid, or of what a warped grid is sampled from, over those of the file."""
-        return Axis(self.source_height, self.scale_yx[0]), Axis(self.source_width, self.scale_yx[1])
 
 
 class SceneReader:
@@ -315,7 +217,7 @@ class SceneReader:
         self, window: RasterioWindow, shape: tuple[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         ref = self.ref
-        with _damage_named(self._dataset, ref.path, window):
+        with damage_named(self._dataset, ref.path, window):
             raw_chw = self._dataset.read(list(ref.bands), window=window, out_shape=(len(ref.bands), *shape))
         valid_hw = self._mask(window, shape)
         raw_chw, valid_hw = self._oriented(raw_chw), self._oriented(valid_hw)
@@ -337,7 +239,7 @@ class SceneReader:
         """The mask of a window whose pixels are not wanted, so that none are decoded where an overview will do."""
         ref = self.ref
         if ref.telling_overview:
-            with _damage_named(self._dataset, ref.path, window):
+            with damage_named(self._dataset, ref.path, window):
                 empty = is_empty(self._dataset, ref.bands, ref.telling_overview, window)
             if empty:
                 return np.zeros((int(window.height), int(window.width)), np.bool_)
@@ -345,7 +247,7 @@ class SceneReader:
 
     def _mask(self, window: RasterioWindow, shape: tuple[int, int] | None = None) -> NDArray[np.bool_]:
         shape = shape or (int(window.height), int(window.width))
-        with _damage_named(self._dataset, self.ref.path, window), warnings.catch_warnings():
+        with damage_named(self._dataset, self.ref.path, window), warnings.catch_warnings():
             # The alpha band that GDAL forgets beside a nodata value is read below.
             warnings.simplefilter("ignore", NodataShadowWarning)
             valid_hw = self._mask_by_rule(window, shape)
@@ -392,106 +294,6 @@ class SceneReader:
         return values
 
 
-class ClassReader:
-    """Windows of a label raster that lies on a scene's own pixels, read on the scene's grid.
-
-    Args:
-        path: The label raster, one band of whole numbers.
-        scene: The scene that it labels.
-
-    Raises:
-        SceneError: It does not lie on the scene's pixels, or does not hold whole numbers.
-    """
-
-    def __init__(self, path: str, scene: SceneRef) -> None:
-        self._scene = scene
-        self._dataset = open_raster(path)
-        size = self._dataset.height, self._dataset.width
-        if size != (scene.source_height, scene.source_width):
-            raise SceneError(
-                f"labels must lie on the pixels of their scene: {path} has {size[0]} x {size[1]} px, "
-                f"{scene.path} has {scene.source_height} x {scene.source_width} px"
-            )
-        if self._dataset.count != 1 or np.dtype(self._dataset.dtypes[0]).kind not in "ui":
-            raise SceneError(
-                f"labels must be one band of whole numbers: {path} has {self._dataset.count} band(s) "
-                f"of {self._dataset.dtypes[0]}"
-            )
-        with open_raster(scene.opened_at, trust_vrt=scene.trust_vrt) as image:
-            corners = [(0, 0), (image.width, 0), (0, image.height), (image.width, image.height)]
-            apart = [math.dist(~image.transform @ (self._dataset.transform @ corner), corner) for corner in corners]
-        if max(apart) > 0.5:
-            raise SceneError(
-                f"labels must lie on the pixels of their scene: {path} lies {max(apart):.1f} px away from "
-                f"{scene.path}; check both geotransforms"
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._dataset.close()
-
-    def read(self, window: Window) -> NDArray[np.int32]:
-        """ids_hw of a window of the scene's grid: the file's numbers, -1 where it holds no data."""
-        warp = self._scene.warp
-        if warp is not None:
-            return self._warped(window, warp)
-        row_axis, col_axis = self._scene.axes
-        rows, cols = (
-            row_axis.nearest(window.row, window.row_stop),
-            col_axis.nearest(window.col, window.col_stop),
-        )
-        row, col = int(rows[0]), int(cols[0])
-        height, width = int(rows[-1]) + 1 - row, int(cols[-1]) + 1 - col
-        flip_y, flip_x = self._scene.flip_yx
-        ids_hw = self._ids(
-            RasterioWindow(
-                self._scene.source_width - col - width if flip_x else col,
-                self._scene.source_height - row - height if flip_y else row,
-                width,
-                height,
-            )
-        )
-        ids_hw = ids_hw[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-        return np.ascontiguousarray(ids_hw[np.ix_(rows - row, cols - col)])
-
-    def _warped(self, window: Window, warp: Slant | Warp) -> NDArray[np.int32]:
-        """The label that holds each pixel's centre; none beyond the file."""
-        rows_hw, cols_hw = warp.places(window)
-        inside_hw = warp.inside(rows_hw, cols_hw)
-        found_hw = np.full(window.shape, -1, np.int32)
-        if inside_hw.any():
-            rows = np.minimum(rows_hw[inside_hw].astype(np.int64), warp.height - 1)
-            cols = np.minimum(cols_hw[inside_hw].astype(np.int64), warp.width - 1)
-            row, col = int(rows.min()), int(cols.min())
-            source = RasterioWindow(col, row, int(cols.max()) + 1 - col, int(rows.max()) + 1 - row)
-            found_hw[inside_hw] = self._ids(source)[rows - row, cols - col]
-        return found_hw
-
-    def _ids(self, source: RasterioWindow) -> NDArray[np.int32]:
-        with _damage_named(self._dataset, self._dataset.name, source):
-            ids_hw: NDArray[np.int32] = self._dataset.read(1, window=source).astype(np.int32)
-            ids_hw[self._dataset.read_masks(1, window=source) == 0] = -1
-        return ids_hw
-
-
-class DamagedError(SceneError):
-    """The file's bytes cannot be read there, whatever is asked of them."""
-
-
 def _shrunk(shape: tuple[int, int], longest_px: int) -> tuple[int, int]:
     factor = max(1.0, max(shape) / longest_px)
     return max(1, round(shape[0] / factor)), max(1, round(shape[1] / factor))
-
-
-@contextmanager
-def _damage_named(dataset: DatasetReader | RemoteDataset, path: str, window: RasterioWindow) -> Iterator[None]:
-    """Say in words where a file cannot be read."""
-    try:
-        with strictly(dataset.driver):
-            yield
-    except RasterioIOError as error:
-        raise DamagedError(
-            f"{path} cannot be read in rows {window.row_off} to {window.row_off + window.height}, "
-            f"columns {window.col_off} to {window.col_off + window.width}: "
-            "the file is cut short or damaged; copy or download it again"
-        ) from error

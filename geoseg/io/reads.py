@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 
 from geoseg.grid import Window
-from geoseg.io.raster import SceneRef
 from geoseg.io.region import Region
+from geoseg.io.scene_ref import SceneRef
 from geoseg.tiling import BlockPlan
 
 _CORNERS = 3

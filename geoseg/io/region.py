@@ -11,7 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
-from geoseg.io.raster import SceneReader, SceneRef
+from geoseg.io.raster import SceneReader
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.stamp import Stamp
 
 MergeRule = Literal["nearest-centre", "latest", "first"]

@@ -8,7 +8,9 @@ import numpy as np
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.addresses import is_remote
-from geoseg.io.raster import DamagedError, SceneReader, SceneRef
+from geoseg.io.damage import DamagedError
+from geoseg.io.raster import SceneReader
+from geoseg.io.scene_ref import SceneRef
 
 _SIDE_PX = 128
 _ACROSS = 4

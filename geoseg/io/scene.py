@@ -14,21 +14,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
-from rasterio.crs import CRS as RasterioCRS  # noqa: N811  # pyproj has one too
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.io import DatasetReader
 
 from geoseg.errors import SceneError
-from geoseg.grid import Grid, parse_crs, without_place
+from geoseg.grid import Grid, parse_crs
 from geoseg.imagery import Imagery
 from geoseg.io.addresses import is_remote, shown
+from geoseg.io.bands import alpha_band, block_bytes, check_dtype, choose_bands, mask_rule
 from geoseg.io.drivers import open_raster
 from geoseg.io.emptiness import telling_overview
-from geoseg.io.gcps import gcp_grid
 from geoseg.io.placing import Placed, place, warp_notes
-from geoseg.io.raster import MaskRule, SceneReader, SceneRef
+from geoseg.io.raster import SceneReader
 from geoseg.io.remote import identify, place_of
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.slant import Slant, is_slanted
+from geoseg.io.source_grid import source_grid
 from geoseg.io.stamp import Stamp
 from geoseg.io.warp import transformer
 
@@ -157,12 +157,12 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
     """
     with open_raster(path, trust_vrt=options.trust_vrt) as dataset:
         name = shown(path)
-        source = _source_grid(name, dataset, options)
-        bands, band_rule = _choose_bands(name, dataset, imagery, options.bands)
-        dtype = _check_dtype(name, dataset, bands, imagery, stretched=options.stretch is not None)
+        source = source_grid(name, dataset, options.assume_crs, options.ground_resolution_m)
+        bands, band_rule = choose_bands(name, dataset, imagery, options.bands)
+        dtype = check_dtype(name, dataset, bands, imagery, stretched=options.stretch is not None)
         own = place(source, (1.0, 1.0), crs=None, align=False, keep_slant=True)
-        mask_rule, alpha_band = _mask_rule(dataset, bands), _alpha_band(dataset, bands)
-        by_nodata = mask_rule == "any-band" and alpha_band is None
+        rule, alpha = mask_rule(dataset, bands), alpha_band(dataset, bands)
+        by_nodata = rule == "any-band" and alpha is None
         ref = SceneRef(
             path=place_of(path)[0],
             address=place_of(path)[1],
@@ -177,15 +177,15 @@ def look_at(path: str, imagery: Imagery, options: SceneOptions) -> Look:
             scale_yx=own.scale_yx,
             warp=own.warp,
             flip_yx=own.flip_yx,
-            mask_rule=mask_rule,
-            alpha_band=alpha_band,
+            mask_rule=rule,
+            alpha_band=alpha,
             stretch=None if options.stretch is None else ((0.0, 1.0),) * len(bands),
             value_range=imagery.value_range,
             trust_vrt=options.trust_vrt,
             notes=_notes(dataset, bands, options, source),
             stamps=_stamps(path, dataset),
             block_shape=dataset.block_shapes[bands[0] - 1],
-            block_bytes=_block_bytes(dataset, bands),
+            block_bytes=block_bytes(dataset, bands),
             telling_overview=telling_overview(dataset, bands) if by_nodata else 0,
         )
         return Look(ref, source, _date(dataset))
@@ -226,72 +226,6 @@ def refuse_data_off_the_earth(ref: SceneRef) -> None:
             f"{ref.path} has pixels with data that have no place on earth in {crs.name}: its CRS or geotransform "
             "is wrong, or it reaches beyond the CRS; correct them, or mask those pixels, for example with gdalwarp"
         )
-
-
-def _source_grid(path: str, dataset: DatasetReader, options: SceneOptions) -> Grid:
-    """The file's own pixels."""
-    assume_crs = options.assume_crs
-    if options.ground_resolution_m is not None and _is_unplaced(dataset, assume_crs):
-        return _without_place(path, dataset, options.ground_resolution_m)
-    if dataset.crs is None or dataset.transform.is_identity:
-        if dataset.gcps[0]:
-            return _gcp_grid(path, dataset, assume_crs)
-        if dataset.rpcs is not None:
-            raise SceneError(
-                f"{path} is placed by RPCs only: expected a geotransform and CRS; orthorectify it first with "
-                "a terrain model, for example with gdalwarp -rpc -to RPC_DEM=FILE"
-            )
-    if dataset.transform.is_identity:
-        raise SceneError(f"{path} has no geotransform: expected a georeferenced raster; georeference it first")
-    if dataset.crs is not None:
-        crs = crs_name(dataset.crs)
-    elif assume_crs is not None:
-        crs = assume_crs
-    else:
-        raise SceneError(
-            f"{path} has no CRS: expected a georeferenced raster; name its CRS with --assume-crs EPSG:N"
-        )
-    if assume_crs is not None:
-        parse_crs(assume_crs)
-    parse_crs(crs)
-    t = dataset.transform
-    if t.determinant == 0:
-        raise SceneError(
-            f"{path} has a geotransform that places all pixels on a line: {tuple(t)[:6]}; mend it first"
-        )
-    return Grid(crs, t, dataset.height, dataset.width)
-
-
-def _is_unplaced(dataset: DatasetReader, assume_crs: str | None) -> bool:
-    """Whether nothing in a file says where on earth it lies."""
-    by_transform = (dataset.crs is not None or assume_crs is not None) and not dataset.transform.is_identity
-    return not by_transform and not dataset.gcps[0] and dataset.rpcs is None
-
-
-def _without_place(path: str, dataset: DatasetReader, ground_resolution_m: float) -> Grid:
-    if not (math.isfinite(ground_resolution_m) and ground_resolution_m > 0):
-        raise SceneError(f"{path}: expected a ground resolution above 0 m, got {ground_resolution_m:g}")
-    return without_place(dataset.height, dataset.width, ground_resolution_m)
-
-
-def _gcp_grid(path: str, dataset: DatasetReader, assume_crs: str | None) -> Grid:
-    """The file's own pixels where ground control points are all that places them."""
-    points, crs = dataset.gcps
-    if crs is None and assume_crs is None:
-        raise SceneError(
-            f"{path} has ground control points without a CRS: expected a georeferenced raster; name their CRS with "
-            "--assume-crs EPSG:N"
-        )
-    name = str(assume_crs) if crs is None else crs_name(crs)
-    parse_crs(name)
-    places = [(point.row, point.col, point.x, point.y) for point in points]
-    return gcp_grid(path, places, name, dataset.height, dataset.width)
-
-
-def crs_name(crs: RasterioCRS) -> str:
-    """An authority code where there is one that means just this, else WKT."""
-    epsg = crs.to_epsg(confidence_threshold=100)
-    return f"EPSG:{epsg}" if epsg is not None else str(crs.to_wkt())
 
 
 def _date(dataset: DatasetReader) -> str | None:
@@ -338,57 +272,6 @@ def _placing_notes(source: Grid, placed: Placed) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _choose_bands(
-    path: str, dataset: DatasetReader, imagery: Imagery, asked: tuple[int, ...] | None
-) -> tuple[tuple[int, ...], str]:
-    wanted = ", ".join(imagery.bands)
-    if asked is not None:
-        if len(asked) != len(imagery.bands):
-            raise SceneError(f"the model expects {len(imagery.bands)} bands ({wanted}), --bands names {len(asked)}")
-        missing = [band for band in asked if not 1 <= band <= dataset.count]
-        if missing:
-            raise SceneError(f"--bands names band {missing[0]}, {path} has bands 1 to {dataset.count}")
-        bands, rule = asked, "as asked"
-    else:
-        by_color = {color.name: number for number, color in reversed(list(enumerate(dataset.colorinterp, 1)))}
-        usable = [number for number, color in enumerate(dataset.colorinterp, 1) if color is not ColorInterp.alpha]
-        if all(name in by_color for name in imagery.bands):
-            bands, rule = tuple(by_color[name] for name in imagery.bands), "by colour interpretation"
-        elif len(usable) >= len(imagery.bands):
-            bands, rule = tuple(usable[: len(imagery.bands)]), "by order"
-        else:
-            bands, rule = tuple(usable), "too few"
-    if any(dataset.colorinterp[band - 1] is ColorInterp.palette for band in bands):
-        raise SceneError(
-            f"{path} holds palette indices, the model expects intensities ({wanted}): expand it first, "
-            "for example with gdal_translate -expand rgb"
-        )
-    if len(bands) < len(imagery.bands):
-        raise SceneError(
-            f"the model expects {len(imagery.bands)} bands ({wanted}), {path} has {len(bands)}: "
-            "choose another model, or repeat a band, for example --bands 1,1,1 (bands: in a data entry)"
-        )
-    return bands, rule
-
-
-def _check_dtype(
-    path: str, dataset: DatasetReader, bands: tuple[int, ...], imagery: Imagery, *, stretched: bool
-) -> str:
-    dtypes = {dataset.dtypes[band - 1] for band in bands}
-    if len(dtypes) > 1:
-        raise SceneError(f"expected bands of one data type, {path} has {', '.join(sorted(dtypes))}")
-    dtype = str(dtypes.pop())
-    if dtype.startswith("complex") or np.dtype(dtype).kind not in "uif":
-        raise SceneError(f"expected real numbers, {path} holds {dtype}: take its amplitude first")
-    if dtype != imagery.dtype and not stretched:
-        low, high = imagery.value_range
-        raise SceneError(
-            f"the model expects {imagery.dtype} values from {low:g} to {high:g}, {path} holds {dtype}: "
-            "name the values to map onto that range with --stretch LO,HI or 2%,98%"
-        )
-    return dtype
-
-
 def scale_for(
     path: str, native_yx: tuple[float, float], model_m: float, resolution: Resolution
 ) -> tuple[float, float]:
@@ -410,33 +293,6 @@ def scale_for(
         )
     scale_y, scale_x = (1.0 if abs(target / native - 1) < 1e-6 else target / native for native in native_yx)
     return scale_y, scale_x
-
-
-def _mask_rule(dataset: DatasetReader, bands: tuple[int, ...]) -> MaskRule:
-    flags = {flag for band in bands for flag in dataset.mask_flag_enums[band - 1]}
-    if MaskFlags.per_dataset in flags or MaskFlags.alpha in flags:
-        return "dataset"
-    if MaskFlags.nodata not in flags:
-        return "all"
-    # Any whole number is a legal intensity too: saturated red is (255, 0, 0), whichever of 0 and 255 is nodata.
-    whole = np.dtype(dataset.dtypes[bands[0] - 1]).kind in "ui"
-    return "any-band" if whole else "every-band"
-
-
-def _block_bytes(dataset: DatasetReader, bands: tuple[int, ...]) -> int:
-    """Bytes of a block of the file in all bands that are decoded with it, and of its mask."""
-    together = dataset.interleaving is Interleaving.pixel
-    decoded = sum(np.dtype(dataset.dtypes[band - 1]).itemsize for band in (dataset.indexes if together else bands))
-    height, width = dataset.block_shapes[bands[0] - 1]
-    return int(height * width * (decoded + 1))
-
-
-def _alpha_band(dataset: DatasetReader, bands: tuple[int, ...]) -> int | None:
-    """The band of opacity, where GDAL's own mask does not know it: it does as the last band of two or four."""
-    if any(MaskFlags.alpha in dataset.mask_flag_enums[band - 1] for band in bands):
-        return None
-    numbers = [number for number, color in enumerate(dataset.colorinterp, 1) if color is ColorInterp.alpha]
-    return numbers[0] if numbers else None
 
 
 def with_stretch(ref: SceneRef, asked: tuple[float, float] | PercentStretch | None) -> SceneRef:

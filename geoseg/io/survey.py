@@ -16,7 +16,6 @@ from geoseg.imagery import Imagery
 from geoseg.io.addresses import is_on_web, shown
 from geoseg.io.common_grid import GridRule, common_crs, common_grid, kept_resolution_m, middles_on_sphere
 from geoseg.io.placing import lay
-from geoseg.io.raster import SceneRef
 from geoseg.io.region import MOST_SCENES, MergeRule, Region, Scene
 from geoseg.io.sample import Sample, sample_scene
 from geoseg.io.scene import (
@@ -29,6 +28,7 @@ from geoseg.io.scene import (
     settle,
     with_stretch,
 )
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.slant import rounded
 from geoseg.io.sources import SceneSource
 from geoseg.io.turns import MOST_AT_ONCE, side_by_side

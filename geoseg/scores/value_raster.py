@@ -12,7 +12,7 @@ from rasterio.windows import Window as RasterioWindow
 from geoseg.errors import GeosegError, SceneError
 from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.drivers import open_raster
-from geoseg.io.scene import crs_name
+from geoseg.io.source_grid import crs_name
 
 _MOST_PX = 2**25
 """Pixels of the reference that are read at once; of a much finer one, smaller windows are."""

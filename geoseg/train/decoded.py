@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB
-from geoseg.io.raster import SceneRef
+from geoseg.io.scene_ref import SceneRef
 
 _SHARE = 1 / 8
 """Of the machine's memory, at most; the network and its gradients need the rest."""

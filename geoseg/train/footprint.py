@@ -12,8 +12,9 @@ from shapely.affinity import affine_transform
 
 from geoseg.errors import SceneError
 from geoseg.grid import Grid
-from geoseg.io.raster import SceneReader, SceneRef
+from geoseg.io.raster import SceneReader
 from geoseg.io.regions import Region, region_on_grid
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.warp import transformer
 
 _LONGEST_PX = 1024

@@ -12,8 +12,9 @@ from geoseg.datasets.raster_labels import RasterLabels, ValueTable, open_raster_
 from geoseg.errors import SceneError
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
-from geoseg.io.raster import ClassReader, SceneRef
+from geoseg.io.class_reader import ClassReader
 from geoseg.io.scene import describe_scene
+from geoseg.io.scene_ref import SceneRef
 from geoseg.labels import NODATA_CLASS
 
 WriteRaster = Callable[..., Path]

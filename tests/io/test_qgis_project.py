@@ -14,9 +14,9 @@ from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.layers import Source
 from geoseg.io.qgis_project import MOST_FILES, LayerPlace, Project
-from geoseg.io.raster import SceneRef
 from geoseg.io.region import Region, Scene
 from geoseg.io.scene import SceneOptions, describe_scene
+from geoseg.io.scene_ref import SceneRef
 from geoseg.labels import LabelClass, LabelSet
 
 WriteRaster = Callable[..., Path]

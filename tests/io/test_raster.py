@@ -15,7 +15,8 @@ from rasterio.enums import ColorInterp
 from geoseg.errors import SceneError
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
-from geoseg.io.raster import ClassReader, SceneReader
+from geoseg.io.class_reader import ClassReader
+from geoseg.io.raster import SceneReader
 from geoseg.io.scene import Resolution, SceneOptions, describe_scene
 
 WriteRaster = Callable[..., Path]

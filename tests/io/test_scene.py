@@ -19,8 +19,9 @@ from rasterio.rpc import RPC
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
-from geoseg.io.raster import SceneReader, SceneRef
+from geoseg.io.raster import SceneReader
 from geoseg.io.scene import KEEP_RATIO, UPSAMPLE_LIMIT, PercentStretch, Resolution, SceneOptions, describe_scene
+from geoseg.io.scene_ref import SceneRef
 
 WriteRaster = Callable[..., Path]
 

@@ -16,8 +16,10 @@ from scipy import ndimage
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, Window
 from geoseg.imagery import Imagery
-from geoseg.io.raster import ClassReader, SceneReader, SceneRef
+from geoseg.io.class_reader import ClassReader
+from geoseg.io.raster import SceneReader
 from geoseg.io.scene import Resolution, SceneOptions, describe_scene
+from geoseg.io.scene_ref import SceneRef
 from geoseg.io.slant import is_slanted, north_up
 
 WriteRaster = Callable[..., Path]
