@@ -1,5 +1,6 @@
 """What a region looks like: a window of it, small."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ _WIDER = 2
 
 _PAPER = (255, 255, 255)
 
+_JUDGED_PX = 2**20
+"""Of a picture of more pixels about so many say what is black and what is white."""
+
 Picture = Callable[[Window, int], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 """Gives a window of the grid, at most so many pixels long: image_chw, and valid_hw, True where there is data.
 
@@ -33,11 +37,24 @@ def displayed(image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_]) -> ND
     """
     shown_chw = image_chw[:3] if len(image_chw) >= 3 else np.repeat(image_chw[:1], 3, axis=0)
     # Where there is no data at all, paper is all that is seen.
-    low, high = np.percentile(shown_chw[:, valid_hw], [1, 99]) if valid_hw.any() else (0, 1)
-    share_chw = np.clip((shown_chw - low) / max(high - low, 1e-6), 0, 1)
-    shown_hwc: NDArray[np.uint8] = np.rint(share_chw * 255).astype(np.uint8).transpose(1, 2, 0)
+    low, high = _ends(shown_chw, valid_hw) if valid_hw.any() else (0.0, 1.0)
+    shown_hwc = np.empty((*valid_hw.shape, 3), np.uint8)
+    # A band at a time, and ends from some of the pixels: a page's picture would else be a worker's largest moment.
+    for band, values_hw in enumerate(shown_chw):
+        share_hw = np.clip((values_hw - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
+        shown_hwc[..., band] = np.rint(share_hw * 255)
     shown_hwc[~valid_hw] = _PAPER
     return shown_hwc
+
+
+def _ends(image_chw: NDArray[np.float32], valid_hw: NDArray[np.bool_]) -> tuple[float, float]:
+    """The values (band, row, column) that are shown as black and as white."""
+    step = max(1, math.isqrt(valid_hw.size // _JUDGED_PX))
+    some_hw = valid_hw[::step, ::step]
+    if not some_hw.any():
+        step, some_hw = 1, valid_hw
+    low, high = np.percentile(image_chw[:, ::step, ::step][:, some_hw], [1, 99])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
