@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.evaluation import SQUARE_PX, Evaluation, RegionScore
 from geoseg.fields import BlockFields, predict_block
 from geoseg.grid import Window
 from geoseg.imagery import Imagery
@@ -18,21 +18,13 @@ from geoseg.predict import Predictor
 from geoseg.progress import Advance, stage_progress
 from geoseg.tiling import Block, BlockPlan, Lattice
 from geoseg.train.candidates import Candidates
-from geoseg.train.metrics import Confusion, bootstrap
-from geoseg.train.metrics.edges import HALO_PX, REACH_PX
-from geoseg.train.metrics.figures import number
-from geoseg.train.metrics.tally import OF_ALL, OF_CLASSES, Tally, named_figures
+from geoseg.train.metrics.edges import HALO_PX
+from geoseg.train.metrics.tally import Tally
 from geoseg.train.metrics.truth import Truth
 from geoseg.train.scenes import LabelCoding, LabelledScene, Source, open_scenes
 
 _BLOCK_PX = 2048
 """Side of the blocks that are predicted at once, in 0.4 GB for five classes; it changes no pixel."""
-
-_SQUARE_PX = 512
-"""Side of the squares that are counted, and drawn for intervals: each is many buildings or fields wide."""
-
-_MANY_REGIONS = 10
-"""From so many regions on, intervals draw regions in place of squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,92 +46,6 @@ class Judged:
     lattice: Lattice
     activation: Activation = "softmax"
     overlapping: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RegionScore:
-    """How a model did on one region.
-
-    Attributes:
-        name: Of the region.
-        squares: Counts of the squares of 512 px that hold labels.
-    """
-
-    name: str
-    squares: tuple[Tally, ...]
-
-    def tally(self, classes: int) -> Tally:
-        """Counts over all of its labelled pixels."""
-        return sum(self.squares, Tally.zero(classes))
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How a model did on a split.
-
-    Attributes:
-        split: The split.
-        labels: The classes.
-        regions: Its regions, in the order of the configuration.
-    """
-
-    split: str
-    labels: LabelSet
-    regions: tuple[RegionScore, ...]
-
-    @property
-    def tally(self) -> Tally:
-        """Counts over all regions: a pixel weighs the same wherever it lies."""
-        classes = len(self.labels)
-        return sum((region.tally(classes) for region in self.regions), Tally.zero(classes))
-
-    @property
-    def pooled(self) -> Confusion:
-        """Classes against classes over all regions."""
-        return self.tally.confusion
-
-    def figures(self) -> dict[str, float | None]:
-        """All figures of the split by names such as "miou", "ece" and "building.iou"."""
-        return _named(self.tally, self.labels)
-
-    def to_json(self) -> dict[str, Any]:
-        """All figures of the split, with intervals, and of each of its regions."""
-        many = len(self.regions) >= _MANY_REGIONS
-        classes = len(self.labels)
-        squares = [square for region in self.regions for square in region.squares]
-        pieces = [region.tally(classes) for region in self.regions if region.squares] if many else squares
-        return {
-            "split": self.split,
-            **_figures(self.tally, self.labels),
-            "intervals": bootstrap.intervals(pieces, self.labels.names),
-            "parameters": {
-                "boundary_px": REACH_PX,
-                "level": bootstrap.LEVEL,
-                "replicates": bootstrap.REPLICATES,
-                "drawn": "regions" if many else f"squares of {_SQUARE_PX} px",
-                "pieces": len(pieces),
-            },
-            "regions": [
-                {"name": region.name, **_figures(region.tally(classes), self.labels)} for region in self.regions
-            ],
-        }
-
-
-def _named(tally: Tally, labels: LabelSet) -> dict[str, float | None]:
-    return {name: number(value) for name, value in named_figures(tally.numbers, labels.names).items()}
-
-
-def _figures(tally: Tally, labels: LabelSet) -> dict[str, Any]:
-    named, confusion = _named(tally, labels), tally.confusion
-    return {
-        **{figure: named[figure] for figure in OF_ALL},
-        "iou": {name: named[f"{name}.iou"] for name in labels.names},
-        "classes": {name: {figure: named[f"{name}.{figure}"] for figure in OF_CLASSES} for name in labels.names},
-        "pixels": confusion.pixels,
-        "confusion": confusion.counts.tolist(),
-        "decisions": dict(zip(labels.names, confusion.decisions.tolist(), strict=True)),
-        "reliability": tally.reliability.counts.tolist(),
-    }
 
 
 def evaluate(
@@ -281,10 +187,10 @@ class _SceneScore:
             if (block.i, block.j) not in self._predicted:
                 continue
             window = block.window
-            for row in range(window.row, window.row_stop, _SQUARE_PX):
-                for col in range(window.col, window.col_stop, _SQUARE_PX):
+            for row in range(window.row, window.row_stop, SQUARE_PX):
+                for col in range(window.col, window.col_stop, SQUARE_PX):
                     square = Window(
-                        row, col, min(_SQUARE_PX, window.row_stop - row), min(_SQUARE_PX, window.col_stop - col)
+                        row, col, min(SQUARE_PX, window.row_stop - row), min(SQUARE_PX, window.col_stop - col)
                     )
                     tally = self._tally(square)
                     # Of shared classes alone it may be that nothing is known here.

@@ -10,7 +10,8 @@ from torch import nn
 
 from geoseg.config import TrainConfig, load_train_config
 from geoseg.errors import ConfigError, SceneError
-from geoseg.evaluate import Evaluation, Judged, evaluate, evaluate_shared
+from geoseg.evaluate import Judged, evaluate, evaluate_shared
+from geoseg.evaluation import Evaluation
 from geoseg.imagery import Imagery
 from geoseg.labels import LabelSet
 from geoseg.models.package import LoadedModel, load_package

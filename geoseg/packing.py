@@ -10,7 +10,7 @@ import torch
 from geoseg.agreement import measure_agreement
 from geoseg.calibration import calibrate_network
 from geoseg.config import TrainConfig
-from geoseg.evaluate import Evaluation
+from geoseg.evaluation import Evaluation
 from geoseg.labelled_data import coding_of, evaluate_model, imagery_of, shared_iou
 from geoseg.models.architecture import build
 from geoseg.models.card import Calibration

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.evaluate import Evaluation, Judged, RegionScore, evaluate, evaluate_shared
+from geoseg.evaluate import Judged, evaluate, evaluate_shared
+from geoseg.evaluation import Evaluation, RegionScore
 from geoseg.imagery import Imagery
 from geoseg.io.regions import Region
 from geoseg.labels import NODATA_CLASS, LabelClass, LabelSet

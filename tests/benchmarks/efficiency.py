@@ -29,6 +29,8 @@ from results import add_section, machine, table
 
 from geoseg.catalog import DEFAULT_MODEL, model_folder
 from geoseg.grid import Window
+from geoseg.io.mosaic import Mosaic
+from geoseg.labels import NODATA_CLASS
 from geoseg.models.architecture import Architecture, ArchitectureName, build
 from geoseg.models.card import CardDraft
 from geoseg.models.folding import fold_batch_norms
@@ -92,7 +94,7 @@ def compare(scene: Path, run: Path, model: str, workers: int, device: str) -> li
 
     mosaic = plan["mosaic"]
     lattice = Lattice(mosaic["tile_px"], mosaic["overlap_px"])
-    needed = needed_tiles(scene, lattice)
+    needed = needed_tiles(Mosaic(run / "mosaic.zarr"), lattice)
     stage = record["stages"]["mosaic"]
     computing_s = stage["seconds"] - stage["start_s"]
     busy = stage["infer_s"] / (computing_s * workers)
@@ -170,10 +172,9 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def needed_tiles(scene: Path, lattice: Lattice) -> int:
-    """Tiles of the lattice that touch valid pixels of a scene at its own resolution."""
-    with rasterio.open(scene) as dataset:
-        valid_hw = dataset.dataset_mask() > 0
+def needed_tiles(mosaic: Mosaic, lattice: Lattice) -> int:
+    """Tiles of the lattice that touch valid pixels of a finished map, whatever resolution it has."""
+    valid_hw = mosaic.read(0, "classes") != NODATA_CLASS
     height, width = valid_hw.shape
     whole = Window(0, 0, height, width)
     windows = (tile.window.intersection(whole) for tile in lattice.touching(whole, height, width))
