@@ -9,7 +9,28 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from geoseg.runner import Report
 
-_TAGS = ("job",)
+WORK = "work"
+"""The tag of every number, which says what kind of work it is about. Prometheus has its own `job`."""
+
+COUNTERS = {
+    "geoseg_blocks": "Units of work that were finished",
+    "geoseg_tiles": "Tiles that the model evaluated",
+    "geoseg_tiles_cached": "Tiles that a worker still had",
+    "geoseg_retries": "Units of work that were tried again",
+    "geoseg_quarantined": "Units of work that were given up",
+}
+GAUGES = {
+    "geoseg_busy_fraction": "Share of the workers' time in which the model computed",
+    "geoseg_queue_depth": "Units of work that no worker has yet",
+    "geoseg_workers": "Workers that answer",
+}
+HISTOGRAMS = {
+    "geoseg_read_seconds": "Reading of a unit of work",
+    "geoseg_infer_seconds": "Model and blending of a unit of work",
+    "geoseg_write_seconds": "Writing of a unit of work",
+    "geoseg_wait_seconds": "The model's waiting for pixels, of a unit of work",
+}
+
 _SECONDS = [0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0]
 """Bounds of the histograms."""
 
@@ -38,39 +59,21 @@ class RayInstruments:
     """Ray's own instruments; Ray must have been started."""
 
     def __init__(self) -> None:
-        counters = {
-            "geoseg_blocks": "Units of work that were finished",
-            "geoseg_tiles": "Tiles that the model evaluated",
-            "geoseg_tiles_cached": "Tiles that a worker still had",
-            "geoseg_retries": "Units of work that were tried again",
-            "geoseg_quarantined": "Units of work that were given up",
-        }
-        gauges = {
-            "geoseg_busy_fraction": "Share of the workers' time in which the model computed",
-            "geoseg_queue_depth": "Units of work that no worker has yet",
-            "geoseg_workers": "Workers that answer",
-        }
-        histograms = {
-            "geoseg_read_seconds": "Reading of a unit of work",
-            "geoseg_infer_seconds": "Model and blending of a unit of work",
-            "geoseg_write_seconds": "Writing of a unit of work",
-            "geoseg_wait_seconds": "The model's waiting for pixels, of a unit of work",
-        }
-        self._counters = {name: Counter(name, text, _TAGS) for name, text in counters.items()}
-        self._gauges = {name: Gauge(name, text, _TAGS) for name, text in gauges.items()}
-        self._histograms = {name: Histogram(name, text, _SECONDS, _TAGS) for name, text in histograms.items()}
+        self._counters = {name: Counter(name, text, (WORK,)) for name, text in COUNTERS.items()}
+        self._gauges = {name: Gauge(name, text, (WORK,)) for name, text in GAUGES.items()}
+        self._histograms = {name: Histogram(name, text, _SECONDS, (WORK,)) for name, text in HISTOGRAMS.items()}
 
     def count(self, name: str, value: float, job: str) -> None:
         """Add to a counter."""
-        self._counters[name].inc(value, {"job": job})
+        self._counters[name].inc(value, {WORK: job})
 
     def gauge(self, name: str, value: float, job: str) -> None:
         """Set a gauge."""
-        self._gauges[name].set(value, {"job": job})
+        self._gauges[name].set(value, {WORK: job})
 
     def observe(self, name: str, value: float, job: str) -> None:
         """Add to a histogram."""
-        self._histograms[name].observe(value, {"job": job})
+        self._histograms[name].observe(value, {WORK: job})
 
 
 class Metrics:

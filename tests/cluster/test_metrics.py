@@ -1,13 +1,18 @@
 """What a run tells who watches: counters, gauges and histograms from the reports."""
 
+import re
+import time
+import urllib.request
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import pytest
+import ray
+from exported import exported
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.cluster.metrics import Metrics
+from geoseg.cluster.metrics import COUNTERS, GAUGES, HISTOGRAMS, Metrics, RayInstruments
 from geoseg.runner import Report
 
 
@@ -88,3 +93,30 @@ def test_the_state_is_told_every_few_seconds_and_at_the_end() -> None:
     metrics.report(Report("a", None, {"infer_s": 1.0}))
     metrics.state(waiting=0, workers=0, last=True)
     assert recorded.gauges == {"geoseg_queue_depth": 0, "geoseg_workers": 0}
+
+
+@pytest.mark.slow
+def test_prometheus_finds_every_number_under_its_name(own_ray: None) -> None:
+    instruments = RayInstruments()
+    for names, tell in (
+        (COUNTERS, instruments.count),
+        (GAUGES, instruments.gauge),
+        (HISTOGRAMS, instruments.observe),
+    ):
+        for name in names:
+            tell(name, 1.0, "PredictBlocks")
+    (node,) = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    known = exported()
+    found: dict[str, set[str]] = {}
+    until_s = time.monotonic() + 100  # Ray tells its numbers every 10 s
+    while set(found) < set(known) and time.monotonic() < until_s:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        told = [re.fullmatch(r"(ray_geoseg_\w+)\{(.*)\} \S+", line) for line in lines]
+        found = {one[1]: set(re.findall(r'(\w+)="', one[2])) for one in told if one is not None}
+        time.sleep(1)
+    assert set(found) == set(known)
+    for name, labels in known.items():
+        assert labels <= found[name]
+        assert "job" not in found[name]  # which Prometheus gives itself
