@@ -1,5 +1,6 @@
 """The image and the Compose cluster: linted, and what they promise looked up."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -57,6 +58,20 @@ def test_an_image_runs_as_nobody_special_and_tells_its_health(target: str) -> No
     # What installs stays behind: the image has the packages, not the tools.
     assert values["COPY"] == f"--from={target}-packages /opt/geoseg /opt/geoseg"
     assert not [value for instruction, value in steps if instruction == "RUN" and "pip" in value]
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_login_shells_find_ray(target: str, tmp_path: Path) -> None:
+    """KubeRay starts Ray by bash -l, whose /etc/profile sets PATH anew, then reads /etc/profile.d."""
+    (told,) = [value for instruction, value in lineage(target) if instruction == "RUN" and "profile.d" in value]
+    profile = tmp_path / "geoseg.sh"
+    command = told.replace("/etc/profile.d/geoseg.sh", str(profile))
+    subprocess.run(
+        ["sh", "-ec", command], check=True, env={"VIRTUAL_ENV": "/opt/geoseg", "PATH": os.environ["PATH"]}
+    )
+    shell = ["sh", "-c", f". {profile}; echo $PATH"]
+    done = subprocess.run(shell, check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert done.stdout == "/opt/geoseg/bin:/usr/bin:/bin\n"
 
 
 def test_packages_are_the_pinned_ones() -> None:

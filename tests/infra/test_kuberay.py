@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from command_lines import understood
+from dockerfile import lineage
 from jsonschema import Draft202012Validator
 from ray.scripts.scripts import cli as ray_cli
 
@@ -165,6 +166,7 @@ def test_pods_have_what_they_ask_for_and_no_rights(overlay: str) -> None:
         assert pod["metadata"]["labels"] == PART_OF, name
         spec = pod["spec"]
         assert spec["securityContext"]["runAsNonRoot"]
+        assert ("ARG", f"UID={spec['securityContext']['runAsUser']}") in lineage("cpu")
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
             assert container["securityContext"] == {
@@ -242,7 +244,7 @@ def test_the_job_runs_the_script_of_the_image_on_a_configuration_that_fits_the_n
     python, script, config = job["entrypoint"].split()
     assert python == "python"
     assert (ROOT / "jobs" / Path(script).name).is_file()
-    assert "COPY jobs /opt/jobs" in (ROOT / "infra/docker/Dockerfile").read_text()
+    assert ("COPY", "jobs /opt/jobs") in lineage("cpu")
     assert script.startswith("/opt/jobs/")
     head = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     assert {"name": "job", "mountPath": str(Path(config).parent), "readOnly": True} in head["containers"][0][
