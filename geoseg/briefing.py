@@ -33,8 +33,8 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
     for kind in plan.layers.formats:
         match kind:
             case "geojson":
-                names = [layer for _, layer in plan.layer_classes]
-                names += () if plan.network is None else plan.network.layers
+                names = [layer for _, layer in plan.layering.classes]
+                names += () if plan.layering.network is None else plan.layering.network.layers
                 outputs += [f"{run}/layers/{layer}.geojson" for layer in names]
             case "gpkg":
                 outputs.append(f"{run}/layers/geoseg.gpkg")
@@ -61,7 +61,7 @@ def briefing(plan: RunPlan, run: Path) -> list[str]:
             f"runs on  {plan.workers} worker(s) on {numerics.device} in {numerics.precision}, "
             f"{numerics.threads} thread(s) each, {plan.worker_bytes / 2**20:.0f} MiB each at most"
         ),
-        f"layers   {', '.join(plan.cleaning_in_words)}"
+        f"layers   {', '.join(plan.layering.in_words)}"
         + "".join(f", {name} from a probability of {share:g}" for name, share in plan.layers.thresholds),
         *_things(plan),
         f"writes   {', '.join(outputs)} (mosaic {plan.mosaic_bytes / 2**20:.0f} MiB before compression)",

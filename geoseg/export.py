@@ -13,8 +13,8 @@ from geoseg.io.layers import Batches, Source
 from geoseg.io.ledger import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.vector_file import replacing
+from geoseg.layering import LayerFormat
 from geoseg.outcome import MosaicState
-from geoseg.plan import LayerFormat
 from geoseg.run import Run, open_run
 from geoseg.work.checked_objects import checked_objects
 from geoseg.work.class_rasters import WHOLE_RASTER, raster_windows

@@ -22,6 +22,7 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions
 from geoseg.io.sources import SceneSource
 from geoseg.io.survey import survey
+from geoseg.layering import LayerOptions
 from geoseg.layout import (
     TileOptions,
     choose_workers,
@@ -35,7 +36,7 @@ from geoseg.models.package import load_package
 from geoseg.objects.grouping import Grouping
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene
-from geoseg.plan import LayerOptions, RunPlan, check_same_run
+from geoseg.plan import RunPlan, check_same_run
 from geoseg.predict import Numerics, Precision, choose_device, choose_precision, tiles_at_once
 from geoseg.runner import LocalRunner, Runner
 from geoseg.threads import torch_threads
@@ -231,7 +232,7 @@ def make_plan(
         grouping=(model.card.grouping or Grouping()) if model.card.architecture.instances else None,
     )
     # Classes that the model does not have are refused here, before anything is written.
-    _ = plan.layer_classes, plan.thresholds, plan.cleaning, plan.network
+    _ = plan.layering.classes, plan.layering.thresholds, plan.layering.cleaning, plan.layering.network
     return plan
 
 

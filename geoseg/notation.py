@@ -10,7 +10,7 @@ from geoseg.data_arguments import DataArguments
 from geoseg.errors import GeosegError
 from geoseg.export import ExportFormat
 from geoseg.io.scene import PercentStretch, Resolution
-from geoseg.plan import LayerFormat, LayerOptions
+from geoseg.layering import LayerFormat, LayerOptions
 
 _MIN_AREA_M2 = 20.0
 """Smaller objects are left out unless the user says otherwise."""

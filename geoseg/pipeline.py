@@ -19,9 +19,10 @@ from geoseg.io.ledger import canonical_hash
 from geoseg.io.qgis_scene import scene_source
 from geoseg.io.record import RunRecord
 from geoseg.io.run_folder import RunFolder
+from geoseg.layering import LayerFormat
 from geoseg.models.package import load_card
 from geoseg.outcome import MosaicState, Outcome, record_of
-from geoseg.plan import LayerFormat, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.progress import stage_progress
 from geoseg.report.page import report_page
 from geoseg.resume import keep_plan, mend
@@ -202,9 +203,9 @@ class _Story:
             region=self.plan.region,
             labels=self.plan.labels,
             source=self._source(),
-            layers=self.plan.layer_classes,
+            layers=self.plan.layering.classes,
             shapes=shapes,
-            network=self.plan.network,
+            network=self.plan.layering.network,
             network_shapes=network,
             covered=covered,
             model_path=self.plan.model_path,
@@ -250,7 +251,7 @@ class _Story:
         objects = canonical_hash(self.plan.objects_content)
         done = self.run.ledger("objects").done_for(objects)
         units = [Unit(block.key, block) for block in blocks if block.key not in done]
-        thresholds, panoptic = self.plan.thresholds, self.plan.panoptic
+        thresholds, panoptic = self.plan.layering.thresholds, self.plan.panoptic
         job = LabelBlocks(self.run, self.grid, self.class_ids, thresholds, objects, panoptic)
         _all_done("objects", self.stages.units("objects", job, units, _block_px))
         seams = self.run.ledger("seams")
@@ -281,8 +282,8 @@ class _Story:
             grid=self.grid,
             block_px=self.plan.blocks.block_px,
             keep=self.class_ids,
-            thresholds=self.plan.thresholds,
-            cleaning=self.plan.cleaning,
+            thresholds=self.plan.layering.thresholds,
+            cleaning=self.plan.layering.cleaning,
             depends=shapes,
             panoptic=self.plan.panoptic,
             several_scenes=bool(self.plan.several),
@@ -294,7 +295,7 @@ class _Story:
 
     def _draw_network(self, blocks: list[Block], depends: str) -> None:
         """Make a network of roads: each stage needs all blocks of the one before, as far as it reaches."""
-        network = self.plan.network
+        network = self.plan.layering.network
         if network is None:
             return
         of = NetworkBlocks(self.run, self.grid, self.plan.blocks, depends)
@@ -311,8 +312,8 @@ class _Story:
 
     def _road_masks(self, of: NetworkBlocks, class_id: int) -> MaskBlocks:
         plan = self.plan
-        min_area_m2 = plan.cleaning.min_area_m2[class_id]
-        return MaskBlocks(of, class_id, self.class_ids, plan.thresholds, min_area_m2, plan.panoptic)
+        min_area_m2 = plan.layering.cleaning.min_area_m2[class_id]
+        return MaskBlocks(of, class_id, self.class_ids, plan.layering.thresholds, min_area_m2, plan.panoptic)
 
     def _formats(self, depends: dict[str, Any]) -> list[LayerFormat]:
         """The formats asked for, and those of an earlier command that are still true; others are removed."""
@@ -363,9 +364,9 @@ class _Story:
             region=self.plan.region,
             labels=self.plan.labels,
             source=self._source(),
-            layers=self.plan.layer_classes,
+            layers=self.plan.layering.classes,
             shapes=shapes,
-            network=None if self.plan.network is None else (self.plan.network, network),
+            network=None if self.plan.layering.network is None else (self.plan.layering.network, network),
             covered=covered,
             groups=groups,
             formats=formats,

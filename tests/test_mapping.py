@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from geoseg.errors import GeosegError
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions
+from geoseg.layering import LayerOptions
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, plan_run, resolution_warning
 from geoseg.models.package import WEIGHTS_NAME
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import RunPlan
 
 WriteRaster = Callable[..., Path]
 

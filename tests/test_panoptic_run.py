@@ -18,12 +18,13 @@ from geoseg.commands.map import map_command
 from geoseg.grid import Window
 from geoseg.io.mosaic import NO_OFFSET
 from geoseg.io.run_folder import RunFolder
+from geoseg.layering import LayerOptions
 from geoseg.layout import TileOptions
 from geoseg.objects.centres import centre_keys
 from geoseg.objects.grouping import Grouping
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
 from geoseg.verify import verify_run
 

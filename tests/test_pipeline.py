@@ -19,10 +19,11 @@ from shapely.geometry import shape
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS, LabelSet
+from geoseg.layering import LayerOptions
 from geoseg.layout import TileOptions
 from geoseg.outcome import Outcome
 from geoseg.pipeline import map_scene, nothing_to_do
-from geoseg.plan import LayerOptions, RunPlan, check_same_run
+from geoseg.plan import RunPlan, check_same_run
 from geoseg.predict import Numerics
 from geoseg.run import open_run
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit

@@ -12,6 +12,7 @@ from plans import plan_of
 
 from geoseg.errors import GeosegError
 from geoseg.io.ledger import canonical_hash
+from geoseg.layering import LayerOptions
 from geoseg.layout import (
     TileOptions,
     choose_workers,
@@ -21,7 +22,7 @@ from geoseg.layout import (
     worker_bytes,
 )
 from geoseg.models.package import LoadedModel, load_package
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.predict import Numerics, choose_device, choose_precision
 
 CPU = Numerics("cpu", "fp32", 1, 1)

@@ -31,12 +31,13 @@ from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.labels import NODATA_CLASS, LabelSet
+from geoseg.layering import LayerOptions
 from geoseg.layout import TileOptions, lay_blocks
 from geoseg.models.package import load_package
 from geoseg.objects.thresholds import Thresholds
 from geoseg.outcome import MosaicState
 from geoseg.pipeline import map_scene, nothing_to_do
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.predict import Numerics
 from geoseg.report.preview import most_covered, write_preview
 from geoseg.runner import ItemT, Job, LocalRunner, Unit

@@ -9,8 +9,8 @@ from geoseg.commands.config_file import config_option
 from geoseg.config.export import ExportConfig
 from geoseg.export import export as export_run
 from geoseg.io.run_folder import RunFolder
+from geoseg.layering import LayerFormat
 from geoseg.notation import parse_export_format
-from geoseg.plan import LayerFormat
 
 
 @click.command("export")

@@ -18,12 +18,13 @@ from geoseg.io.gdal_environment import gdal_environment
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
+from geoseg.layering import LayerFormat
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, carry_out, plan_run
 from geoseg.notation import layer_options, parse_band_files, parse_resolution, parse_stretch
 from geoseg.outcome import Outcome, offsets_in_words
 from geoseg.pipeline import nothing_to_do
-from geoseg.plan import LayerFormat, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.predict import Precision
 from geoseg.probe import probe
 from geoseg.progress import bounded_by

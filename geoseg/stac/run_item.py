@@ -106,7 +106,7 @@ def _lineage(plan: RunPlan, failed_blocks: int) -> str:
     area = "" if plan.aoi is None else f", within the polygons of {plan.aoi.name}"
     sure = "".join(f", {name} from a probability of {share:g}" for name, share in options.thresholds)
     # As the briefing says it.
-    outlines = ", ".join(plan.cleaning_in_words)
+    outlines = ", ".join(plan.layering.in_words)
     return (
         f"{_missing(plan, failed_blocks)}{len(scenes)} scene(s) ({_named(scenes)}){several} on a grid of "
         f"{grid.height} x {grid.width} pixels{area}; classes and confidence by the model {plan.model_name} "

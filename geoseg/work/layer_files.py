@@ -15,7 +15,7 @@ from geoseg.io.pmtiles import write_pmtiles
 from geoseg.io.qgis_styles import layer_style, line_style, node_style
 from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet
-from geoseg.plan import LayerFormat
+from geoseg.layering import LayerFormat
 
 ENDINGS: Mapping[LayerFormat, str] = {
     "geojson": ".geojson",

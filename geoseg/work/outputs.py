@@ -20,7 +20,7 @@ from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet, Network
-from geoseg.plan import LayerFormat
+from geoseg.layering import LayerFormat
 from geoseg.report.picture import RegionPicture
 from geoseg.report.preview import most_covered, write_preview
 from geoseg.work.class_rasters import (

@@ -26,7 +26,7 @@ from results import add_section, machine, table
 from geoseg.grid import Grid
 from geoseg.io.layers import NO_OUTCOME, Features, Source
 from geoseg.labels import LabelClass, LabelSet
-from geoseg.plan import LayerFormat
+from geoseg.layering import LayerFormat
 from geoseg.work.layer_files import ENDINGS, LayerSet, write_file
 
 _LIMIT_MIB = 2048

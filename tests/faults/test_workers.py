@@ -18,10 +18,11 @@ from ray.cluster_utils import Cluster
 from geoseg.cluster.runner import RayRunner
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions
+from geoseg.layering import LayerOptions
 from geoseg.layout import TileOptions
 from geoseg.mapping import InputOptions, Resources, make_plan
 from geoseg.pipeline import map_scene
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.runner import ItemT, Job, LocalRunner, Report, Unit
 from geoseg.verify import verify_run
 from geoseg.work.predict import PredictBlocks

@@ -6,9 +6,10 @@ from typing import Any
 
 from geoseg.io.region import Region
 from geoseg.io.scene import SceneOptions, describe_scene
+from geoseg.layering import LayerOptions
 from geoseg.layout import TileOptions, lay_blocks, worker_bytes
 from geoseg.models.package import load_package
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.predict import Numerics
 
 

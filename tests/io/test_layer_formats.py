@@ -33,7 +33,7 @@ from geoseg.grid import Grid
 from geoseg.io.layers import NO_OUTCOME, SCHEMA, Batches, Features, Source
 from geoseg.io.pmtiles import zooms_of
 from geoseg.labels import LabelClass, LabelSet
-from geoseg.plan import LayerFormat
+from geoseg.layering import LayerFormat
 from geoseg.work.layer_files import ENDINGS, STYLED, LayerSet, style_file, write_file
 
 FORMATS = get_args(LayerFormat)

@@ -29,11 +29,12 @@ from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions, describe_scene
 from geoseg.io.stac import is_stac, read_stac
 from geoseg.labels import NODATA_CLASS, LabelSet
+from geoseg.layering import LayerOptions
 from geoseg.layout import TileOptions, lay_blocks
 from geoseg.models.architecture import Architecture, build
 from geoseg.models.package import CardDraft, TileDefaults, load_card, load_package, save_package
 from geoseg.outcome import MosaicState
-from geoseg.plan import LayerOptions, RunPlan
+from geoseg.plan import RunPlan
 from geoseg.predict import Numerics
 from geoseg.run import Run
 from geoseg.stac.assets import assets_of

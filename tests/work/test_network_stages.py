@@ -15,8 +15,8 @@ from geoseg.grid import Grid
 from geoseg.io.layers import LINES, NODES, Batches, Lines, Nodes, Source
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
+from geoseg.layering import LayerFormat
 from geoseg.objects.thresholds import Thresholds
-from geoseg.plan import LayerFormat
 from geoseg.runner import LocalRunner, Unit
 from geoseg.tiling import BlockPlan, Lattice
 from geoseg.work.layer_files import LayerSet, write_layers
