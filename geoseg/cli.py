@@ -31,6 +31,7 @@ _COMMANDS = {
     "evaluate": ("geoseg.commands.evaluate", "evaluate", "Compare a model, or a run, with labels."),
     "export": ("geoseg.commands.export", "export", "Write the layers of a finished run in another format."),
     "inspect": ("geoseg.commands.inspect", "inspect", "Say what a scene, model, run or data set is."),
+    "jobs": ("geoseg.commands.jobs", "jobs", "Look after the jobs of a Ray cluster."),
     "map": ("geoseg.commands.map", "map_command", "Map a scene to classes, buildings, roads, vegetation, water."),
     "models": ("geoseg.commands.models", "models", "List the models that have a name."),
     "pseudo-labels": (
@@ -39,6 +40,7 @@ _COMMANDS = {
         "Write what a run is sure of as labels to train on.",
     ),
     "study": ("geoseg.commands.study", "study", "Train many variants of a configuration, and compare them."),
+    "submit": ("geoseg.commands.submit", "submit", "Run a configuration as a job on a Ray cluster."),
     "tiles": ("geoseg.commands.tiles", "tiles", "Write labelled scenes as chips, or what is worth labelling."),
     "train": ("geoseg.commands.train", "train", "Train a model on labelled scenes."),
     "verify": ("geoseg.commands.verify", "verify", "Hash a run again and compare it with its markers."),
@@ -97,8 +99,14 @@ class _LazyGroup(click.Group):
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="geoseg")
-def cli() -> None:
+@click.option("--submitted-by", hidden=True, metavar="VERSION")
+def cli(submitted_by: str | None) -> None:
     """Maps from imagery: buildings, roads, vegetation and water from rasters of any size."""
+    if submitted_by not in (None, __version__):
+        raise GeosegError(
+            f"expected geoseg {submitted_by} on the cluster, as where the job was submitted, got {__version__}: "
+            "install the same"
+        )
 
 
 def main(arguments: Callable[[], Sequence[str]] | None = None) -> None:

@@ -3,16 +3,18 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 _LINE_EVERY_S = 5.0
 """Seconds between JSON lines of a stage."""
 
+_EVENTS = frozenset({"start", "progress", "end", "warning"})
+"""What JSON lines tell of."""
 
 _WAITING = 0.05
 """A model that waits for a greater share of its time than this may not be what bounds the mosaic."""
@@ -41,14 +43,7 @@ def stage_progress(stage: str, total_px: int) -> Iterator[Advance]:
         yield meter.advance_and_print
         meter.line("end")
         return
-    columns = (
-        TextColumn("{task.description:9}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
+    with _bars(console) as bar:
         task = bar.add_task(stage, total=total_px, figures="")
 
         def advance(pixels: int, tiles: int = 0, *, retries: int = 0, quarantined: int = 0) -> None:
@@ -56,6 +51,84 @@ def stage_progress(stage: str, total_px: int) -> Iterator[Advance]:
             bar.update(task, completed=meter.pixels, figures=meter.figures())
 
         yield advance
+
+
+@contextmanager
+def relayed_progress() -> Iterator[Callable[[str], None]]:
+    """Show what a command elsewhere writes: its progress as here, all else as it is, on stdout.
+
+    Yields:
+        Takes each line that the command wrote: JSON lines of its stages, warnings, and words.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _relay_line
+        return
+    with _bars(console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def relay(line: str) -> None:
+            event = _event(line)
+            if event is None:
+                bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            elif event["event"] == "warning":
+                bars.console.print(f"warning  {event.get('message')}", markup=False, highlight=False)
+            else:
+                stage = str(event.get("stage"))
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=1.0, figures="")
+                bars.update(tasks[stage], completed=event.get("done", 0.0), figures=_relayed_figures(event))
+
+        yield relay
+
+
+def _bars(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description:9}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console)
+
+
+def _relay_line(line: str) -> None:
+    stream = sys.stdout if _event(line) is None else sys.stderr
+    stream.write(f"{line}\n")
+    stream.flush()
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What a line of progress says; None of a line that is none."""
+    if not line.startswith("{"):
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and event.get("event") in _EVENTS else None
+
+
+def _relayed_figures(event: Mapping[str, Any]) -> str:
+    return _figures(
+        event.get("tiles", 0),
+        event.get("mpx_per_s") or None,
+        None if event["event"] == "end" else event.get("eta_s"),
+        event.get("retries", 0),
+        event.get("quarantined", 0),
+    )
+
+
+def _figures(tiles: int, mpx_per_s: float | None, eta_s: float | None, retries: int, quarantined: int) -> str:
+    parts = [
+        f"{tiles} tiles" if tiles else "",
+        "" if mpx_per_s is None else f"{mpx_per_s:.2f} Mpx/s",
+        "" if eta_s is None else f"{eta_s:.0f} s left",
+        f"{retries} retries" if retries else "",
+        f"{quarantined} quarantined" if quarantined else "",
+    ]
+    return "  ".join(part for part in parts if part)
 
 
 class _Meter:
@@ -89,16 +162,9 @@ class _Meter:
         return (self.total_px - self.pixels) / 1e6 / self.rate() if self.pixels else None
 
     def figures(self) -> str:
-        eta_s = self.eta_s()
-        parts = [
-            f"{self.tiles} tiles" if self.tiles else "",
-            # A stage that is one piece of work has no rate.
-            f"{self.rate():.2f} Mpx/s" if self.total_px > 1 else "",
-            f"{eta_s:.0f} s left" if eta_s is not None and self.total_px > 1 else "",
-            f"{self.retries} retries" if self.retries else "",
-            f"{self.quarantined} quarantined" if self.quarantined else "",
-        ]
-        return "  ".join(part for part in parts if part)
+        # A stage that is one piece of work has no rate.
+        rate, eta_s = (self.rate(), self.eta_s()) if self.total_px > 1 else (None, None)
+        return _figures(self.tiles, rate, eta_s, self.retries, self.quarantined)
 
     def line(self, event: str) -> None:
         self._last_line = time.monotonic()

@@ -217,7 +217,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
 
 def test_help_lists_every_command() -> None:
     said = subprocess.run(command("--help"), check=True, capture_output=True, text=True).stdout
-    for name in ("doctor", "evaluate", "inspect", "map", "models", "train", "view"):
+    for name in ("doctor", "evaluate", "inspect", "jobs", "map", "models", "submit", "train", "view"):
         assert re.search(rf"^  {name} ", said, re.MULTILINE)
 
 
@@ -242,6 +242,16 @@ def test_the_version_is_that_of_the_package() -> None:
     assert said.split() == ["geoseg,", "version", geoseg.__version__]
 
 
+def test_a_job_that_another_version_submitted_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--submitted-by", geoseg.__version__, "config", "schema", "map") == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "--submitted-by", "0.0.1", "config", "schema", "map") == 2
+    said = f"error: expected geoseg 0.0.1 on the cluster, as where the job was submitted, got {geoseg.__version__}"
+    assert capsys.readouterr() == ("", f"{said}: install the same\n")
+
+
 @pytest.mark.parametrize(
     ("misspelt", "words"),
     [
@@ -252,8 +262,8 @@ def test_the_version_is_that_of_the_package() -> None:
         (
             "zzz",
             (
-                "commands: agreement, calibrate, config, doctor, evaluate, export, inspect, map, models, "
-                "pseudo-labels, study, tiles, train, verify, view, weak-labels (see"
+                "commands: agreement, calibrate, config, doctor, evaluate, export, inspect, jobs, map, models, "
+                "pseudo-labels, study, submit, tiles, train, verify, view, weak-labels (see"
             ),
         ),
     ],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.progress import bounded_by, stage_progress, warn
+from geoseg.progress import bounded_by, relayed_progress, stage_progress, warn
 
 
 def test_a_stage_begins_and_ends_in_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,10 +51,22 @@ with stage_progress("mosaic", 2_000_000) as advance:
 """
 
 
-def test_a_terminal_shows_the_same_figures() -> None:
+RELAYED = """
+import json
+from geoseg.progress import relayed_progress
+line = {"event": "progress", "stage": "mosaic", "done": 0.5, "tiles": 7, "mpx_per_s": 1.2, "eta_s": 3.0}
+with relayed_progress() as relay:
+    relay(json.dumps({"event": "start", "stage": "mosaic", "done": 0.0, "eta_s": None}))
+    relay(json.dumps({"event": "warning", "message": "two workers are missing"}))
+    relay(json.dumps({**line, "retries": 2, "quarantined": 1}))
+"""
+
+
+@pytest.mark.parametrize("code", [SHOWN, RELAYED], ids=["here", "from elsewhere"])
+def test_a_terminal_shows_the_same_figures(code: str) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
-    subprocess.run([sys.executable, "-c", SHOWN], check=True, stderr=theirs, env=environment)
+    subprocess.run([sys.executable, "-c", code], check=True, stderr=theirs, env=environment)
     os.close(theirs)
     shown = ""
     try:
@@ -75,6 +87,20 @@ def test_a_terminal_shows_the_same_figures() -> None:
         "workers are missing",
     ):
         assert text in shown, text
+
+
+def test_what_a_command_elsewhere_writes_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["complete: open it", '{"event": "of somebody else"}', "{broken", "[bold]"]
+    with relayed_progress() as relay, stage_progress("objects", 4) as advance:
+        advance(4)
+        for line in words:
+            relay(line)
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == words
+    with relayed_progress() as relay:
+        for line in captured.err.splitlines():
+            relay(line)
+    assert capsys.readouterr() == ("", captured.err)
 
 
 SECONDS = st.dictionaries(

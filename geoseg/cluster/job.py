@@ -1,13 +1,18 @@
-"""What the scripts in jobs/ share: from `python jobs/SCRIPT CONFIG` to a command, wherever it runs."""
+"""What a job of a cluster is: from a configuration to a command; for the scripts in jobs/ and `geoseg submit`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from geoseg.config.text import read_mapping
 from geoseg.errors import ConfigError
+
+Kind = Literal["map", "train", "evaluate", "export"]
+"""Commands that run as jobs."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _UNPACKED = "runtime_resources"
 """Part of the folder that Ray unpacks a job's files into, and removes."""
@@ -16,9 +21,7 @@ _WRITTEN = ("output", "marked", "storage")
 """Keys, and options, with files that must outlast the job."""
 
 
-def job_arguments(
-    command: Literal["map", "train", "evaluate", "export"], given: Sequence[str], folder: Path | None = None
-) -> list[str]:
+def job_arguments(command: Kind, given: Sequence[str], folder: Path | None = None) -> list[str]:
     """The command line that a job stands for.
 
     In a Ray job work goes to the job's own cluster unless the configuration or an option says where.
@@ -38,25 +41,56 @@ def job_arguments(
     values = read_mapping(Path(given[0]))
     if values.get("kind") != command:
         raise ConfigError(f"{given[0]}: expected kind: {command}, got {values.get('kind')}")
-    run = values.get("run") if command == "train" else values
-    said: dict[str, Any] = dict(run) if isinstance(run, dict) else {}
     options = list(given[1:])
-    _refuse_lost(said, options, Path.cwd() if folder is None else folder)
-    elsewhere = said.get("address") or said.get("local") or {"--address", "--local"} & set(options)
+    if _UNPACKED in (Path.cwd() if folder is None else folder).parts:
+        _refuse_lost(written_by(command, values, options))
     # Ray tells the processes of a job where its cluster is.
-    if command in ("map", "train") and "RAY_ADDRESS" in os.environ and not elsewhere:
-        options += ["--address", "auto"]
+    if "RAY_ADDRESS" in os.environ:
+        options += own_cluster(command, values, options)
     return [command, "--config", given[0], *options]
 
 
-def _refuse_lost(said: dict[str, Any], options: list[str], folder: Path) -> None:
-    if _UNPACKED not in folder.parts:
-        return
-    written = [(key, said.get(key)) for key in _WRITTEN]
+def own_cluster(command: Kind, values: Mapping[str, Any], options: Sequence[str]) -> list[str]:
+    """Options that send a command's work to the cluster that it runs on as a job, unless something says where.
+
+    Args:
+        command: Of geoseg.
+        values: Its configuration.
+        options: That are given besides.
+    """
+    said = _said(command, values)
+    named = any(word.partition("=")[0] in {"--address", "--local"} for word in options)
+    elsewhere = said.get("address") or said.get("local") or named
+    return ["--address", "auto"] if command in ("map", "train") and not elsewhere else []
+
+
+def written_by(command: Kind, values: Mapping[str, Any], options: Sequence[str]) -> dict[str, str]:
+    """What a command writes, by the key or option that says so.
+
+    Args:
+        command: Of geoseg.
+        values: Its configuration.
+        options: That go before it.
+    """
+    said = _said(command, values)
     flags = {"-o", *(f"--{key}" for key in _WRITTEN)}
-    written += [(flag, path) for flag, path in pairwise(options) if flag in flags]
-    for name, path in written:
-        if isinstance(path, str) and "://" not in path and not Path(path).is_absolute():
+    written = {key: said.get(key) for key in _WRITTEN}
+    for word, following in pairwise((*options, "")):
+        flag, equals, value = word.partition("=")
+        if flag in flags:
+            written[flag] = value if equals else following
+    return {name: path for name, path in written.items() if isinstance(path, str)}
+
+
+def _said(command: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys that are options: of a training its section `run`."""
+    said = values.get("run") if command == "train" else values
+    return said if isinstance(said, Mapping) else {}
+
+
+def _refuse_lost(written: Mapping[str, str]) -> None:
+    for name, path in written.items():
+        if "://" not in path and not Path(path).is_absolute():
             raise ConfigError(
                 f"{name}: expected a whole path on storage that all nodes share, such as /mnt/geoseg/{path}, got "
                 f"{path}: Ray removes the job's own folder with the job"
