@@ -32,11 +32,13 @@ class Patience:
         start_s: Workers that have not started after this are warned about; the run goes on with the others.
         return_s: A worker that has not come back after this is replaced.
         silence_s: Without any worker for so long the run stops.
+        opening_s: A worker that opens its job for longer is killed, and opens it anew.
     """
 
     start_s: float = 15.0
     return_s: float = 30.0
     silence_s: float = 600.0
+    opening_s: float = 1800.0
 
 
 @dataclass(slots=True, eq=False)
@@ -74,27 +76,41 @@ class Crew:
     Args:
         options: Of each actor: its CPUs, GPUs and environment.
         patience: How long to wait for what.
+
+    Attributes:
+        patience: The same.
     """
 
     def __init__(self, options: dict[str, Any], patience: Patience) -> None:
         self._options = options
         grouped: dict[str, Any] = {**options, "concurrency_groups": {_GREETINGS: 1}}
         self._class = ray.remote(**grouped)(WorkerProcess)
-        self._patience = patience
+        self.patience = patience
         self._members: dict[int, _Member] = {}
         self._greetings: dict[Any, int] = {}
         self._hired = 0
+        self._refused = 0
         self._warned = False
         self._silent_since_s: float | None = None
 
     def hire(self, size: int) -> None:
-        """Start actors until there are `size`."""
+        """Start actors until there are `size`, less those that were refused, but one at least."""
         self._silent_since_s = None
-        while len(self._members) < size:
+        while len(self._members) < max(1, size - self._refused):
             now_s = time.monotonic()
             handle = self._class.remote()
             self._hired += 1
             self._members[self._hired] = _Member(handle, silent_since_s=now_s, greet_at_s=now_s)
+
+    @property
+    def size(self) -> int:
+        """How many workers there are, whether they answer or not."""
+        return len(self._members)
+
+    def refuse(self, worker: int) -> None:
+        """Do without a worker, whose node cannot do the work, and without another one in its place."""
+        self.dismiss([worker])
+        self._refused += 1
 
     def up(self) -> list[int]:
         """Workers that may be given units."""
@@ -182,7 +198,7 @@ class Crew:
             return
         for worker, member in silent:
             silent_s = now_s - member.silent_since_s
-            if member.process is not None and silent_s > self._patience.return_s:
+            if member.process is not None and silent_s > self.patience.return_s:
                 yield self._replace(worker)
             elif member.greeting is None and member.greet_at_s <= now_s:
                 member.greeting = member.handle.hello.options(concurrency_group=_GREETINGS).remote()
@@ -192,7 +208,7 @@ class Crew:
     def _replace(self, worker: int) -> Departure:
         size, silent_since_s = len(self._members), self._silent_since_s
         self.dismiss([worker])
-        self.hire(size)
+        self.hire(size + self._refused)
         self._silent_since_s = silent_since_s
         return Departure(worker)
 
@@ -201,13 +217,13 @@ class Crew:
             self._silent_since_s = None
         elif self._silent_since_s is None:
             self._silent_since_s = now_s
-        elif now_s - self._silent_since_s > self._patience.silence_s:
+        elif now_s - self._silent_since_s > self.patience.silence_s:
             raise StoppedError(
-                f"no worker has answered for {self._patience.silence_s:g} s ({self._asked(size)}): "
+                f"no worker has answered for {self.patience.silence_s:g} s ({self._asked(size)}): "
                 "bring the cluster back or ask for less, then run the same command again"
             )
         waited_s = now_s - min(member.silent_since_s for member in self._members.values() if not member.up)
-        if not self._warned and up < size and waited_s > self._patience.start_s:
+        if not self._warned and up < size and waited_s > self.patience.start_s:
             self._warned = True
             warn(f"{size - up} of {size} workers have not answered for {waited_s:.0f} s ({self._asked(size)})")
 

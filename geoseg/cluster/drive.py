@@ -19,6 +19,7 @@ from ray.exceptions import (
 from geoseg.cluster.crew import Arrival, Crew, Departure
 from geoseg.cluster.dispatch import Dispatch, Flight
 from geoseg.cluster.metrics import Metrics
+from geoseg.cluster.openings import Opened, Openings
 from geoseg.errors import StoppedError
 from geoseg.runner import ItemT, Report, one_line
 
@@ -33,7 +34,7 @@ _LOOK_SILENT_S = 0.2
 
 
 def drive(
-    crew: Crew, dispatch: Dispatch[ItemT], metrics: Metrics, size: int, job: tuple[int, Any]
+    crew: Crew, dispatch: Dispatch[ItemT], metrics: Metrics, size: int, job: tuple[int, Any], nodes: frozenset[str]
 ) -> Iterator[Report]:
     """Do all units of a dispatch; whoever is still at work when this ends early is dismissed.
 
@@ -43,14 +44,15 @@ def drive(
         metrics: What the reports are counted in.
         size: Workers that are asked for.
         job: Number of the job, and the reference to it.
+        nodes: Ids of the nodes that have room for a worker: no unit is handed out before each has opened the job.
 
     Raises:
+        GeosegError: A node cannot do the job.
         StoppedError: No worker answers, or Ray is gone.
     """
-    loop = _Loop(crew, dispatch, size, job)
+    loop = _Loop(crew, dispatch, size, job, nodes)
     try:
-        for worker in crew.up():
-            dispatch.arrived(worker)
+        loop.begin()
         while dispatch.left:
             for report in loop.step():
                 metrics.report(report)
@@ -64,8 +66,11 @@ def drive(
 class _Loop(Generic[ItemT]):
     """What is on its way, and what each answer means."""
 
-    def __init__(self, crew: Crew, dispatch: Dispatch[ItemT], size: int, job: tuple[int, Any]) -> None:
+    def __init__(
+        self, crew: Crew, dispatch: Dispatch[ItemT], size: int, job: tuple[int, Any], nodes: frozenset[str]
+    ) -> None:
         self._crew = crew
+        self._openings = Openings(crew, job, nodes, size)
         self._dispatch = dispatch
         self._size = size
         self._number, self._job = job
@@ -77,10 +82,16 @@ class _Loop(Generic[ItemT]):
         """Workers that may be at work on a unit."""
         return sorted({flight.worker for flight in self._flying.values()} | set(self._doubtful))
 
+    def begin(self) -> None:
+        """Have the workers that are there already open the job."""
+        for worker in self._crew.up():
+            self._openings.ask(worker, new_process=False)
+
     def step(self) -> Iterator[Report]:
         """Send what can be sent, wait for answers, and report the units that are finished with.
 
         Raises:
+            GeosegError: A node cannot do the job.
             StoppedError: No worker answers, or Ray is gone.
         """
         for departure in self._crew.look_after(self._size):
@@ -91,7 +102,9 @@ class _Loop(Generic[ItemT]):
             if flight is not None:
                 yield from self._landed(reference, flight)
                 continue
-            match self._crew.answered(reference):
+            match self._openings.answered(reference) or self._crew.answered(reference):
+                case Opened(worker, new_process):
+                    self._dispatch.arrived(worker, new_process=new_process)
                 case Arrival(worker, new_process):
                     yield from self._arrived(worker, new_process=new_process)
                 case Departure(worker):
@@ -102,7 +115,7 @@ class _Loop(Generic[ItemT]):
 
     def _send(self) -> None:
         now_s = time.monotonic()
-        up = self._crew.up()
+        up = self._crew.up() if self._openings.may_begin() else []
         while up:
             flights = [self._dispatch.next_flight(worker, now_s) for worker in up]
             for flight in flights:
@@ -118,7 +131,7 @@ class _Loop(Generic[ItemT]):
         wake_s = self._dispatch.wake_s()
         if wake_s is not None:
             wait_s = min(wait_s, max(wake_s - time.monotonic(), 0.0))
-        references = [*self._flying, *self._crew.greetings()]
+        references = [*self._flying, *self._openings.references(), *self._crew.greetings()]
         if not references:
             time.sleep(wait_s)
             return []
@@ -162,6 +175,7 @@ class _Loop(Generic[ItemT]):
 
     def _doubt(self, worker: int) -> None:
         self._crew.doubt(worker)
+        self._openings.forget(worker)
         self._dispatch.paused(worker)
 
     def _arrived(self, worker: int, *, new_process: bool) -> Iterator[Report]:
@@ -173,10 +187,11 @@ class _Loop(Generic[ItemT]):
                 report = self._dispatch.lost(flight, "its answer was lost (ActorUnavailableError)", now_s)
             if report is not None:
                 yield report
-        self._dispatch.arrived(worker, new_process=new_process)
+        self._openings.ask(worker, new_process=new_process)
 
     def _departed(self, worker: int) -> Iterator[Report]:
         self._doubtful.pop(worker, None)
+        self._openings.forget(worker)
         self._flying = {answer: flight for answer, flight in self._flying.items() if flight.worker != worker}
         for flight in self._dispatch.flights(worker):
             report = self._dispatch.died(flight, _died("it did not come back"), time.monotonic())
@@ -186,8 +201,11 @@ class _Loop(Generic[ItemT]):
 
     def _end_hung(self) -> Iterator[Report]:
         now_s = time.monotonic()
+        for worker in self._openings.hung():
+            self._openings.kill(worker)
         for flight in self._dispatch.hung(now_s):
             self._crew.kill(flight.worker)
+            self._openings.forget(flight.worker)
             self._dispatch.paused(flight.worker)
             self._flying = {answer: other for answer, other in self._flying.items() if other is not flight}
             error = f"no answer for {now_s - flight.sent_s:.0f} s"

@@ -21,6 +21,18 @@ def places(resources: Mapping[str, float], threads: int, *, gpu: bool) -> int:
     return min(room, int(resources.get("GPU", 0))) if gpu else room
 
 
+def nodes_with_room(threads: int, *, gpu: bool) -> frozenset[str]:
+    """Ids of the machines that have room for a worker now, whatever else they do.
+
+    Args:
+        threads: CPUs of a worker.
+        gpu: Whether each has a GPU.
+    """
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+    alive = (node for node in nodes if node["Alive"])
+    return frozenset(node["NodeID"] for node in alive if places(node["Resources"], threads, gpu=gpu))
+
+
 def refuse_too_many(workers: int, threads: int, *, gpu: bool) -> None:
     """Refuse what the cluster can never give; say so where it has to grow first.
 

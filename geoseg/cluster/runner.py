@@ -11,6 +11,7 @@ from geoseg.cluster.crew import Crew, Patience
 from geoseg.cluster.dispatch import Dispatch, Rules
 from geoseg.cluster.drive import drive
 from geoseg.cluster.metrics import Instruments, Metrics, RayInstruments
+from geoseg.cluster.places import nodes_with_room
 from geoseg.cluster.session import ray_session
 from geoseg.io.gdal_environment import gdal_environment
 from geoseg.runner import ItemT, Job, Report, Unit
@@ -96,7 +97,7 @@ class RayRunner:
 
         Raises:
             OSError: A worker's disk is full.
-            GeosegError: The job cannot be opened (no model there, say).
+            GeosegError: A node cannot open the job (no model there, say).
             StoppedError: No worker answers.
         """
         if not units:
@@ -111,4 +112,5 @@ class RayRunner:
         self._crew.hire(size)
         # The number names the job: a process that was started again, or never had it, opens it.
         dispatch = Dispatch(units, self._rules, size)
-        yield from drive(self._crew, dispatch, metrics, size, (self._jobs, ray.put(job)))
+        nodes = nodes_with_room(self._threads, gpu=self._options["num_gpus"] > 0)
+        yield from drive(self._crew, dispatch, metrics, size, (self._jobs, ray.put(job)), nodes)

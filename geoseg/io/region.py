@@ -119,6 +119,15 @@ class RegionReader:
         while self._open:
             self._open.popitem()[1].close()
 
+    def open_first(self) -> None:
+        """Open the first scene, for who wants to know at once that it cannot be.
+
+        Raises:
+            SceneError: It cannot.
+        """
+        for number in range(len(self._region.scenes[0].parts)):
+            self._reader(0, number)
+
     def holds(self, window: Window) -> bool:
         """Whether a scene may hold data in a window, which may reach beyond the grid."""
         return len(self.touching(window)) > 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -23,6 +24,7 @@ from geoseg.models.folding import fold_batch_norms
 from geoseg.models.package import load_package
 from geoseg.pixels import BlockPixels
 from geoseg.predict import Numerics, Predictor, differences
+from geoseg.runner import is_disk_full
 from geoseg.threads import Turns
 from geoseg.tiling import Block, BlockPlan
 
@@ -61,6 +63,8 @@ class PredictBlocks:
         Raises:
             ModelError: There is no such package here, or it is another one.
             InputChangedError: The scene is no longer the one that was planned with.
+            RunFolderError: The RUN folder is not the one that the run was planned in, or cannot be written.
+            SceneError: The first scene cannot be opened here.
         """
         torch.set_num_threads(self.numerics.threads)
         numerics = self.numerics.here()
@@ -73,7 +77,10 @@ class PredictBlocks:
                 f"the model package {self.model_path} changed since the run was planned: "
                 "put the old one back, or start another run with -o"
             )
+        reader = RegionReader(self.region)
+        reader.open_first()
         refuse_changes(self.region.stamps)
+        _refuse_elsewhere(self.run)
         predictor = Predictor(fold_batch_norms(model.build()), numerics)
         blockwise = BlockPredictor(
             self.blocks,
@@ -83,7 +90,28 @@ class PredictBlocks:
             activation=model.card.activation,
             things=self.things,
         )
-        return _Worker(self, RegionReader(self.region), model.imagery, blockwise).predict
+        return _Worker(self, reader, model.imagery, blockwise).predict
+
+
+def _refuse_elsewhere(run: RunFolder) -> None:
+    """Refuse a RUN folder that is another one than where the run was planned, or that cannot be written.
+
+    Raises:
+        RunFolderError: It is one of these.
+    """
+    probe = run.path / f".probe.{uuid4().hex}.partial"
+    try:
+        if not run.mosaic.path.exists():
+            raise RunFolderError(
+                f"expected the run's mosaic in {run.path}, there is none: mount the same storage at the same path "
+                "on every node, or name another RUN with -o"
+            )
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise RunFolderError(f"{run.path} cannot be written ({error.strerror}): let geoseg write there") from error
 
 
 class _Worker:

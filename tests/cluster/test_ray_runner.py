@@ -1,6 +1,7 @@
 """Units on Ray actors: the same reports as the for loop, whatever dies on the way."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -127,7 +128,7 @@ def test_the_neighbours_of_a_unit_that_kills_its_process_are_done(ray_runner: Ra
 
 
 def test_a_job_that_cannot_be_opened_stops_with_its_own_error(ray_runner: RayRunner) -> None:
-    with pytest.raises(ModelError, match="there is no model here"):
+    with pytest.raises(ModelError, match=rf"^node {socket.gethostname()}: there is no model here$"):
         list(ray_runner.run(Unopenable(), units(3)))
 
 

@@ -1,6 +1,8 @@
 """A worker that is given blocks by several threads, as an actor is: the same bytes as one block after the other."""
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from geoseg.errors import RunFolderError
+from geoseg.errors import RunFolderError, SceneError
 from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import SceneOptions, describe_scene
@@ -54,6 +56,30 @@ def alone(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_
     for block in job.blocks:
         work(job, [block], 1)
     return chunks(job)
+
+
+def test_a_node_without_the_runs_folder_or_a_scene_is_refused(
+    tmp_path: Path, patchwork_scene: Path, tiny_model: Path
+) -> None:
+    scene = tmp_path / "scene.tif"
+    shutil.copy(patchwork_scene, scene)
+    job = job_in(tmp_path / "run", scene, tiny_model)
+    job.open()
+    assert not list(job.run.path.glob(".*")), "nothing stays behind"
+    elsewhere = replace(job, run=RunFolder(tmp_path / "elsewhere"))
+    with pytest.raises(RunFolderError, match=r"the run's mosaic in .*/elsewhere, there is none: mount the same"):
+        elsewhere.open()
+    scene.unlink()
+    with pytest.raises(SceneError, match=r"scene\.tif"):
+        job.open()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nobody keeps root from writing")
+def test_a_node_that_may_not_write_is_refused(tmp_path: Path, patchwork_scene: Path, tiny_model: Path) -> None:
+    job = job_in(tmp_path / "run", patchwork_scene, tiny_model)
+    job.run.path.chmod(0o555)
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        job.open()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
