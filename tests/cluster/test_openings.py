@@ -98,7 +98,7 @@ def look_at_nodes(folder: Path) -> dict[str, Any]:
             "begun_ns": min(file.stat().st_mtime_ns for file in slow.glob("unit-*")),
         }
     finally:
-        ray.shutdown()  # type: ignore[no-untyped-call]  # Ray's own
+        ray.shutdown()
         cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's own
 
 

@@ -8,16 +8,20 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
+import requests
 import yaml
 from head import Head, ray_head
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.job_submission import JobDetails
+from ray.job_submission import JobDetails, JobSubmissionClient
+from training_command import below
 
 from geoseg import cli
 from geoseg.cluster.submission import _Tail, attempt_of, exit_code
@@ -136,6 +140,72 @@ def test_a_job_survives_its_driver_and_gives_the_bytes_of_a_local_run(
     assert "STOPPED" in capsys.readouterr().out
     assert run("jobs", "logs", "nobody-1") == 2
     assert "no job is named nobody-1" in capsys.readouterr().err
+
+
+CALLS = (
+    "NodeInfoGcsService/GetAllNodeInfo",
+    "NodeManagerService/GetNodeStats",
+    "ObjectManagerService/Pull",
+    "CoreWorkerService/GetCoreWorkerStats",
+    "ReporterService/GetTraceback",
+    "RayletDriver/ClusterInfo",
+)
+"""A call of each kind of port that Ray opens: its directory, raylets, their stores, workers, agents, Ray Client."""
+
+NO_ANSWER = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+"""Of a port of another kind."""
+
+
+def ports_below(above: int) -> set[int]:
+    """The TCP ports at which a process and those that it started listen."""
+    open_files: set[str] = set()
+    for pid in (above, *below(above)):
+        with suppress(OSError):  # it ended while it was looked at
+            open_files |= {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    tables = [Path(f"/proc/net/{kind}").read_text() for kind in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table.splitlines()]
+    listening = [line for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in open_files]
+    return {int(line[1].rpartition(":")[2], 16) for line in listening}
+
+
+def called(port: int, call: str, token: str | None) -> grpc.StatusCode:
+    """How a port answers a call that shows a token, or none."""
+    shown = [] if token is None else [("authorization", f"Bearer {token}")]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            channel.unary_unary(f"/ray.rpc.{call}")(b"", metadata=shown, timeout=3)
+        except grpc.RpcError as error:
+            status = error.code()
+            assert isinstance(status, grpc.StatusCode)
+            return status
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.slow
+def test_no_port_of_ray_answers_who_has_not_the_token(head: Head) -> None:
+    client = JobSubmissionClient(head.dashboard, headers={"Authorization": f"Bearer {head.token}"})
+    name = client.submit_job(entrypoint="sleep 300")  # so that there is a worker
+    while str(client.get_job_status(name)) != "RUNNING":
+        time.sleep(0.1)
+    known, metrics, refused = set(), [], 0
+    for port in ports_below(head.process):
+        for call in CALLS:
+            # A port of another kind knows the call as little with the token as without.
+            if called(port, call, head.token) in NO_ANSWER:
+                continue
+            known.add(call)
+            assert called(port, call, None) is grpc.StatusCode.UNAUTHENTICATED, (port, call)
+            assert called(port, call, "0" * 64) is grpc.StatusCode.UNAUTHENTICATED, (port, call)
+        with suppress(requests.exceptions.RequestException):
+            answer = requests.get(f"http://127.0.0.1:{port}/api/jobs/", timeout=3)
+            metrics += [port] * answer.text.startswith("# HELP")
+            refused += answer.status_code == 401
+            assert answer.status_code == 401 or port in metrics, (port, answer.text[:200])
+    assert known == set(CALLS)
+    assert refused >= 2, "the dashboard and an agent"
+    client.stop_job(name)
+    # Numbers for Prometheus, which has no token to show.
+    assert metrics
 
 
 def job(**said: object) -> JobDetails:

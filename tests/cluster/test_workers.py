@@ -8,6 +8,7 @@ import shlex
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +31,12 @@ from geoseg.cluster.facts import (
     try_storage,
 )
 from geoseg.cluster.places import places
+from geoseg.cluster.trainee import Task
 from geoseg.cluster.workers import RayWorkers
 from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.datasets.label_files import RasterFile, VectorFile, VectorFiles
 from geoseg.errors import ConfigError, GeosegError, SceneError
+from geoseg.io.gdal_environment import gdal_environment
 from geoseg.models.package import load_package
 from geoseg.packing import Trained
 from geoseg.train.checkpoint import Identity
@@ -91,6 +94,15 @@ def train(data: Path, model: Path, config: str, workers: WorkerOptions) -> Train
         threads=1,
         workers=workers,
     )
+
+
+def test_drivers_to_skip_and_threads_reach_the_workers(tmp_path: Path) -> None:
+    workers = RayWorkers(WorkerOptions(2), "cpu", 3, tmp_path)
+    task = Task("", "", (), {}, "cpu", 3, str(tmp_path), "run", ("", ""), {}, {})
+    config: Any = workers._trainer(task, None).run_config
+    said = config.worker_runtime_env["env_vars"]
+    assert said["GDAL_SKIP"] == gdal_environment()["GDAL_SKIP"]
+    assert (said["OMP_NUM_THREADS"], said["MKL_NUM_THREADS"]) == ("3", "3")
 
 
 @pytest.mark.slow
