@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 _LINE_EVERY_S = 5.0
 """Seconds between JSON lines of a stage."""
 
-_EVENTS = frozenset({"start", "progress", "end", "warning"})
-"""What JSON lines tell of."""
+_EVENTS = frozenset({"start", "progress", "end", "train", "warning"})
+"""What JSON lines tell of: stages, the iterations of a training, and what is doubtful."""
 
 _WAITING = 0.05
 """A model that waits for a greater share of its time than this may not be what bounds the mosaic."""
@@ -74,10 +74,11 @@ def relayed_progress() -> Iterator[Callable[[str], None]]:
             elif event["event"] == "warning":
                 bars.console.print(f"warning  {event.get('message')}", markup=False, highlight=False)
             else:
-                stage = str(event.get("stage"))
+                stage = str(event.get("stage", "training"))
                 if stage not in tasks:
                     tasks[stage] = bars.add_task(stage, total=1.0, figures="")
-                bars.update(tasks[stage], completed=event.get("done", 0.0), figures=_relayed_figures(event))
+                done = event.get("done", event.get("iteration", 0) / event.get("iterations", 1))
+                bars.update(tasks[stage], completed=done, figures=_relayed_figures(event))
 
         yield relay
 
@@ -111,6 +112,10 @@ def _event(line: str) -> dict[str, Any] | None:
 
 
 def _relayed_figures(event: Mapping[str, Any]) -> str:
+    if event["event"] == "train":
+        loss, samples_per_s = event.get("loss"), event.get("samples_per_s")
+        figures = _figures(0, None, event.get("eta_s"), 0, 0)
+        return f"loss {loss}  {samples_per_s or '-'} samples/s  {figures}"
     return _figures(
         event.get("tiles", 0),
         event.get("mpx_per_s") or None,

@@ -62,8 +62,8 @@ with relayed_progress() as relay:
 """
 
 
-@pytest.mark.parametrize("code", [SHOWN, RELAYED], ids=["here", "from elsewhere"])
-def test_a_terminal_shows_the_same_figures(code: str) -> None:
+def on_a_terminal(code: str) -> str:
+    """What a process shows on the terminal that its stderr is."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     subprocess.run([sys.executable, "-c", code], check=True, stderr=theirs, env=environment)
@@ -76,6 +76,12 @@ def test_a_terminal_shows_the_same_figures(code: str) -> None:
         pass
     finally:
         os.close(ours)
+    return shown
+
+
+@pytest.mark.parametrize("code", [SHOWN, RELAYED], ids=["here", "from elsewhere"])
+def test_a_terminal_shows_the_same_figures(code: str) -> None:
+    shown = on_a_terminal(code)
     for text in (
         "mosaic",
         "50%",
@@ -101,6 +107,21 @@ def test_what_a_command_elsewhere_writes_stays_as_it_is(capsys: pytest.CaptureFi
         for line in captured.err.splitlines():
             relay(line)
     assert capsys.readouterr() == ("", captured.err)
+
+
+TRAINED = """
+import json
+from geoseg.progress import relayed_progress
+with relayed_progress() as relay:
+    line = {"event": "train", "iteration": 3, "iterations": 4, "loss": 0.25, "samples_per_s": 7.5, "eta_s": 2.0}
+    relay(json.dumps(line))
+"""
+
+
+def test_a_training_elsewhere_has_a_bar_too() -> None:
+    shown = on_a_terminal(TRAINED)
+    for text in ("training", "75%", "loss 0.25", "7.5 samples/s", "2 s left"):
+        assert text in shown, text
 
 
 SECONDS = st.dictionaries(

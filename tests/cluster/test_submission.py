@@ -13,9 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import geopandas
 import grpc
 import pytest
 import requests
+import shapely
 import yaml
 from head import Head, ray_head
 from hypothesis import given
@@ -93,6 +95,9 @@ def test_a_job_survives_its_driver_and_gives_the_bytes_of_a_local_run(
     }
     values |= {"device": "cpu", "precision": "fp32", "workers": 1, "tile_size": 64, "tile_overlap": 16}
     values |= {"block_size": 512, "simplify": 0, "network": False, "format": ["geojson"]}
+    area = shapely.box(320050, 2769500, 320560, 2769960)
+    geopandas.GeoSeries([area], crs="EPSG:32640").to_file(tmp_path / "area.gpkg")
+    values |= {"aoi": "area.gpkg"}  # beside the configuration, and uploaded with it
     config.write_text(yaml.safe_dump(values))
 
     assert run("submit", config, "--detach") == 0
