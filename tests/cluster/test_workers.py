@@ -139,17 +139,26 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_time_alone(data: Path, tmp_path: Path, undisturbed: str) -> None:
-    command = Command(data, tmp_path / "model")
-    process = command.start()
-    command.wait(process, 2)
-    found = trainees(process)
-    assert len(found) == 2
-    os.kill(min(found), signal.SIGKILL)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    assert "workers died; they go on from iteration " in said
-    assert command.sha256() == undisturbed
+def test_a_killed_worker_costs_time_alone_wherever_checkpoints_lie(
+    data: Path, tmp_path: Path, undisturbed: str
+) -> None:
+    with bucket_server() as server:
+        command = Command(data, tmp_path / "model", storage=f"s3://{server.bucket}/kept", server=server)
+        process = command.start()
+        command.wait(process, 2)
+        found = trainees(process)
+        assert len(found) == 2
+        os.kill(min(found), signal.SIGKILL)
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+        assert "workers died; they go on from iteration " in said
+        assert command.sha256() == undisturbed
+        assert not list(tmp_path.glob("model.training/geoseg-*"))
+
+        nowhere = replace(command, model=tmp_path / "other", storage="s3://geoseg-test-no-such-bucket/kept")
+        code, said = nowhere.finish()
+        assert code == 2
+        assert re.search(r"^error: --storage s3://geoseg-test-no-such-bucket/kept cannot be written \(.*\n\Z", said)
 
 
 @pytest.mark.slow
@@ -175,28 +184,6 @@ def test_after_a_signal_and_after_a_killed_driver_the_command_goes_on(
     steps = [json.loads(line) for line in said.splitlines() if '"train"' in line]
     assert steps[0]["iteration"] > 2 * CHECKPOINTS_EVERY
     assert command.sha256() == undisturbed
-
-
-@pytest.mark.slow
-def test_checkpoints_in_a_bucket_are_gone_on_from(data: Path, tmp_path: Path, undisturbed: str) -> None:
-    with bucket_server() as server:
-        command = Command(data, tmp_path / "model", storage=f"s3://{server.bucket}/kept", server=server)
-        process = command.start()
-        command.wait(process, 2)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=60)
-
-        code, said = command.finish()
-        assert code == 0, said
-        steps = [json.loads(line) for line in said.splitlines() if '"train"' in line]
-        assert steps[0]["iteration"] > CHECKPOINTS_EVERY
-        assert command.sha256() == undisturbed
-        assert not list(tmp_path.glob("model.training/geoseg-*"))
-
-        nowhere = replace(command, model=tmp_path / "other", storage="s3://geoseg-test-no-such-bucket/kept")
-        code, said = nowhere.finish()
-        assert code == 2
-        assert re.search(r"^error: --storage s3://geoseg-test-no-such-bucket/kept cannot be written \(.*\n\Z", said)
 
 
 @pytest.mark.slow

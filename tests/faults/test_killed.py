@@ -40,6 +40,9 @@ STAGES = (
 )
 """In their order: a run that is killed in one has done all before it."""
 
+BY_WORKERS = ("mosaic", "objects", "outlines", "whole", "features", "skeleton", "pieces", "layers")
+"""Of these the ones that are killed with workers at them, each of which starts Ray anew."""
+
 
 def test_these_are_the_stages(undisturbed: Path) -> None:
     assert {folder.name for folder in (undisturbed / "ledger").iterdir()} == {*STAGES, OF_FOLDER}
@@ -81,11 +84,20 @@ def killed_in_turn(
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("when", "options"), [("first", ALONE), ("middle", WORKERS), ("last", ALONE)])
+@pytest.mark.parametrize(
+    ("when", "options", "stages"),
+    [
+        ("first", ALONE, STAGES),
+        ("middle", WORKERS, BY_WORKERS),
+        ("middle", ALONE, [stage for stage in STAGES if stage not in BY_WORKERS]),
+        ("last", ALONE, STAGES),
+    ],
+    ids=["first", "middle-by-workers", "middle", "last"],
+)
 def test_the_driver_is_killed_in_every_stage(
-    mapping: Mapping, undisturbed: Path, tmp_path: Path, when: str, options: Sequence[str]
+    mapping: Mapping, undisturbed: Path, tmp_path: Path, when: str, options: Sequence[str], stages: Sequence[str]
 ) -> None:
-    killed_in_turn(mapping, options, undisturbed, tmp_path / "run", STAGES, when)
+    killed_in_turn(mapping, options, undisturbed, tmp_path / "run", stages, when)
 
 
 @pytest.mark.timeout(1500)
