@@ -1,6 +1,5 @@
 """Where a cluster takes jobs: the address of its dashboard, the token that opens it, and who answers there."""
 
-import ipaddress
 import os
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 import requests
 
 from geoseg.errors import GeosegError, StoppedError
+from geoseg.io.addresses import is_loopback
 from geoseg.progress import warn
 from geoseg.runner import one_line
 
@@ -62,7 +62,7 @@ def dashboard_at(address: str, *, insecure: bool) -> Dashboard:
     """
     host = _host(address)
     bare = address.rstrip("/")
-    here = _is_loopback(host)
+    here = is_loopback(host)
     token = _token(local=here)
     if not here and bare.startswith("http:"):
         if token is None and not insecure:
@@ -135,16 +135,6 @@ def _host(address: str) -> str:
     if parts.scheme not in {"http", "https"} or not host or parts.path.strip("/"):
         raise GeosegError(f"{expected}, got {address}")
     return host
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by its number, or the name that every machine has for itself."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _token(*, local: bool) -> str | None:

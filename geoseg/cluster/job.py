@@ -59,8 +59,7 @@ def own_cluster(command: Kind, values: Mapping[str, Any], options: Sequence[str]
         options: That are given besides.
     """
     said = _said(command, values)
-    named = any(word.partition("=")[0] in {"--address", "--local"} for word in options)
-    elsewhere = said.get("address") or said.get("local") or named
+    elsewhere = said.get("address") or said.get("local") or {"--address", "--local"} & option_values(options).keys()
     return ["--address", "auto"] if command in ("map", "train") and not elsewhere else []
 
 
@@ -74,12 +73,22 @@ def written_by(command: Kind, values: Mapping[str, Any], options: Sequence[str])
     """
     said = _said(command, values)
     flags = {"-o", *(f"--{key}" for key in _WRITTEN)}
-    written = {key: said.get(key) for key in _WRITTEN}
+    written = {key: path for key in _WRITTEN if isinstance(path := said.get(key), str)}
+    return written | {flag: value for flag, value in option_values(options).items() if flag in flags}
+
+
+def option_values(options: Sequence[str]) -> dict[str, str]:
+    """What stands behind each option, as --flag VALUE or --flag=VALUE; of one that is repeated the last.
+
+    Args:
+        options: Words of a command line; of those that take no value it is whatever follows.
+    """
+    values = {}
     for word, following in pairwise((*options, "")):
         flag, equals, value = word.partition("=")
-        if flag in flags:
-            written[flag] = value if equals else following
-    return {name: path for name, path in written.items() if isinstance(path, str)}
+        if flag.startswith("-"):
+            values[flag] = value if equals else following
+    return values
 
 
 def _said(command: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from geoseg.catalog import model_folder
-from geoseg.cluster.job import KINDS, Kind, own_cluster, written_by
+from geoseg.cluster.job import KINDS, Kind, option_values, own_cluster, written_by
 from geoseg.config.evaluate import EvaluateConfig
 from geoseg.config.export import ExportConfig
 from geoseg.config.map import MapConfig
@@ -147,7 +146,7 @@ def _paths(value: object) -> Iterator[str]:
 
 def _refuse_local_data(config: TrainConfig, options: Sequence[str]) -> None:
     """Refuse paths of a training that only this machine has; relative ones start from --data-root there."""
-    root = _option(options, "--data-root")
+    root = option_values(options).get("--data-root")
     if root is not None:
         _refuse_local("--data-root", root)
         return
@@ -198,7 +197,7 @@ def _take_aoi(said: dict[str, Any], root: Path, folder: Path) -> None:
 def _take_model(said: dict[str, Any], key: str, options: Sequence[str], folder: Path) -> None:
     """A model package of this machine; those that come with geoseg are there already."""
     name = said.get(key)
-    if name is None or _option(options, "--from" if key == "start_from" else "--model") is not None:
+    if name is None or ("--from" if key == "start_from" else "--model") in option_values(options):
         return
     if is_remote(name) or name in known_models(()) or (Path(name).is_absolute() and not Path(name).exists()):
         return
@@ -219,13 +218,6 @@ def _refuse_large(key: str, path: Path, size: int) -> None:
             f"{key}: expected at most {LIMIT_BYTES // 10**6} MB to upload, {shown(str(path))} has "
             f"{size / 10**6:.0f} MB: put it on {_SHARED}, and {again}"
         )
-
-
-def _option(options: Sequence[str], flag: str) -> str | None:
-    """The value of an option among words, as --flag VALUE or --flag=VALUE."""
-    given = [value for word, value in pairwise(options) if word == flag]
-    given += [word.partition("=")[2] for word in options if word.startswith(f"{flag}=")]
-    return given[-1] if given else None
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Whether a cluster has room for the workers that are asked for, or can grow it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import ray
 from ray._private import state
@@ -28,9 +29,7 @@ def nodes_with_room(threads: int, *, gpu: bool) -> frozenset[str]:
         threads: CPUs of a worker.
         gpu: Whether each has a GPU.
     """
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
-    alive = (node for node in nodes if node["Alive"])
-    return frozenset(node["NodeID"] for node in alive if places(node["Resources"], threads, gpu=gpu))
+    return frozenset(node["NodeID"] for node in _nodes_alive() if places(node["Resources"], threads, gpu=gpu))
 
 
 def refuse_too_many(workers: int, threads: int, *, gpu: bool) -> None:
@@ -44,8 +43,8 @@ def refuse_too_many(workers: int, threads: int, *, gpu: bool) -> None:
     Raises:
         GeosegError: It has no room for them, and does not grow, or not so far.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's own
-    room = sum(places(resources, threads, gpu=gpu) for resources in nodes)
+    nodes = _nodes_alive()
+    room = sum(places(node["Resources"], threads, gpu=gpu) for node in nodes)
     if room >= workers:
         return
     # What an autoscaler told the cluster about itself; nothing public says it.
@@ -59,3 +58,7 @@ def refuse_too_many(workers: int, threads: int, *, gpu: bool) -> None:
             f"fewer --workers{' or --threads' if threads > 1 else ''}{', or --device cpu' if gpu else ''}"
         )
     warn(f"the cluster has {has} of {workers} workers; waiting until it has grown")
+
+
+def _nodes_alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # Ray's own

@@ -1,6 +1,5 @@
 """`geoseg submit`: a configuration to a job on a Ray cluster, which is followed to its end."""
 
-import importlib
 import shlex
 import tempfile
 from pathlib import Path
@@ -24,7 +23,16 @@ _INTERRUPTED = 130
     "--python", default="python", show_default=True, metavar="FILE", help="The cluster's Python that has geoseg."
 )
 @click.option("--detach", is_flag=True, help="Do not follow the job.")
-def submit(config: Path, options: tuple[str, ...], address: str, insecure: bool, python: str, detach: bool) -> None:
+@click.pass_context
+def submit(
+    context: click.Context,
+    config: Path,
+    options: tuple[str, ...],
+    address: str,
+    insecure: bool,
+    python: str,
+    detach: bool,
+) -> None:
     """Run what CONFIG asks for (of kind map, train, evaluate or export) as a job on a Ray cluster.
 
     The configuration, its area of interest and its model (up to 100 MB each) are uploaded; scenes, labels and what
@@ -38,7 +46,7 @@ def submit(config: Path, options: tuple[str, ...], address: str, insecure: bool,
     with tempfile.TemporaryDirectory(prefix="geoseg-submit-") as name:
         folder = Path(name)
         parcel = pack(config, options, folder)
-        _refuse_options(parcel, folder)
+        _refuse_options(context.find_root(), parcel, folder)
         jobs = Jobs(dashboard)
         job = jobs.running(parcel)
         if job is None:
@@ -77,15 +85,11 @@ def follow(jobs: Jobs, job: str, address: str) -> int:
     return exit_code(ended)
 
 
-def _refuse_options(parcel: Parcel, folder: Path) -> None:
+def _refuse_options(root: click.Context, parcel: Parcel, folder: Path) -> None:
     """Have the command read its options and configuration here, so that what it would refuse is not sent."""
-    module, name = {
-        "map": ("geoseg.commands.map", "map_command"),
-        "train": ("geoseg.commands.train", "train"),
-        "evaluate": ("geoseg.commands.evaluate", "evaluate"),
-        "export": ("geoseg.commands.export", "export"),
-    }[parcel.kind]
-    command: click.Command = getattr(importlib.import_module(module), name)
+    assert isinstance(root.command, click.Group)
+    command = root.command.get_command(root, parcel.kind)
+    assert command is not None
     words = [str(folder / CONFIG_NAME) if word == CONFIG_NAME else word for word in parcel.words[1:]]
     command.make_context(parcel.kind, words)
 

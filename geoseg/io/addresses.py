@@ -123,7 +123,7 @@ def _web(text: str, name: str, scheme: str, parts: SplitResult) -> Address:
     host = (parts.hostname or "").lower()
     if not _HOST.fullmatch(bare.removesuffix(":")) or not host:
         raise SceneError(f"{_EXPECTED}, got {name!r}, whose host is no name or number")
-    if scheme == "http" and not _is_loopback(host):
+    if scheme == "http" and not is_loopback(host):
         raise SceneError(
             f"expected https, got {name!r}: plain http can be changed on its way, and is read only from this "
             "machine itself (127.0.0.1, ::1, localhost)"
@@ -134,7 +134,8 @@ def _web(text: str, name: str, scheme: str, parts: SplitResult) -> Address:
     return Address(scheme, host, port, f"{scheme}://{netloc}{path}{query}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its number, or the name that every machine has for itself."""
     if host == "localhost":
         return True
     try:
