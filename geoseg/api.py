@@ -12,6 +12,7 @@ from geoseg.catalog import DEFAULT_MODEL
 from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.errors import GeosegError
 from geoseg.export import export
+from geoseg.io.place import parse_place
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import Resolution, SceneOptions
@@ -66,7 +67,7 @@ def map_scenes(
     local: bool = False,
     fresh: bool = False,
     mixed_numerics: bool = False,
-) -> Run:
+) -> Run[Any]:
     """Map scenes to classes and layers of objects; the same as `geoseg map`, option by option.
 
     The same call again goes on where it stopped, and does nothing when the run is complete. Progress goes to
@@ -75,7 +76,7 @@ def map_scenes(
     Args:
         scenes: A raster (a file, or at an address), a folder, a glob, a STAC document, a text file that lists them,
             or a sequence of these, on one grid; or, for one scene, the file of each band by the band's name.
-        output: The RUN folder.
+        output: The RUN folder; also s3://, gs:// or az://BUCKET/FOLDER.
         model: Name or folder of a model.
         bands: The scene's bands, from 1, in the model's order; by default by colour interpretation, else order.
         assets: Keys or roles of the STAC assets to read; by default by their bands.
@@ -127,7 +128,7 @@ def map_scenes(
     """
     asked = dict(locals())
     block_px = None if block_size is None else (operator.index(block_size), operator.index(block_size))
-    run = RunFolder(Path(output).absolute())
+    run = RunFolder(parse_place(output))
     resources = Resources(
         device, precision, _whole(workers), operator.index(threads_per_worker), _whole(memory), address, local
     )
@@ -209,7 +210,7 @@ def export_run(
         StoppedError: The disk is full.
     """
     exported = export(
-        RunFolder(Path(run)),
+        RunFolder(parse_place(run)),
         Path(output),
         parse_export_format(format),
         tuple(layers),

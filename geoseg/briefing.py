@@ -1,10 +1,10 @@
 """A plan in words: what `geoseg map` prints before it begins."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from geoseg.grid import parse_crs
 from geoseg.groups import WHOLE_PX
+from geoseg.io.place import Place
 from geoseg.io.scene_ref import SceneRef
 from geoseg.io.survey import Row
 from geoseg.layout import BLOCKS_PER_WORKER, MOST_EXCESS, excess
@@ -16,7 +16,7 @@ _MOST_ROWS = 40
 _NAME_CHARS = 44
 
 
-def briefing(plan: RunPlan, run: Path) -> list[str]:
+def briefing(plan: RunPlan, run: Place) -> list[str]:
     """The plan for people, a line each.
 
     Args:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from geoseg.io.place import is_in_store
+from geoseg.models.fetched import package_folder
 from geoseg.models.package import LoadedModel, find_model, load_package
 
 DEFAULT_MODEL = "mbrsc"
@@ -19,11 +21,14 @@ def model_folder(model: str | os.PathLike[str]) -> Path:
 
     Args:
         model: As `--model`: the name of a package that comes with geoseg or lies in one of the folders of
-            GEOSEG_MODEL_PATH, or (with a path separator, or as a `Path`) its folder.
+            GEOSEG_MODEL_PATH, or (with a path separator, or as a `Path`) its folder. Of an address with s3://,
+            gs:// or az:// it is that of a copy.
 
     Raises:
         ModelError: There is no such package; it lists the names that there are.
     """
+    if isinstance(model, str) and is_in_store(model):
+        return package_folder(model)
     return find_model(model if isinstance(model, str) else str(Path.cwd() / model), search_path())
 
 
@@ -34,7 +39,7 @@ def load_model(model: str | os.PathLike[str]) -> LoadedModel:
     normalized images (N, bands, H, W), see `.imagery`, and gives logits (N, classes, H, W).
 
     Args:
-        model: A name or a folder, as `--model` of `geoseg map`.
+        model: A name, a folder or an address, as `--model` of `geoseg map`.
 
     Raises:
         ModelError: There is no such package, or its files do not belong together; nothing of it is used then.

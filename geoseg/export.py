@@ -1,6 +1,5 @@
 """What a finished run left in its folder, written as other files; without the model, and without a cluster."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from typing import Literal
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.io.coco_panoptic import DOCUMENT, PNGS
 from geoseg.io.layers import Batches, Source
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import copy_here, file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.vector_file import replacing
 from geoseg.layering import LayerFormat
@@ -255,9 +254,10 @@ def _copy_rasters(run: Run, output: Path, *, force: bool) -> tuple[ExportedFile,
     _check_free(targets.values(), force=force)
     for source, target in targets.items():
         with replacing(target) as written:
-            if source.is_file():
-                shutil.copyfile(source, written)
-            if not source.is_file() or file_sha256(written) != sources[source]:
+            there = source.is_file()
+            if there:
+                copy_here(source, written)
+            if not there or file_sha256(written) != sources[source]:
                 raise RunFolderError(f"{source} is missing or damaged: {RunFolder(run.path).mending}")
     return tuple(ExportedFile(target, None) for target in targets.values())
 
@@ -295,7 +295,7 @@ def _check_single(run: Run, output: Path, kind: ExportFormat) -> None:
 
 
 def _check_place(run: RunFolder, output: Path) -> None:
-    if run.path.resolve() in (output.resolve(), *output.resolve().parents):
+    if isinstance(run.path, Path) and run.path.resolve() in (output.resolve(), *output.resolve().parents):
         raise GeosegError(
             f"{output} lies in the RUN folder, whose files are the run's own: name another place with -o, or "
             "repeat its geoseg map command with --format"

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.catalog import model_folder
-from geoseg.errors import GeosegError
+from geoseg.errors import GeosegError, RunFolderError, StoppedError
 from geoseg.io.aoi import read_aoi
 from geoseg.io.decoding import decoding
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB, gdal_environment
 from geoseg.io.inputs import find_sources, of_band_files
 from geoseg.io.mosaic import CHUNK_PX
+from geoseg.io.place import is_in_store
 from geoseg.io.pmtiles import check_pmtiles
 from geoseg.io.reads import Reads
 from geoseg.io.region import MergeRule
@@ -139,7 +140,10 @@ def plan_run(
         GeosegError: Something cannot be done as asked.
     """
     _check(inputs, tile_options, layer_options, resources)
-    existing = run.existing_plan()
+    try:
+        existing = run.existing_plan()
+    except StoppedError as error:  # an object store refuses, and nothing has begun
+        raise RunFolderError(str(error)) from error
     if fresh:
         existing = None
     if existing is not None and tile_options.block_px is None:
@@ -212,7 +216,7 @@ def make_plan(
     doubt = resolution_warning(max(grid.ground_resolution_m()), model.imagery.ground_resolution_m)
     plan = RunPlan(
         region=region,
-        model_path=str(model_path.resolve()),
+        model_path=str(model_name) if is_in_store(str(model_name)) else str(model_path.resolve()),
         model_name=model.card.name,
         model_identity=model.identity,
         labels=model.labels,
@@ -260,10 +264,10 @@ def carry_out(
         InputChangedError: The scene is no longer the one that was planned.
         StoppedError: The disk is full or the cluster gone; the same again goes on.
     """
-    with run.owned(), _runner(plan, resources) as ready, torch_threads(None):
+    with run.owned() as owned, _runner(plan, resources) as ready, torch_threads(None):
         if fresh:
-            run.clear()
-        return map_scene(plan, run, ready, argv, mixed_numerics=mixed_numerics)
+            owned.clear()
+        return map_scene(plan, owned, ready, argv, mixed_numerics=mixed_numerics)
 
 
 def resolution_warning(grid_m: float, model_m: float) -> str | None:

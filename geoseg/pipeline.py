@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 from geoseg.errors import StoppedError
@@ -16,10 +15,12 @@ from geoseg.grid import Window
 from geoseg.groups import Group, groups_apart
 from geoseg.io.layers import Source
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.place import Place
 from geoseg.io.qgis_scene import scene_source
 from geoseg.io.record import RunRecord
 from geoseg.io.run_folder import RunFolder
 from geoseg.layering import LayerFormat
+from geoseg.models.fetched import package_folder
 from geoseg.models.package import load_card
 from geoseg.outcome import MosaicState, Outcome, record_of
 from geoseg.plan import RunPlan
@@ -122,7 +123,7 @@ def map_scene(
 
 
 @contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
+def _full_disk_named(path: Place) -> Iterator[None]:
     """Say in words that the disk is full, wherever that was noticed: the last record may not fit either."""
     try:
         yield
@@ -196,7 +197,7 @@ class _Story:
     def _write_page(self, layers: dict[str, Any], covered: tuple[Window, ...], shapes: str, network: str) -> None:
         """Have a worker make what the page shows: pictures and features; the page itself comes last."""
         # A card's words may change without its identity.
-        card = load_card(Path(self.plan.model_path)).to_json()
+        card = load_card(package_folder(self.plan.model_path)).to_json()
         depends = {**layers, "card": canonical_hash({"card": card})}
         job = WritePageParts(
             run=self.run,

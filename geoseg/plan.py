@@ -11,6 +11,7 @@ from geoseg.io.aoi import Aoi
 from geoseg.io.coverage import Coverage
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.place import Place
 from geoseg.io.reads import Reads
 from geoseg.io.region import Region
 from geoseg.io.survey import Row
@@ -224,7 +225,7 @@ class RunPlan:
         }
 
 
-def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Path) -> None:
+def check_same_run(existing: dict[str, Any], plan: RunPlan, run: Place) -> None:
     """Refuse to go on with a run that was planned otherwise, naming what differs.
 
     Raises:

@@ -1,10 +1,10 @@
 """How long a run may take, from a few timed tiles."""
 
 import statistics
-from pathlib import Path
 
 import torch
 
+from geoseg.models.fetched import package_folder
 from geoseg.models.folding import fold_batch_norms
 from geoseg.models.package import load_package
 from geoseg.plan import RunPlan
@@ -31,7 +31,7 @@ def probe(plan: RunPlan) -> str:
     if plan.numerics.elsewhere and plan.numerics.device != "cpu":
         return f"as long as {plan.workers} GPU(s) of the cluster need, which this machine cannot time"
     numerics = plan.numerics
-    predictor = Predictor(fold_batch_norms(load_package(Path(plan.model_path)).build()), numerics)
+    predictor = Predictor(fold_batch_norms(load_package(package_folder(plan.model_path)).build()), numerics)
     side = plan.blocks.lattice.tile_px
     noise_nchw = torch.randn(numerics.batch, len(plan.imagery.bands), side, side)
     with torch_threads(numerics.threads):

@@ -3,8 +3,8 @@
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args
+from pathlib import Path, PurePosixPath
+from typing import Any, Generic, Literal, get_args, overload
 
 import zarr
 from affine import Affine
@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from geoseg.errors import RunFolderError
 from geoseg.grid import Grid
+from geoseg.io.bucket import BucketPath
+from geoseg.io.place import PlaceT_co, below, parse_place
 from geoseg.io.record import FailedBlock, LeftOutScene, RunRecord, Status
 from geoseg.io.run_folder import RunFolder
 
@@ -20,7 +22,7 @@ ArrayName = Literal["classes", "confidence", "probability", "scene"]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Generic[PlaceT_co]):
     """What a RUN folder holds, as of when it was opened.
 
     Attributes:
@@ -28,7 +30,7 @@ class Run:
         record: The content of its run.json.
     """
 
-    path: Path
+    path: PlaceT_co
     record: RunRecord = field(repr=False)
 
     @property
@@ -63,18 +65,18 @@ class Run:
         return Grid(grid.crs, Affine(*grid.transform), grid.height, grid.width)
 
     @property
-    def layers(self) -> dict[str, Path]:
+    def layers(self) -> dict[str, PlaceT_co]:
         """GeoJSON file (longitude, latitude) of each layer that is written, by the layer's name."""
         files = (output.path for output in self.record.outputs if output.format == "geojson")
-        return {Path(file).stem: self.path / file for file in files}
+        return {PurePosixPath(file).stem: below(self.path, file) for file in files}
 
     @property
-    def geopackage(self) -> Path:
+    def geopackage(self) -> PlaceT_co:
         """All layers in one file, in the CRS of the grid."""
-        return RunFolder(self.path).layers / "geoseg.gpkg"
+        return below(self.path, "layers/geoseg.gpkg")
 
     @property
-    def class_raster(self) -> Path:
+    def class_raster(self) -> PlaceT_co:
         """The classes as a Cloud Optimized GeoTIFF with a colour table.
 
         Raises:
@@ -86,36 +88,36 @@ class Run:
                 f"{self.path} has {len(self.class_rasters)} class raster(s), since its data lies far apart: read "
                 f"class_rasters instead, or class_index, which says where each lies ({index})"
             )
-        return self.path / "classes.tif"
+        return below(self.path, "classes.tif")
 
     @property
-    def class_rasters(self) -> tuple[Path, ...]:
+    def class_rasters(self) -> tuple[PlaceT_co, ...]:
         """The classes as Cloud Optimized GeoTIFFs: one of the whole grid, or one for each group of blocks.
 
         Groups are made where the grid is large and its data lies far apart; what no raster holds has no data.
         """
-        return tuple(self.path / output.path for output in self.record.outputs if output.format == "cog")
+        return tuple(below(self.path, output.path) for output in self.record.outputs if output.format == "cog")
 
     @property
-    def class_index(self) -> Path | None:
+    def class_index(self) -> PlaceT_co | None:
         """A GeoPackage of where each of several class rasters lies; None where one holds the whole grid."""
         files = [output.path for output in self.record.outputs if output.format == "gpkg-index"]
-        return self.path / files[0] if files else None
+        return below(self.path, files[0]) if files else None
 
     @property
-    def preview(self) -> Path:
+    def preview(self) -> PlaceT_co:
         """A picture of image, classes and outlines."""
-        return self.path / "preview.png"
+        return below(self.path, "preview.png")
 
     @property
-    def report(self) -> Path:
+    def report(self) -> PlaceT_co:
         """A page of all this for any browser, which needs no network."""
-        return self.path / "report.html"
+        return below(self.path, "report.html")
 
     @property
-    def qgis_project(self) -> Path:
+    def qgis_project(self) -> PlaceT_co:
         """A project that opens scenes, classes and layers in QGIS."""
-        return self.path / "map.qgs"
+        return below(self.path, "map.qgs")
 
     def array(self, name: ArrayName = "classes", level: int = 0) -> zarr.Array[Any]:
         """An array of the mosaic, opened for reading: index it, and only the chunks needed are read.
@@ -131,24 +133,30 @@ class Run:
             RunFolderError: The mosaic has no such array.
         """
         mosaic = RunFolder(self.path).mosaic
-        if name not in get_args(ArrayName) or not (mosaic.path / str(level) / name / "zarr.json").is_file():
+        if name not in get_args(ArrayName) or not mosaic.has(level, name):
             raise RunFolderError(
                 f"{mosaic.path} has no array {name!r} at level {level}: expected classes, confidence, (of a run "
                 "with probability) probability or (over several scenes) scene, and a level that is there"
             )
-        return zarr.open_array(mosaic.path, path=f"{level}/{name}", mode="r", zarr_format=3)
+        return mosaic.open(level, name, "r")
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+@overload
+def open_run(path: Path) -> Run[Path]: ...
+@overload
+def open_run(path: BucketPath) -> Run[BucketPath]: ...
+@overload
+def open_run(path: str | os.PathLike[str] | BucketPath) -> Run[Any]: ...
+def open_run(path: str | os.PathLike[str] | BucketPath) -> Run[Any]:
     """Open what `geoseg map` or `map_scenes` wrote; nothing is locked or changed.
 
     Args:
-        path: The RUN folder.
+        path: The RUN folder; also s3://, gs:// or az://BUCKET/FOLDER.
 
     Raises:
         RunFolderError: There is no run, or its run.json cannot be read.
     """
-    run = RunFolder(Path(path))
+    run = RunFolder(parse_place(path))
     try:
         record = run.record()
         if record is None:

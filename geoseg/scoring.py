@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from geoseg.grid import Grid, Window
 from geoseg.io.aoi import Aoi, read_aoi
 from geoseg.io.layers import Features, objects_in
 from geoseg.io.mosaic import CHUNK_PX, Mosaic
+from geoseg.io.place import Place
 from geoseg.io.plane import Plane
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
@@ -90,7 +90,7 @@ class _Judged:
     objects: dict[int, NDArray[np.object_]]
 
 
-def score_run(path: Path, labels: Labels, options: ScoreOptions) -> Scores:
+def score_run(path: Place, labels: Labels, options: ScoreOptions) -> Scores:
     """Compare a finished run with labels.
 
     What counts are pixels with data in the run, of which the reference says anything, and whose centre lies in the

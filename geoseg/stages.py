@@ -91,6 +91,8 @@ class Stages:
             if marker["depends"] == depends and there:
                 self._wrote(marker["outputs"])
                 return
+            # A marker that exists is true: there is none while what it vouches for is written again.
+            ledger.forget(key)
         for error in self.units(stage, job, [Unit(key, item)], lambda _: 1).values():
             raise StoppedError(
                 f"{stage} cannot be written: {error}; mend what is wrong, then run the same command again"

@@ -1,12 +1,12 @@
 """Whether a run on disk is still what its markers say, byte by byte."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from geoseg.errors import RunFolderError
 from geoseg.io.audit import Difference, audit, forget
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.place import Place
 from geoseg.io.run_folder import RunFolder
 
 
@@ -27,7 +27,7 @@ class Verification:
     numerics: tuple[tuple[dict[str, Any], tuple[str, ...]], ...]
 
 
-def verify_run(path: Path) -> Verification:
+def verify_run(path: Place) -> Verification:
     """Hash all files of a run again and compare them with its markers.
 
     Args:
@@ -44,7 +44,7 @@ def verify_run(path: Path) -> Verification:
     return Verification(found.files, found.differences, max(0, planned - len(done)), _numerics(run, done))
 
 
-def mend_run(path: Path) -> int:
+def mend_run(path: Place) -> int:
     """Forget what `verify_run` finds to differ, so that the same run again does it again.
 
     Args:
@@ -58,12 +58,12 @@ def mend_run(path: Path) -> int:
     """
     run = RunFolder(path)
     _planned_blocks(run)
-    with run.owned():
-        differences = audit(run).differences
+    with run.owned() as owned:
+        differences = audit(owned).differences
         if differences:
             # With it the folder would count as complete.
-            run.forget_record()
-        return forget(run, differences)
+            owned.forget_record()
+        return forget(owned, differences)
 
 
 def _planned_blocks(run: RunFolder) -> int:

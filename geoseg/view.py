@@ -80,7 +80,7 @@ def viewing(path: Path, port: int = 0) -> Iterator[View]:
             yield View(server, drawn_from)
 
 
-def _tiles(run: RunFolder, opened: Run, folder: Path) -> tuple[Path | None, str]:
+def _tiles(run: RunFolder[Path], opened: Run[Path], folder: Path) -> tuple[Path | None, str]:
     """An archive of tiles, or None where the page holds every object; and which it is, in words.
 
     Raises:
@@ -105,7 +105,7 @@ def _tiles(run: RunFolder, opened: Run, folder: Path) -> tuple[Path | None, str]
     return written, "tiles made for it"
 
 
-def _files(run: Run) -> dict[str, Resource]:
+def _files(run: Run[Path]) -> dict[str, Resource]:
     """The run's own files, by the paths that the page has for them; none that lies elsewhere."""
     home = run.path.resolve()
     resources = {}

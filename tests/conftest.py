@@ -11,6 +11,7 @@ import pytest
 import rasterio
 import torch
 from affine import Affine
+from bucket import BucketServer, bucket_server, reached
 from hypothesis import settings
 from loopback import Web, loopback_server
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from xdist.scheduler import LoadScopeScheduling
 
 from geoseg.imagery import Imagery
+from geoseg.io.bucket import BucketPath
 from geoseg.labels import LabelClass, LabelSet
 from geoseg.models.architecture import Architecture, build
 
@@ -60,6 +62,20 @@ def heavy_libraries() -> frozenset[str]:
     """What takes a while to load, and what commands and imports that need none of it do without."""
     names = "torch ray rasterio numpy numba zarr pydantic scipy shapely pyproj matplotlib"
     return frozenset(names.split())
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[BucketServer]:
+    """A bucket on a server of this process's own."""
+    with bucket_server() as server:
+        yield server
+
+
+@pytest.fixture
+def place(bucket: BucketServer, request: pytest.FixtureRequest) -> Iterator[BucketPath]:
+    """What would be a folder in it, for one test, which finds the bucket without more ado."""
+    with reached(bucket):
+        yield bucket.folder(f"{request.node.name}/run")
 
 
 @pytest.fixture(scope="session")

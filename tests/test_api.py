@@ -53,7 +53,7 @@ def scene(write_raster: WriteRaster) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mapped(tmp_path_factory: pytest.TempPathFactory, scene: Path, tiny_model: Path) -> geoseg.Run:
+def mapped(tmp_path_factory: pytest.TempPathFactory, scene: Path, tiny_model: Path) -> geoseg.Run[Path]:
     output = tmp_path_factory.mktemp("api") / "run"
     return geoseg.map_scenes(scene, output, model=tiny_model, min_area=0, simplify=0, probability=True, local=True)
 
@@ -155,7 +155,7 @@ def test_functions_take_what_their_commands_take(
             assert parameter.default == asked[key], key
 
 
-def test_a_run_says_what_it_is(mapped: geoseg.Run, scene: Path) -> None:
+def test_a_run_says_what_it_is(mapped: geoseg.Run[Path], scene: Path) -> None:
     assert mapped.status == "complete"
     assert not mapped.failed_blocks
     assert not mapped.warnings
@@ -169,7 +169,7 @@ def test_a_run_says_what_it_is(mapped: geoseg.Run, scene: Path) -> None:
     assert json.loads((mapped.path / "run.json").read_text()) == mapped.record.to_json()
 
 
-def test_arrays_are_read_from_the_mosaic(mapped: geoseg.Run) -> None:
+def test_arrays_are_read_from_the_mosaic(mapped: geoseg.Run[Path]) -> None:
     classes_hw = np.asarray(mapped.array()[...])
     probability_chw = np.asarray(mapped.array("probability")[...])
     assert classes_hw.shape == (40, 50)
@@ -178,18 +178,18 @@ def test_arrays_are_read_from_the_mosaic(mapped: geoseg.Run) -> None:
 
 
 @pytest.mark.parametrize(("name", "level"), [("classes", 9), ("classes", -1), ("../..", 0), ("probability", 1)])
-def test_arrays_that_are_not_there_are_refused(mapped: geoseg.Run, name: Any, level: int) -> None:  # noqa: ANN401  # wrong types are the point
+def test_arrays_that_are_not_there_are_refused(mapped: geoseg.Run[Path], name: Any, level: int) -> None:  # noqa: ANN401  # wrong types are the point
     with pytest.raises(geoseg.RunFolderError, match="has no array"):
         mapped.array(name, level)
 
 
-def test_an_array_cannot_be_written(mapped: geoseg.Run) -> None:
+def test_an_array_cannot_be_written(mapped: geoseg.Run[Path]) -> None:
     with pytest.raises(ValueError, match="read-only"):
         mapped.array()[0, 0] = 1
 
 
 def test_function_and_command_write_the_same(
-    mapped: geoseg.Run, scene: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mapped: geoseg.Run[Path], scene: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "run"
     options = ["--model", tiny_model, "--min-area", 0, "--simplify", 0, "--probability", "--local"]
@@ -208,7 +208,7 @@ def test_function_and_command_write_the_same(
     assert ours == theirs
 
 
-def test_the_call_is_in_the_record(mapped: geoseg.Run, scene: Path, tiny_model: Path) -> None:
+def test_the_call_is_in_the_record(mapped: geoseg.Run[Path], scene: Path, tiny_model: Path) -> None:
     (call,) = mapped.record.argv
     assert call == (
         f"geoseg.map_scenes({str(scene)!r}, {str(mapped.path)!r}, model={str(tiny_model)!r}, probability=True, "
@@ -216,7 +216,7 @@ def test_the_call_is_in_the_record(mapped: geoseg.Run, scene: Path, tiny_model: 
     )
 
 
-def test_the_same_call_again_does_nothing(mapped: geoseg.Run, scene: Path, tiny_model: Path) -> None:
+def test_the_same_call_again_does_nothing(mapped: geoseg.Run[Path], scene: Path, tiny_model: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in mapped.path.rglob("*")}
     again = geoseg.map_scenes(
         [scene], str(mapped.path), model=str(tiny_model), min_area=0, simplify=0, probability=True, local=True
@@ -303,7 +303,7 @@ def test_a_run_that_lacks_blocks_is_incomplete(tmp_path: Path, write_raster: Wri
     jsonschema.validate(json.loads((run.path / "run.json").read_text()), published_schema())
 
 
-def test_a_complete_record_fits_the_published_schema(mapped: geoseg.Run) -> None:
+def test_a_complete_record_fits_the_published_schema(mapped: geoseg.Run[Path]) -> None:
     jsonschema.validate(json.loads((mapped.path / "run.json").read_text()), published_schema())
 
 

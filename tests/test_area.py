@@ -26,7 +26,7 @@ def aoi(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def mapped(scene: Path, model: Path, output: Path, aoi: Path | None, *, block_px: int = 512) -> Run:
+def mapped(scene: Path, model: Path, output: Path, aoi: Path | None, *, block_px: int = 512) -> Run[Path]:
     return geoseg.map_scenes(
         scene,
         output,
@@ -41,13 +41,15 @@ def mapped(scene: Path, model: Path, output: Path, aoi: Path | None, *, block_px
 
 
 @pytest.fixture(scope="module")
-def within(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_model: Path, aoi: Path) -> Run:
+def within(
+    tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_model: Path, aoi: Path
+) -> Run[Path]:
     return mapped(patchwork_scene, tiny_model, tmp_path_factory.mktemp("within") / "run", aoi)
 
 
 @pytest.mark.slow
 def test_inside_all_is_as_without_an_area_and_outside_is_nodata(
-    tmp_path: Path, within: Run, patchwork_scene: Path, tiny_model: Path, aoi: Path
+    tmp_path: Path, within: Run[Path], patchwork_scene: Path, tiny_model: Path, aoi: Path
 ) -> None:
     everything = mapped(patchwork_scene, tiny_model, tmp_path / "everything", None)
     inside_hw = read_aoi(str(aoi), within.grid).mask(within.grid.window)
@@ -64,7 +66,7 @@ def test_inside_all_is_as_without_an_area_and_outside_is_nodata(
 
 
 def test_blocks_change_no_byte(
-    tmp_path: Path, within: Run, patchwork_scene: Path, tiny_model: Path, aoi: Path
+    tmp_path: Path, within: Run[Path], patchwork_scene: Path, tiny_model: Path, aoi: Path
 ) -> None:
     other = mapped(patchwork_scene, tiny_model, tmp_path / "other", aoi, block_px=1024)
     for name in ARRAYS:
@@ -74,7 +76,7 @@ def test_blocks_change_no_byte(
 
 
 def test_the_area_belongs_to_the_run(
-    tmp_path: Path, within: Run, patchwork_scene: Path, tiny_model: Path, aoi: Path
+    tmp_path: Path, within: Run[Path], patchwork_scene: Path, tiny_model: Path, aoi: Path
 ) -> None:
     same = tmp_path / "area.gpkg"
     geopandas.GeoDataFrame(geometry=[TRIANGLE], crs="EPSG:32640").to_file(same)
@@ -88,7 +90,7 @@ def test_the_area_belongs_to_the_run(
         mapped(patchwork_scene, tiny_model, within.path, other)
 
 
-def test_the_grid_knows_where_the_area_lies(within: Run, aoi: Path) -> None:
+def test_the_grid_knows_where_the_area_lies(within: Run[Path], aoi: Path) -> None:
     """Areas are those of the polygon, but for its edges."""
     inside_hw = read_aoi(str(aoi), within.grid).mask(within.grid.window)
     assert inside_hw.sum() == pytest.approx(TRIANGLE.area, rel=0.005)

@@ -60,24 +60,24 @@ def scenes(write_raster: WriteRaster) -> list[Path]:
     return paths
 
 
-def mapped(scenes: Sequence[Path], output: Path, model: Path, **options: object) -> Run:
+def mapped(scenes: Sequence[Path], output: Path, model: Path, **options: object) -> Run[Path]:
     defaults = {"model": model, "local": True, "min_area": 0, "simplify": 0, "block_size": 512}
     return geoseg.map_scenes(list(scenes), output, **{**defaults, **options})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def run(scenes: list[Path], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(scenes: list[Path], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run[Path]:
     return mapped(scenes, tmp_path_factory.mktemp("region") / "run", tiny_model)
 
 
-def content(run: Run) -> dict[str, bytes]:
+def content(run: Run[Path]) -> dict[str, bytes]:
     kept = [run.class_raster, run.preview, *sorted((run.path / "layers").iterdir())]
     kept += [file for file in sorted(run.path.glob("mosaic.zarr/**/*")) if file.is_file()]
     return {str(file.relative_to(run.path)): file.read_bytes() for file in kept}
 
 
 def test_neither_the_order_of_scenes_nor_a_repeated_one_changes_a_byte(
-    run: Run, scenes: list[Path], tiny_model: Path, tmp_path: Path
+    run: Run[Path], scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     shuffled = [scenes[number] for number in (2, 0, 3, 1, 0)]
     assert content(mapped(shuffled, tmp_path / "run", tiny_model)) == content(run)
@@ -85,7 +85,7 @@ def test_neither_the_order_of_scenes_nor_a_repeated_one_changes_a_byte(
 
 
 @pytest.mark.slow
-def test_nor_do_blocks_change_a_pixel(run: Run, scenes: list[Path], tiny_model: Path, tmp_path: Path) -> None:
+def test_nor_do_blocks_change_a_pixel(run: Run[Path], scenes: list[Path], tiny_model: Path, tmp_path: Path) -> None:
     other = mapped(scenes, tmp_path / "run", tiny_model, block_size=1024)
     assert run.record.blocks.total > other.record.blocks.total
     for name in ("classes", "confidence"):
@@ -94,14 +94,14 @@ def test_nor_do_blocks_change_a_pixel(run: Run, scenes: list[Path], tiny_model: 
         assert other.layers[layer].read_bytes() == path.read_bytes()
 
 
-def test_blocks_lie_where_scenes_do(run: Run) -> None:
+def test_blocks_lie_where_scenes_do(run: Run[Path]) -> None:
     """Twenty kilometres without a scene lie between the last and the others."""
     assert run.grid.crs == "EPSG:32640"
     assert run.grid.height > 20_000
     assert run.record.blocks.total <= 12
 
 
-def test_data_is_where_a_scene_has_data_and_nowhere_else(run: Run, scenes: list[Path]) -> None:
+def test_data_is_where_a_scene_has_data_and_nowhere_else(run: Run[Path], scenes: list[Path]) -> None:
     classes_hw = np.asarray(run.array("classes")[...])
     covered_hw = np.zeros(classes_hw.shape, np.uint8)
     with rasterio.open(run.class_raster) as grid:
@@ -122,7 +122,7 @@ def test_data_is_where_a_scene_has_data_and_nowhere_else(run: Run, scenes: list[
     assert differs < 0.01 * int((covered_hw > 0).sum())
 
 
-def test_each_feature_names_the_scene_of_most_of_its_pixels_and_its_date(run: Run) -> None:
+def test_each_feature_names_the_scene_of_most_of_its_pixels_and_its_date(run: Run[Path]) -> None:
     scene_hw = np.asarray(run.array("scene")[...])
     classes_hw = np.asarray(run.array("classes")[...])
     assert np.array_equal(scene_hw == 65535, classes_hw == NODATA_CLASS)
@@ -152,7 +152,7 @@ def test_each_feature_names_the_scene_of_most_of_its_pixels_and_its_date(run: Ru
 
 
 def test_other_scenes_are_refused_and_the_difference_is_named(
-    run: Run, scenes: list[Path], tiny_model: Path, tmp_path: Path
+    run: Run[Path], scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(run.path, tmp_path / "run")
     with pytest.raises(RunFolderError, match=r"scenes\.south\.tif was [0-9a-f]{12}\.\.\., is None"):
@@ -204,7 +204,7 @@ def test_the_command_shows_a_table_and_leaves_out_what_is_bad_only_when_told(
 
 
 def test_the_record_names_scenes_that_were_left_out_and_why(
-    run: Run, scenes: list[Path], tiny_model: Path, tmp_path: Path
+    run: Run[Path], scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     assert "scenes_left_out" not in json.loads((run.path / "run.json").read_text())
     assert run.scenes_left_out == ()

@@ -84,7 +84,7 @@ def classes_of(block: Block, seed: int) -> NDArray[np.uint8]:
     return patches_hw.repeat(64, axis=0).repeat(64, axis=1)[: block.window.height, : block.window.width]
 
 
-def fill(run: RunFolder, blocks: list[Block]) -> None:
+def fill(run: RunFolder[Path], blocks: list[Block]) -> None:
     for seed, block in enumerate(blocks):
         classes_hw = classes_of(block, seed)
         run.mosaic.write(0, "classes", block.window, classes_hw)
@@ -99,7 +99,7 @@ def blocks() -> list[Block]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, blocks: list[Block], labels: LabelSet) -> RunFolder:
+def run(tmp_path_factory: pytest.TempPathFactory, blocks: list[Block], labels: LabelSet) -> RunFolder[Path]:
     """All stages from the mosaic on, of blocks that were written straight into it."""
     run = RunFolder(tmp_path_factory.mktemp("sparse") / "run")
     run.path.mkdir()
@@ -138,7 +138,7 @@ def test_a_cluster_is_a_group(blocks: list[Block]) -> None:
     assert [len(group.windows) for group in groups] == [len(cluster) for cluster in CLUSTERS.values()]
 
 
-def test_chunks_are_stored_where_there_is_data_alone(run: RunFolder, blocks: list[Block]) -> None:
+def test_chunks_are_stored_where_there_is_data_alone(run: RunFolder[Path], blocks: list[Block]) -> None:
     stored = list(run.mosaic.chunk_files())
     levels = len(run.mosaic.level_shapes())
     for name in ("classes", "confidence"):
@@ -159,7 +159,9 @@ def test_chunks_are_stored_where_there_is_data_alone(run: RunFolder, blocks: lis
     assert 0 < (top_hw != NODATA_CLASS).sum() <= 4 * len(blocks)
 
 
-def test_each_group_has_a_cog_of_the_mosaics_pixels_at_their_place(run: RunFolder, blocks: list[Block]) -> None:
+def test_each_group_has_a_cog_of_the_mosaics_pixels_at_their_place(
+    run: RunFolder[Path], blocks: list[Block]
+) -> None:
     groups = groups_of(blocks)
     assert {file.name for file in (run.path / "classes").iterdir()} == {
         "index.gpkg",
@@ -186,7 +188,7 @@ def test_each_group_has_a_cog_of_the_mosaics_pixels_at_their_place(run: RunFolde
     ]
 
 
-def test_objects_are_those_of_each_group_for_itself(run: RunFolder, blocks: list[Block]) -> None:
+def test_objects_are_those_of_each_group_for_itself(run: RunFolder[Path], blocks: list[Block]) -> None:
     for class_id in (0, 1):
         expected: list[int] = []
         area_px = 0
@@ -206,7 +208,7 @@ def test_objects_are_those_of_each_group_for_itself(run: RunFolder, blocks: list
 
 
 def test_the_picture_looks_at_groups_alone(
-    run: RunFolder, blocks: list[Block], labels: LabelSet, tmp_path: Path
+    run: RunFolder[Path], blocks: list[Block], labels: LabelSet, tmp_path: Path
 ) -> None:
     asked: list[Window] = []
 
@@ -258,7 +260,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> RunPlan:
     )
 
 
-def begin(plan: RunPlan, folder: Path, places: list[tuple[int, int]] = PLACES) -> RunFolder:
+def begin(plan: RunPlan, folder: Path, places: list[tuple[int, int]] = PLACES) -> RunFolder[Path]:
     """A run whose mosaic is done, with data in some blocks."""
     run = RunFolder(folder)
     run.path.mkdir()

@@ -18,7 +18,8 @@ from geoseg.config.text import read_mapping
 from geoseg.config.train import TrainConfig, load_train_config
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.io.addresses import is_remote, shown
-from geoseg.io.ledger import canonical_hash, file_sha256
+from geoseg.io.ledger import canonical_hash
+from geoseg.io.place import file_sha256
 from geoseg.labelled_data import data_folder
 from geoseg.models.package import CARD_NAME, WEIGHTS_NAME, known_models, load_package
 

@@ -16,6 +16,7 @@ from geoseg.commands.score_table import echo_scores
 from geoseg.config.evaluate import EvaluateConfig
 from geoseg.errors import GeosegError
 from geoseg.io.ledger import write_json
+from geoseg.io.place import parse_place
 from geoseg.labelled_data import evaluate_package
 from geoseg.models.package import load_card
 from geoseg.notation import class_files, value_pairs
@@ -159,11 +160,11 @@ def evaluate(
         )
         return
     gates = parse_gates(least)
-    check_classes(gates, open_run(Path(subject)).class_names)
+    check_classes(gates, open_run(subject).class_names)
     if marked is not None:
         _check_marked(marked, force=force)
     scores = score_run(
-        Path(subject),
+        parse_place(subject),
         Labels(class_files(labels), class_attribute, value_pairs(values)),
         ScoreOptions(aoi, boundary_m, buffer_m, components),
     )

@@ -6,15 +6,17 @@ from typing import get_args
 import click
 
 from geoseg.commands.config_file import config_option
+from geoseg.commands.place import RunPlace
 from geoseg.config.export import ExportConfig
 from geoseg.export import export as export_run
+from geoseg.io.place import Place
 from geoseg.io.run_folder import RunFolder
 from geoseg.layering import LayerFormat
 from geoseg.notation import parse_export_format
 
 
 @click.command("export")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=RunPlace())
 @config_option(ExportConfig)
 @click.option(
     "--format",
@@ -37,7 +39,7 @@ from geoseg.notation import parse_export_format
 )
 @click.option("--strict", is_flag=True, help="Refuse a run that lacks blocks.")
 def export(
-    run: Path,
+    run: Place,
     kind: str,
     output: Path,
     layers: tuple[str, ...],

@@ -20,6 +20,7 @@ from geoseg.config import load_train_config
 from geoseg.errors import GeosegError
 from geoseg.grid import parse_crs
 from geoseg.io.gdal_environment import gdal_environment
+from geoseg.io.place import is_in_store, parse_place
 from geoseg.io.run_folder import RunFolder
 from geoseg.labelled_data import data_folder
 from geoseg.models.package import CARD_NAME, known_models, load_card
@@ -106,7 +107,7 @@ def _kind(what: str) -> str:
     Raises:
         GeosegError: Nothing lies there, or a folder with something else.
     """
-    path = Path(what)
+    path = parse_place(what) if is_in_store(what) else Path(what)
     if path.is_dir():
         if (path / CARD_NAME).is_file():
             return "model"
@@ -116,7 +117,7 @@ def _kind(what: str) -> str:
             f"expected a raster, a model package (a folder with {CARD_NAME}) or a RUN folder (with plan.json), got "
             f"the folder {what}"
         )
-    if path.suffix.lower() in _DATASETS:
+    if isinstance(path, Path) and path.suffix.lower() in _DATASETS:
         return "dataset"
     known = known_models(search_path())
     if path.exists() or os.sep in what or what.startswith(("/vsi", "<")):
@@ -192,7 +193,7 @@ def _model_lines(model: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _run_content(what: str) -> dict[str, Any]:
-    run = RunFolder(Path(what))
+    run = RunFolder(parse_place(what))
     record = open_run(what).record.to_json() if run.run_file.is_file() else None
     return {
         "kind": "run",

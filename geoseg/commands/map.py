@@ -11,10 +11,12 @@ import click
 from geoseg.briefing import briefing
 from geoseg.catalog import DEFAULT_MODEL
 from geoseg.commands.config_file import config_option
+from geoseg.commands.place import RunPlace
 from geoseg.config.map import MapConfig
 from geoseg.errors import GeosegError
 from geoseg.io.formats import VECTOR_FORMATS
 from geoseg.io.gdal_environment import gdal_environment
+from geoseg.io.place import Place
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import PercentStretch, Resolution, SceneOptions
@@ -97,7 +99,14 @@ def _given(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...])
 @click.command("map")
 @click.argument("scenes", metavar="SCENE...", nargs=-1)
 @config_option(MapConfig)
-@click.option("-o", "--output", "run_path", required=True, type=click.Path(path_type=Path), help="RUN folder.")
+@click.option(
+    "-o",
+    "--output",
+    "run_path",
+    required=True,
+    type=RunPlace(),
+    help="RUN folder, or s3://, gs:// or az://BUCKET/FOLDER.",
+)
 @click.option("--model", "model_name", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a model.")
 @click.option("--bands", type=_Bands(), help="Bands in the model's order, or a file for each (then no SCENE).")
 @click.option("--assets", type=_Names(), metavar="KEY,KEY", help="STAC assets to read, by key or role. [by bands]")
@@ -192,7 +201,7 @@ def _given(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...])
 @click.option("--json", "as_json", is_flag=True, help="Print run.json (or the plan) as one document on stdout.")
 def map_command(
     scenes: tuple[str, ...],
-    run_path: Path,
+    run_path: Place,
     model_name: str,
     bands: tuple[int, ...] | dict[str, str] | None,
     assets: tuple[str, ...] | None,
@@ -243,7 +252,7 @@ def map_command(
     if trust_vrt:
         # GDAL registers its drivers when it is first used, which is after this.
         os.environ.update(gdal_environment(trust_vrt=True))
-    run = RunFolder(run_path.absolute())  # workers may be in another folder
+    run = RunFolder(run_path)
     resources = Resources(device, precision, workers, threads_per_worker, memory, address, local)
     plan = plan_run(
         run,
@@ -294,7 +303,7 @@ def map_command(
         raise SystemExit(1)
 
 
-def _show(plan: RunPlan, run: Path, *, dry_run: bool, as_json: bool) -> None:
+def _show(plan: RunPlan, run: Place, *, dry_run: bool, as_json: bool) -> None:
     if not (dry_run and as_json):
         for line in briefing(plan, run):
             click.echo(line, err=not dry_run)
@@ -309,7 +318,7 @@ def _tell_what_goes(run: RunFolder) -> None:
     click.echo(f"fresh    deletes {names or 'nothing'} in {run.path}", err=True)
 
 
-def _tell(outcome: Outcome, run: Path, blocks: int) -> None:
+def _tell(outcome: Outcome, run: Place, blocks: int) -> None:
     for output in outcome.outputs:
         features = "" if output["features"] is None else f"  {output['features']} features"
         click.echo(f"wrote    {run / output['path']}{features}", err=True)
@@ -327,4 +336,6 @@ def _tell(outcome: Outcome, run: Path, blocks: int) -> None:
             err=True,
         )
     else:
-        click.echo(f"complete: open {run / 'report.html'} in a browser, or {run / 'map.qgs'} in QGIS", err=True)
+        copied = "" if isinstance(run, Path) else "copy the folder to a disk, and "
+        files = f"{run / 'report.html'} in a browser, or {run / 'map.qgs'} in QGIS"
+        click.echo(f"complete: {copied}open {files}", err=True)

@@ -2,10 +2,11 @@
 
 import json
 import shlex
-from pathlib import Path
 
 import click
 
+from geoseg.commands.place import RunPlace
+from geoseg.io.place import Place
 from geoseg.verify import Verification, mend_run, verify_run
 
 _SHOWN = 20
@@ -13,10 +14,10 @@ _SHOWN = 20
 
 
 @click.command("verify")
-@click.argument("run_path", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run_path", metavar="RUN", type=RunPlace())
 @click.option("--mend", is_flag=True, help="Forget what differs, so that the same geoseg map does it again.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that was found as one document on stdout.")
-def verify(run_path: Path, mend: bool, as_json: bool) -> None:
+def verify(run_path: Place, mend: bool, as_json: bool) -> None:
     """Hash every file of RUN again: exit 0 if all is as it was written, 3 if a file differs, 1 if blocks lack.
 
     Names the files that differ, and on what hardware, precision and threads the blocks were computed.

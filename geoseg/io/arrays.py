@@ -2,17 +2,17 @@
 
 import io
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import Place, write_whole
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
+def write_arrays(path: Place, arrays: Mapping[str, NDArray[Any]]) -> str:
     """Write arrays in one step: readers see the whole file or none.
 
     Args:
@@ -22,23 +22,19 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
     Returns:
         sha256 of the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes may write the same file: a unit whose answer was lost is done again.
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    partial.write_bytes(buffer.getvalue())
-    sha256 = file_sha256(partial)
-    partial.replace(path)
-    return sha256
+    content = buffer.getvalue()
+    write_whole(path, content)
+    return sha256(content).hexdigest()
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Place) -> dict[str, NDArray[Any]]:
     """The arrays that `write_arrays` wrote; no pickle is read.
 
     Raises:
         OSError: There is no such file.
         ValueError: It holds something else.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    with np.load(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
         return dict(archive)

@@ -4,10 +4,9 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from geoseg.errors import RunFolderError
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import Place, file_sha256, name_within
 from geoseg.io.run_folder import RunFolder
 
 _AT_ONCE = 4096
@@ -118,7 +117,7 @@ def _written(run: RunFolder) -> Iterator[str]:
     """Files that only a run writes, and that markers must know: chunks, what stages leave to the next, outputs."""
     if run.mosaic.path.exists():
         yield from (f"mosaic.zarr/{file}" for file in run.mosaic.chunk_files())
-    yield from (file.relative_to(run.path).as_posix() for file in (run.path / "ledger").rglob("*.npz"))
+    yield from (name_within(file, run.path) for file in (run.path / "ledger").rglob("*.npz"))
     try:
         outputs = json.loads(run.run_file.read_text())["outputs"]
         names = [str(output["path"]) for output in outputs]
@@ -137,7 +136,7 @@ def _batches(differences: Iterator[Difference]) -> Iterator[list[Difference]]:
     yield batch
 
 
-def _hash(file: Path) -> str | None:
+def _hash(file: Place) -> str | None:
     try:
         return file_sha256(file)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):

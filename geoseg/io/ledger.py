@@ -7,34 +7,54 @@ Resuming is the plan minus the markers; that an output exists proves nothing (an
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from typing import Any, Generic
 
-from geoseg.errors import RunFolderError
+from geoseg.errors import RunFolderError, StoppedError
+from geoseg.io.bucket import BucketPath
+from geoseg.io.place import Place, PlaceT_co, write_whole
 
 _OWN_HASH = "marker_sha256"
 """Key of a marker's hash of all its other keys: it vouches for files, and itself has only this."""
 
+_OWNER = "marker_owner"
+"""Key of who wrote a marker in an object store."""
+
+_READ_AT_ONCE = 16
+"""Markers of an object store, where each takes a while to come."""
+
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(Generic[PlaceT_co]):
     """The markers of one stage of a run, a file for each unit of work.
 
     Attributes:
         folder: RUN/ledger/STAGE.
     """
 
-    folder: Path
+    folder: PlaceT_co
 
     def done(self) -> frozenset[str]:
         """Keys of the units that are finished."""
         return frozenset(file.stem for file in self.folder.glob("*.json"))
 
     def commit(self, key: str, record: Mapping[str, Any]) -> None:
-        """Mark a unit as finished, after all that it wrote."""
-        write_json(self.folder / f"{key}.json", {**record, _OWN_HASH: canonical_hash(record)})
+        """Mark a unit as finished, after all that it wrote.
+
+        In an object store a marker is created, and replaces none but one's own: two owners cannot both commit.
+
+        Raises:
+            StoppedError: Another owner marked the unit, and found something else.
+        """
+        content = {**record, _OWN_HASH: canonical_hash(record)}
+        file = self.folder / f"{key}.json"
+        match file:
+            case Path():
+                write_json(file, content)
+            case BucketPath():
+                _commit_once(file, content)
 
     def record(self, key: str) -> dict[str, Any]:
         """What `commit` wrote for a unit.
@@ -49,6 +69,7 @@ class Ledger:
             raise RunFolderError(f"{file} is damaged ({error}): remove it, and its work is done again") from error
         if not isinstance(loaded, dict):
             raise RunFolderError(f"{file} is damaged (no JSON object): remove it, and its work is done again")
+        loaded.pop(_OWNER, None)
         if loaded.pop(_OWN_HASH, None) != canonical_hash(loaded):
             raise RunFolderError(
                 f"{file} is damaged (its own sha256 does not match): remove it, and its work is done again"
@@ -56,9 +77,15 @@ class Ledger:
         return loaded
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Key and record of every finished unit, in the order of the keys, one in memory at a time."""
-        for key in sorted(self.done()):
-            yield key, self.record(key)
+        """Key and record of every finished unit, in the order of the keys, a few in memory at a time."""
+        keys = sorted(self.done())
+        if isinstance(self.folder, Path):
+            yield from ((key, self.record(key)) for key in keys)
+            return
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+            for start in range(0, len(keys), _READ_AT_ONCE):
+                batch = keys[start : start + _READ_AT_ONCE]
+                yield from zip(batch, pool.map(self.record, batch), strict=True)
 
     def done_for(self, depends: str) -> frozenset[str]:
         """Keys of the units that were finished for what the stage depends on now; other markers are removed.
@@ -79,22 +106,42 @@ class Ledger:
         (self.folder / f"{key}.json").unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def _commit_once(file: BucketPath, content: Mapping[str, Any]) -> None:
+    """Create a marker in an object store.
+
+    Raises:
+        StoppedError: Another owner's is there, and says something else.
+    """
+    owner = "" if file.held is None else file.held.owner
+    text = _json({**content, _OWNER: owner})
+    if file.create(text) is not None:
+        return
+    there, version = file.read_version()
+    if there == text:  # the answer to one's own was lost
+        return
+    try:
+        before = json.loads(there)
+    except ValueError:
+        before = {}
+    if before.pop(_OWNER, None) == owner:
+        # A unit that is done again, on other hardware, say.
+        if file.swap(text, version) is not None:
+            return
+    elif before == json.loads(_json(content)):
+        return
+    raise StoppedError(f"another process marked {file} as done, and found something else: this one stops")
+
+
+def write_json(place: Place, content: Mapping[str, Any]) -> None:
     """Write a JSON file in one step: readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes or threads may write the same marker: a unit whose answer was lost is done again.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.partial")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    write_whole(place, _json(content))
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
 def canonical_hash(content: Mapping[str, Any]) -> str:
     """sha256 of a JSON object, whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

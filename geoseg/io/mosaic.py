@@ -16,12 +16,14 @@ No array is sharded (GDAL before 3.13 cannot read shards), so a chunk is a file 
 """
 
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import zarr
@@ -29,9 +31,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 from zarr.codecs import ZstdCodec
+from zarr.storage import ObjectStore
 
 from geoseg.grid import Grid, Window, parse_crs
-from geoseg.io.ledger import file_sha256
+from geoseg.io.bucket import BucketPath
+from geoseg.io.place import PlaceT_co, file_sha256, name_within
+from geoseg.io.stores import Store, patiently
 from geoseg.labels import NODATA_CLASS, LabelSet
 
 CHUNK_PX = 512
@@ -52,6 +57,14 @@ NO_OFFSET = -(2**15)
 
 _AXES = 2
 
+_HASHED_AT_ONCE = 8
+"""Chunks of a block in an object store, where each takes a while to come."""
+
+_CHUNK = re.compile(r"[^/]+/(?!(?:x|y|spatial_ref)/)[^/]+/c/.+")
+"""Where a chunk of a raster array lies in the mosaic."""
+
+_Result = TypeVar("_Result")
+
 
 def _convention(name: str, uuid: str) -> dict[str, str]:
     home = f"zarr-conventions/{name}"
@@ -70,14 +83,14 @@ _MULTISCALES = _convention("multiscales", "d35379db-88df-4056-af3a-620245f8e347"
 
 
 @dataclass(frozen=True, slots=True)
-class Mosaic:
+class Mosaic(Generic[PlaceT_co]):
     """The address of a mosaic.
 
     Attributes:
         path: The group's folder (mosaic.zarr).
     """
 
-    path: Path
+    path: PlaceT_co
 
     def create(
         self,
@@ -99,6 +112,8 @@ class Mosaic:
             scenes: Names of the scenes, where there are several, to keep which of them each pixel comes from.
             instances: Whether to keep what tells objects apart, and the objects.
         """
+        if not isinstance(self.path, Path):
+            raise TypeError(f"expected a path on a disk, from where the mosaic is moved, got {self.path}")
         partial = self.path.with_name(f"{self.path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         root = zarr.open_group(partial, mode="w", zarr_format=3)
@@ -115,63 +130,91 @@ class Mosaic:
 
     def write(self, level: int, name: str, window: Window, values: NDArray[np.integer[Any]]) -> None:
         """Write whole chunks of one array; (row, column), or (class, row, column) for `probability`."""
-        array = self._array(level, name)
+        array = self.open(level, name)
         height, width = array.shape[-2:]
         for start, stop, size in ((window.row, window.row_stop, height), (window.col, window.col_stop, width)):
             if start % CHUNK_PX or (stop % CHUNK_PX and stop != size):
                 raise ValueError(f"{window} cuts a chunk of {CHUNK_PX} px: two writers would lose data")
-        array[(..., *window.slices_in(Window(0, 0, height, width)))] = values
+        at = (..., *window.slices_in(Window(0, 0, height, width)))
+        if isinstance(self.path, BucketPath):
+            self.path.refuse_lost()
+        self._patiently(lambda: array.__setitem__(at, values))
 
     def read(self, level: int, name: str, window: Window | None = None) -> NDArray[np.uint8]:
         """A window (default: all) of one array: (row, column), or (class, row, column) for `probability`."""
-        array = self._array(level, name)
-        if window is None:
-            return np.asarray(array[...])
-        return np.asarray(array[(..., *window.slices_in(Window(0, 0, *array.shape[-2:])))])
+        return self._read(level, name, window)
 
     def read_scene(self, window: Window) -> NDArray[np.uint16]:
         """Index (row, column) of the scene that each pixel of a window comes from, 65535 for none."""
-        return np.asarray(self._array(0, "scene")[window.row : window.row_stop, window.col : window.col_stop])
+        return self._read(0, "scene", window)
 
     def read_offset(self, window: Window) -> NDArray[np.int16]:
         """Way from each pixel of a window to its object's centre, in 1/16 px, (axis, row, column)."""
-        return np.asarray(self._array(0, "offset")[:, window.row : window.row_stop, window.col : window.col_stop])
+        return self._read(0, "offset", window)
 
     def read_instances(self, window: Window) -> NDArray[np.uint64]:
         """Id (row, column) of the object of a thing class that each pixel of a window is of, 0 for none."""
-        return np.asarray(self._array(0, "instances")[window.row : window.row_stop, window.col : window.col_stop])
+        return self._read(0, "instances", window)
 
     def chunk_hashes(self, level: int, names: tuple[str, ...], window: Window) -> dict[str, str | None]:
         """sha256 of every stored chunk of a window of whole chunks, by path; None where nothing is stored."""
-        hashes: dict[str, str | None] = {}
+        keys = []
         rows = range(window.row // CHUNK_PX, -(-window.row_stop // CHUNK_PX))
         cols = range(window.col // CHUNK_PX, -(-window.col_stop // CHUNK_PX))
         for name in names:
-            shape = self._array(level, name).shape
+            shape = self.open(level, name).shape
             bands = [""] if len(shape) == 2 else [f"{channel}/" for channel in range(shape[0])]
-            for i, j, band in product(rows, cols, bands):
-                key = f"{level}/{name}/c/{band}{i}/{j}"
-                file = self.path / key
-                hashes[key] = file_sha256(file) if file.exists() else None
-        return hashes
+            keys += [f"{level}/{name}/c/{band}{i}/{j}" for i, j, band in product(rows, cols, bands)]
+        if isinstance(self.path, Path):
+            return {key: self._chunk_hash(key) for key in keys}
+        with ThreadPoolExecutor(_HASHED_AT_ONCE) as pool:
+            return dict(zip(keys, pool.map(self._chunk_hash, keys), strict=True))
 
     def level_shapes(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of each level, full resolution first."""
-        root = zarr.open_group(self.path, mode="r")
-        count = len(list(root.group_keys()))
-        shapes = (self._array(level, "classes").shape for level in range(count))
+        root = self._patiently(lambda: zarr.open_group(self._store(), mode="r"))
+        count = self._patiently(lambda: len(list(root.group_keys())))
+        shapes = (self.open(level, "classes").shape for level in range(count))
         return tuple((height, width) for height, width in shapes)
 
     def chunk_files(self) -> Iterator[str]:
         """Paths of all stored chunks of raster arrays, in no fixed order."""
+        if isinstance(self.path, BucketPath):
+            keys = (name_within(file, self.path) for file in self.path.rglob("*"))
+            yield from (key for key in keys if _CHUNK.fullmatch(key))
+            return
         # By folders, not by metadata, which may be damaged.
         for array in sorted(self.path.glob("*/*/")):
             if array.name not in {"x", "y", "spatial_ref"}:
                 for folder, _, names in os.walk(array / "c"):
                     yield from (Path(folder, name).relative_to(self.path).as_posix() for name in names)
 
-    def _array(self, level: int, name: str) -> zarr.Array[Any]:
-        return zarr.open_array(self.path, path=f"{level}/{name}", mode="r+", zarr_format=3)
+    def has(self, level: int, name: str) -> bool:
+        """Whether there is an array of that name."""
+        return (self.path / f"{level}/{name}/zarr.json").is_file()
+
+    def open(self, level: int, name: str, mode: Literal["r", "r+"] = "r+") -> zarr.Array[Any]:
+        """An array, of which chunks are read when they are asked for."""
+        path = f"{level}/{name}"
+        return self._patiently(lambda: zarr.open_array(self._store(), path=path, mode=mode, zarr_format=3))
+
+    def _read(self, level: int, name: str, window: Window | None) -> NDArray[Any]:
+        array = self.open(level, name)
+        whole = Window(0, 0, *array.shape[-2:])
+        at = (..., *(whole if window is None else window).slices_in(whole))
+        return self._patiently(lambda: np.asarray(array[at]))
+
+    def _chunk_hash(self, key: str) -> str | None:
+        try:
+            return file_sha256(self.path / key)
+        except FileNotFoundError:
+            return None
+
+    def _store(self) -> Path | ObjectStore[Store]:
+        return self.path if isinstance(self.path, Path) else ObjectStore(self.path.store())
+
+    def _patiently(self, operation: Callable[[], _Result]) -> _Result:
+        return operation() if isinstance(self.path, Path) else patiently(str(self.path), operation)
 
 
 def level_grids(grid: Grid) -> tuple[Grid, ...]:

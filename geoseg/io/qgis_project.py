@@ -13,6 +13,7 @@ import numpy as np
 
 from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.layers import Source
+from geoseg.io.place import Place
 from geoseg.io.qgis_scene import scene_crs, scene_pipe, scene_source
 from geoseg.io.qgis_styles import QGIS_VERSION, as_text, class_palette, network_line, network_nodes, outlined_fill
 from geoseg.io.region import Region, Scene
@@ -65,7 +66,7 @@ class Project:
         loud = f"INCOMPLETE ({missing} block(s) failed and are missing): " if missing else ""
         return _printable(f"{loud}{what}, geoseg run {self.source.run[:12]}")
 
-    def text(self, run: Path) -> str:
+    def text(self, run: Place) -> str:
         """The project as QGIS reads it from a file in the RUN folder.
 
         The scenes lie below all, as they were handed in. The class raster above them is shown only where there are

@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from geoseg.io.addresses import is_remote, parse_address
+from geoseg.io.place import Place
 from geoseg.io.scene_ref import SceneRef
 from geoseg.io.warp import Warp
 
@@ -12,7 +13,7 @@ _CUT = ("0.02", "0.98")
 """Shares of the values that are drawn black and white at most, where nobody said which values a scene has."""
 
 
-def scene_source(ref: SceneRef, run: Path) -> str | None:
+def scene_source(ref: SceneRef, run: Place) -> str | None:
     """Where a project in a RUN folder finds a scene's file, or None where it cannot.
 
     A file below the folder that holds RUN is named from RUN on, so that both may be moved together. None is for an
@@ -26,6 +27,8 @@ def scene_source(ref: SceneRef, run: Path) -> str | None:
         return None
     if is_remote(ref.path):
         return parse_address(ref.path).gdal_path
+    if not isinstance(run, Path):
+        return ref.path
     folder = run.resolve()
     if Path(ref.path).is_relative_to(folder.parent):
         relative = Path(os.path.relpath(ref.path, folder)).as_posix()

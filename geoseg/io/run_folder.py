@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from tempfile import TemporaryDirectory
+from typing import Any, Generic
 
 from geoseg.errors import RunFolderError
-from geoseg.io.ledger import Ledger, file_sha256, write_json
+from geoseg.io.bucket import CLAIM
+from geoseg.io.claim import claimed, refuse_claimed
+from geoseg.io.ledger import Ledger, write_json
 from geoseg.io.mosaic import Mosaic
+from geoseg.io.place import Place, PlaceT_co, below, file_sha256, move_files, remove_all, write_whole
 
 _LOCK = ".lock"
 
@@ -39,34 +42,34 @@ _RESULTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class RunFolder:
+class RunFolder(Generic[PlaceT_co]):
     """The paths of a run.
 
     Attributes:
         path: The folder that the user named.
     """
 
-    path: Path
+    path: PlaceT_co
 
     @property
-    def plan_file(self) -> Path:
+    def plan_file(self) -> PlaceT_co:
         """What the run was asked for."""
-        return self.path / "plan.json"
+        return below(self.path, "plan.json")
 
     @property
-    def run_file(self) -> Path:
+    def run_file(self) -> PlaceT_co:
         """What became of it."""
-        return self.path / "run.json"
+        return below(self.path, "run.json")
 
     @property
-    def report_file(self) -> Path:
+    def report_file(self) -> PlaceT_co:
         """The same as a page to look at."""
-        return self.path / "report.html"
+        return below(self.path, "report.html")
 
     @property
-    def mosaic(self) -> Mosaic:
+    def mosaic(self) -> Mosaic[PlaceT_co]:
         """The raster result."""
-        return Mosaic(self.path / "mosaic.zarr")
+        return Mosaic(below(self.path, "mosaic.zarr"))
 
     @property
     def mending(self) -> str:
@@ -74,13 +77,13 @@ class RunFolder:
         return f"geoseg verify {shlex.quote(str(self.path))} --mend, then repeat its geoseg map command"
 
     @property
-    def layers(self) -> Path:
+    def layers(self) -> PlaceT_co:
         """Folder of the vector results."""
-        return self.path / "layers"
+        return below(self.path, "layers")
 
-    def ledger(self, stage: str) -> Ledger:
+    def ledger(self, stage: str) -> Ledger[PlaceT_co]:
         """The markers of a stage."""
-        return Ledger(self.path / "ledger" / stage)
+        return Ledger(below(self.path, f"ledger/{stage}"))
 
     def existing_plan(self) -> dict[str, Any] | None:
         """The plan of the run that lies here, or None if the folder is new or empty.
@@ -123,9 +126,7 @@ class RunFolder:
     def write_report(self, page: str) -> None:
         """Write report.html, and a marker that vouches for it."""
         self.forget_report()
-        temporary = self.path / f".{self.report_file.name}.{uuid4().hex}.partial"
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(self.report_file)
+        write_whole(self.report_file, page.encode())
         marker = {"files": {self.report_file.name: file_sha256(self.report_file)}}
         self.ledger(OF_FOLDER).commit(self.report_file.stem, marker)
 
@@ -148,20 +149,20 @@ class RunFolder:
         ledger = self.ledger(OF_FOLDER)
         if self.mosaic.path.exists() and "mosaic" in ledger.done():
             return
-        new = Mosaic(self.path / "new.mosaic.zarr.partial")
-        shutil.rmtree(new.path, ignore_errors=True)
-        create(new)
-        names = [file.relative_to(new.path) for file in sorted(new.path.rglob("*")) if file.is_file()]
-        files = {f"{self.mosaic.path.name}/{name.as_posix()}": file_sha256(new.path / name) for name in names}
-        if not self.mosaic.path.exists():
-            new.path.rename(self.mosaic.path)
-        else:
-            for name in names:
-                (new.path / name).replace(self.mosaic.path / name)
-            shutil.rmtree(new.path)
+        ledger.forget("mosaic")
+        beside = self.path if isinstance(self.path, Path) else None
+        with TemporaryDirectory(prefix=".mosaic.", suffix=".partial", dir=beside) as folder:
+            new = Path(folder) / "mosaic.zarr"
+            create(Mosaic(new))
+            names = [file.relative_to(new) for file in sorted(new.rglob("*")) if file.is_file()]
+            files = {f"{self.mosaic.path.name}/{name.as_posix()}": file_sha256(new / name) for name in names}
+            if isinstance(self.mosaic.path, Path) and not self.mosaic.path.exists():
+                new.rename(self.mosaic.path)
+            else:
+                move_files(new, self.mosaic.path)
         ledger.commit("mosaic", {"files": files})
 
-    def _write_vouched(self, file: Path, content: Mapping[str, Any]) -> None:
+    def _write_vouched(self, file: Place, content: Mapping[str, Any]) -> None:
         ledger = self.ledger(OF_FOLDER)
         # A marker that exists is true: there is none while the file is replaced.
         ledger.forget(file.stem)
@@ -169,7 +170,12 @@ class RunFolder:
         ledger.commit(file.stem, {"files": {file.name: file_sha256(file)}})
 
     def sweep(self) -> int:
-        """Remove what killed processes left half written; returns how many files and folders."""
+        """Remove what killed processes left half written; returns how many files and folders.
+
+        In an object store nothing is there before it is whole.
+        """
+        if not isinstance(self.path, Path):
+            return 0
         leftovers = list(self.path.rglob("*.partial"))
         for path in leftovers:
             # A folder that went before took what lay in it along.
@@ -179,7 +185,7 @@ class RunFolder:
                 path.unlink(missing_ok=True)
         return len(leftovers)
 
-    def results(self) -> tuple[Path, ...]:
+    def results(self) -> tuple[Place, ...]:
         """What a run writes, as far as it is there: all that `clear` removes."""
         return tuple(path for path in (self.path / name for name in _RESULTS) if path.exists())
 
@@ -189,18 +195,22 @@ class RunFolder:
         The plan goes last: a folder that is cleared half way is still known as a run's.
         """
         for path in self.results():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            remove_all(path)
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
-        """Hold the folder against other processes on this machine.
+    def owned(self) -> Iterator["RunFolder[Place]"]:
+        """Hold the folder against other processes: on a disk those of this machine, in an object store all.
+
+        Yields:
+            The folder to write to.
 
         Raises:
             RunFolderError: Another process is working on it, or it cannot be written.
         """
+        if not isinstance(self.path, Path):
+            with claimed(self.path) as path:
+                yield RunFolder(path)
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / _LOCK).open("w")
@@ -213,15 +223,21 @@ class RunFolder:
                 raise RunFolderError(
                     f"another process is working on {self.path}: wait for it, or name another folder with -o"
                 ) from error
-            yield
+            yield self
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Keep processes on this machine from working on the folder, as long as it is read; it may be read-only.
 
+        Of a folder in an object store it is only seen to that none works on it at first.
+
         Raises:
             RunFolderError: A process is working on it.
         """
+        if not isinstance(self.path, Path):
+            refuse_claimed(self.path)
+            yield
+            return
         try:
             lock = (self.path / _LOCK).open("r")
         except FileNotFoundError:
@@ -236,6 +252,6 @@ class RunFolder:
             yield
 
 
-def _comes_before_the_plan(file: Path) -> bool:
+def _comes_before_the_plan(file: Place) -> bool:
     """Whether a run that was killed while it started may have left this file in its new folder."""
-    return file.name == _LOCK or (file.name.startswith(".plan.json.") and file.name.endswith(".partial"))
+    return file.name in {_LOCK, CLAIM} or (file.name.startswith(".plan.json.") and file.name.endswith(".partial"))

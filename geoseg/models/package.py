@@ -192,7 +192,10 @@ def find_model(name_or_path: str, search: Sequence[Path]) -> Path:
         ModelError: There is no such package; it lists the names that there are.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name_or_path):
-        raise ModelError(f"models are not downloaded: give a name or a local folder instead of {name_or_path!r}")
+        raise ModelError(
+            "models are not downloaded from the web: give a name, a folder, or s3://, gs:// or az://BUCKET/FOLDER "
+            f"instead of {name_or_path!r}"
+        )
     separators = [separator for separator in (os.sep, os.altsep) if separator]
     if name_or_path.startswith(".") or any(separator in name_or_path for separator in separators):
         path = Path(name_or_path)

@@ -3,11 +3,10 @@
 import base64
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from geoseg.errors import RunFolderError
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import Place, file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.models.card import Card
 
@@ -47,7 +46,7 @@ def page_parts(run: RunFolder) -> PageParts:
         RunFolderError: They are missing, or damaged.
     """
     ledger = run.ledger("page")
-    files: dict[str, Path] = {}
+    files: dict[str, Place] = {}
     for _, marker in ledger.records():
         for name, sha256 in marker["files"].items():
             path = run.path / name
@@ -63,12 +62,12 @@ def page_parts(run: RunFolder) -> PageParts:
         )
     return PageParts(
         map=json.loads(files[MAP_FILE].read_text()),
-        features=files[FEATURES_FILE].read_text(encoding="utf-8"),
+        features=files[FEATURES_FILE].read_bytes().decode(),
         card=Card.model_validate_json(files[CARD_FILE].read_bytes()),
         scene=_data_uri(files[SCENE_FILE]) if SCENE_FILE in files else None,
         classes=_data_uri(files[CLASSES_FILE]),
     )
 
 
-def _data_uri(file: Path) -> str:
+def _data_uri(file: Place) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError
 from geoseg.io.features_file import FileLayer, read_layers
+from geoseg.io.place import read_here
 from geoseg.run import Run
 
 LINES_LAYER = "road_lines"
@@ -49,7 +50,8 @@ def _layer(run: Run) -> FileLayer | None:
                 continue
             if not file.is_file():
                 raise GeosegError(f"{file} is missing: geoseg verify {run.path} --mend, then repeat geoseg map")
-            if kind == "gpkg" and LINES_LAYER not in {str(name) for name, _ in pyogrio.list_layers(file)}:
-                continue
-            return next(one for one in read_layers(file, "class") if kind != "gpkg" or one.name == LINES_LAYER)
+            with read_here(file) as here:
+                if kind == "gpkg" and LINES_LAYER not in {str(name) for name, _ in pyogrio.list_layers(here)}:
+                    continue
+                return next(one for one in read_layers(here, "class") if kind != "gpkg" or one.name == LINES_LAYER)
     return None

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from geoseg.errors import InputChangedError
 from geoseg.grid import Window
-from geoseg.io.ledger import canonical_hash, file_sha256, write_json
+from geoseg.io.ledger import canonical_hash, write_json
+from geoseg.io.place import file_bytes, file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.models.card import Card
+from geoseg.models.fetched import package_folder
 from geoseg.models.package import load_card
 from geoseg.outcome import MosaicState
 from geoseg.plan import RunPlan
@@ -47,7 +48,7 @@ def write_stac(
         ModelError: It cannot be read.
     """
     model = model_item(_card(plan))
-    sizes = {str(one["path"]): (run.path / one["path"]).stat().st_size for one in outputs if one["sha256"]}
+    sizes = {str(one["path"]): file_bytes(run.path / one["path"]) for one in outputs if one["sha256"]}
     item = run_item(
         plan,
         state,
@@ -81,7 +82,7 @@ def _card(plan: RunPlan) -> Card:
         InputChangedError: It is no longer the one that was planned with.
         ModelError: It cannot be read.
     """
-    card = load_card(Path(plan.model_path))
+    card = load_card(package_folder(plan.model_path))
     if card.identity != plan.model_identity:
         raise InputChangedError(
             f"the model package {plan.model_path} changed during the run, which stops here: put the old one back "

@@ -12,7 +12,7 @@ from geoseg.config import TrainConfig
 from geoseg.config.train import ArchitectureConfig
 from geoseg.errors import ConfigError
 from geoseg.imagery import Imagery
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import file_sha256
 from geoseg.labels import Activation
 from geoseg.models.architecture import Architecture, build
 from geoseg.models.deeplab import DeepLabV3Plus

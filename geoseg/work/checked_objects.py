@@ -5,7 +5,7 @@ from typing import Any
 
 from geoseg.errors import RunFolderError
 from geoseg.grid import Grid
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet
 from geoseg.tiling import Block

@@ -12,11 +12,10 @@ from typing import Any
 from geoseg.grid import Grid, Window
 from geoseg.groups import Group
 from geoseg.io.cog import write_class_cog
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import Place, file_sha256, made_here, name_within, write_whole
 from geoseg.io.qgis_styles import classes_style
 from geoseg.io.raster_index import IndexedRaster
 from geoseg.io.run_folder import RunFolder
-from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet
 
 WHOLE_RASTER = "classes.tif"
@@ -51,7 +50,7 @@ def raster_style(name: str) -> str:
     return f"{name.removesuffix('.tif')}.qml"
 
 
-def write_raster_style(run: RunFolder, name: str, labels: LabelSet) -> Path:
+def write_raster_style(run: RunFolder, name: str, labels: LabelSet) -> Place:
     """Write the style beside a COG; returns its path.
 
     Args:
@@ -60,8 +59,7 @@ def write_raster_style(run: RunFolder, name: str, labels: LabelSet) -> Path:
         labels: Names and colours of the classes.
     """
     path = run.path / raster_style(name)
-    with replacing(path) as written:
-        written.write_text(classes_style(labels), encoding="utf-8")
+    write_whole(path, classes_style(labels).encode())
     return path
 
 
@@ -90,16 +88,17 @@ class WriteGroups:
         def write(numbered: tuple[int, Group]) -> dict[str, Any]:
             number, group = numbered
             name = group_raster(number)
-            path = self.run.path / name
-            path.parent.mkdir(exist_ok=True)
             box = group.box
-            valid_px = write_class_cog(path, mosaic, self.grid, self.labels, self.run_id, box, group.windows)
+            with made_here((self.run.path / name).parent) as folder:
+                path = folder / PurePosixPath(name).name
+                valid_px = write_class_cog(path, mosaic, self.grid, self.labels, self.run_id, box, group.windows)
+                sha256 = file_sha256(path)
             style = write_raster_style(self.run, name, self.labels)
             ledger.commit(
                 str(number),
                 {
                     "depends": self.depends,
-                    "files": {name: file_sha256(path), raster_style(name): file_sha256(style)},
+                    "files": {name: sha256, raster_style(name): file_sha256(style)},
                     "window": [box.row, box.col, box.height, box.width],
                     "valid_px": valid_px,
                 },
@@ -146,8 +145,9 @@ def keep_rasters(run: RunFolder, names: Collection[str]) -> None:
     folder = run.path / "classes"
     whole = (run.path / WHOLE_RASTER, run.path / raster_style(WHOLE_RASTER))
     for path in (*whole, *folder.glob("*.tif"), *folder.glob("*.qml"), *folder.glob("index.gpkg")):
-        if path.relative_to(run.path).as_posix() not in kept:
+        if name_within(path, run.path) not in kept:
             path.unlink(missing_ok=True)
     # What else lies there (a viewer's notes beside a raster, say) is not ours.
-    with suppress(OSError):
-        folder.rmdir()
+    if isinstance(folder, Path):
+        with suppress(OSError):
+            folder.rmdir()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.layers import NO_OUTCOME, Features, Outcome
 from geoseg.io.ledger import canonical_hash
+from geoseg.io.place import sorted_files
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import nominal_pixel_m2
 from geoseg.vectorize.features import from_arrays, place, to_arrays
@@ -113,7 +114,7 @@ def owner_keys(run: RunFolder, depends: str) -> list[str]:
 def features_of(run: RunFolder, depends: str, class_id: int) -> Iterator[Features]:
     """The features of a class in raster order of their first pixels, those of a row of blocks at a time."""
     # An id is a place in raster order, and a block's key begins with its row; so is the number of a part.
-    files = sorted(StageFiles(run, "features", depends).folder.glob("*.npz"))
+    files = sorted_files(StageFiles(run, "features", depends).folder, "*.npz")
     for _, row in groupby(files, lambda file: file.stem.partition("-")[0]):
         parts = [from_arrays(read_arrays(file)) for file in row]
         parts = [part.at(part.class_id == np.uint8(class_id)) for part in parts]

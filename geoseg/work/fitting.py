@@ -6,7 +6,6 @@ Other layers are cut back from the rest with the features (`work/features.py`).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.layers import Outcome
+from geoseg.io.place import Place, sorted_files
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import nominal_pixel_m2
 from geoseg.vectorize.fitting import Walls, overlapping, splitting, stands_apart
@@ -211,18 +211,20 @@ def write_boxes(run: RunFolder, depends: str) -> tuple[list[str], list[str]]:
     there = read_arrays(file) if "all" in run.ledger("boxes").done_for(depends) else None
     # A run that goes on keeps what it has; one that lacked a block then may have it now.
     if there is None or not all(np.array_equal(arrays[name], there[name]) for name in arrays):
+        run.ledger("boxes").forget("all")
         files.commit("all", {file: write_arrays(file, arrays)}, {})
     return with_walls, with_others
 
 
-def boxes_file(run: RunFolder, depends: str) -> Path:
+def boxes_file(run: RunFolder, depends: str) -> Place:
     """Where `write_boxes` writes."""
     return StageFiles(run, "boxes", depends).folder / "all.npz"
 
 
 def splits_of(run: RunFolder, depends: str) -> NDArray[np.int64]:
     """Ids of all walls that would cut another object into several, int64 (n,), in order."""
-    found = [read_arrays(file)["id"] for file in StageFiles(run, "splits", depends).folder.glob("*.npz")]
+    splits = StageFiles(run, "splits", depends).folder
+    found = [read_arrays(file)["id"] for file in sorted_files(splits, "*.npz")]
     return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
 
 
@@ -261,11 +263,11 @@ def _regularized(
     return Walls(objects.id[walled], before, np.where(changed, after, before), changed), outcome
 
 
-def _file(files: StageFiles, key: str) -> Path:
+def _file(files: StageFiles, key: str) -> Place:
     return files.folder / f"{key}.npz"
 
 
-def _walls_file(files: StageFiles, key: str) -> Path:
+def _walls_file(files: StageFiles, key: str) -> Place:
     return files.folder / f"{key}.walls.npz"
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.mosaic import Mosaic
+from geoseg.io.place import Place, name_within
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.grouping import Panoptic
 from geoseg.objects.instances import Instances, Pieces
@@ -217,7 +217,7 @@ class PaintInstances:
             file = _painted_file(of.run, block)
             sha256 = write_arrays(file, found.to_arrays())
             chunks = mosaic.chunk_hashes(0, ("instances",), block.window)
-            files = {file.relative_to(of.run.path).as_posix(): sha256}
+            files = {name_within(file, of.run.path): sha256}
             ledger.commit(block.key, {"depends": of.depends, "files": files, "chunks": chunks})
             return {}
 
@@ -232,5 +232,5 @@ def _pieces(wholes: Wholes) -> Pieces:
     return Pieces(key[with_centre], wholes.measures.take(with_centre), wholes.counted, wholes.counted_pixels)
 
 
-def _painted_file(run: RunFolder, block: Block) -> Path:
+def _painted_file(run: RunFolder, block: Block) -> Place:
     return run.ledger("painted").folder / f"{block.key}.npz"

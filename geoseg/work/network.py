@@ -13,6 +13,7 @@ from geoseg.grid import Grid, Window
 from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.layers import Lines, Nodes
 from geoseg.io.mosaic import CHUNK_PX
+from geoseg.io.place import sorted_files
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS
 from geoseg.network.edges import BlockPieces, edges_of
@@ -275,7 +276,7 @@ def nodes_of(run: RunFolder, depends: str) -> Iterator[Nodes]:
 
 def _rows(run: RunFolder, depends: str, prefix: str) -> Iterator[list[dict[str, NDArray[Any]]]]:
     # An id follows from a place in raster order, and a block's key begins with its row.
-    files = sorted(StageFiles(run, "network", depends).folder.glob("*.npz"))
+    files = sorted_files(StageFiles(run, "network", depends).folder, "*.npz")
     for _, row in groupby(files, lambda file: file.stem.partition("-")[0]):
         yield [
             {

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid
 from geoseg.io.arrays import read_arrays, write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
+from geoseg.io.place import Place, name_within
 from geoseg.io.run_folder import RunFolder
 from geoseg.objects.ground import pixel_ground
 from geoseg.objects.grouping import Panoptic
@@ -64,8 +65,7 @@ class LabelBlocks:
                 # Told apart once: what paints them need not decode again.
                 written[_runs_file(self.run, block)] = objects.runs.to_arrays()
             files = {
-                file.relative_to(self.run.path).as_posix(): write_arrays(file, content)
-                for file, content in written.items()
+                name_within(file, self.run.path): write_arrays(file, content) for file, content in written.items()
             }
             marker = {"depends": self.depends, "components": len(objects), "files": files, **more}
             ledger.commit(block.key, marker)
@@ -97,11 +97,9 @@ def join_seams(
     Returns:
         sha256 of each file written, by its path within the RUN folder.
     """
-    folder = run.ledger("seams").folder
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [list(row) for _, row in groupby(blocks, lambda block: block.i)]
     hashes: dict[str, str] = {}
-    with TemporaryDirectory(prefix=".rows.", suffix=".partial", dir=folder) as name:
+    with TemporaryDirectory(prefix=".rows.", suffix=".partial", dir=_scratch(run)) as name:
         above: LinkedRow | None = None
         for number, row in enumerate(rows):
             borders = [
@@ -115,7 +113,7 @@ def join_seams(
             of_blocks, below = settle(read_arrays(Path(name) / f"{number}.npz"), below)
             for block, measures in zip(row, of_blocks, strict=True):
                 file = _seams_file(run, block)
-                hashes[file.relative_to(run.path).as_posix()] = write_arrays(file, measures.to_arrays())
+                hashes[name_within(file, run.path)] = write_arrays(file, measures.to_arrays())
             advance(_pixels(row))
     return dict(sorted(hashes.items()))
 
@@ -178,17 +176,22 @@ def is_labelled(run: RunFolder, block: Block) -> bool:
     return _objects_file(run, block).exists()
 
 
+def _scratch(run: RunFolder) -> Path | None:
+    """Where rows of blocks wait: on the disk of the run, which has room; without one where temporary files go."""
+    return run.path if isinstance(run.path, Path) else None
+
+
 def _pixels(blocks: Iterable[Block]) -> int:
     return sum(block.window.height * block.window.width for block in blocks)
 
 
-def _objects_file(run: RunFolder, block: Block) -> Path:
+def _objects_file(run: RunFolder, block: Block) -> Place:
     return run.ledger("objects").folder / f"{block.key}.npz"
 
 
-def _runs_file(run: RunFolder, block: Block) -> Path:
+def _runs_file(run: RunFolder, block: Block) -> Place:
     return run.ledger("objects").folder / f"{block.key}.runs.npz"
 
 
-def _seams_file(run: RunFolder, block: Block) -> Path:
+def _seams_file(run: RunFolder, block: Block) -> Place:
     return run.ledger("seams").folder / f"{block.key}.npz"

@@ -6,19 +6,18 @@ So neither GDAL's nor the drawing's memory adds to the driver's.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from geoseg.grid import Window
 from geoseg.groups import Group, box_of
 from geoseg.io.cog import write_class_cog
 from geoseg.io.layers import Batches, Source
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import Place, file_sha256, made_here, write_whole
 from geoseg.io.qgis_project import LayerPlace, Project
 from geoseg.io.raster_index import write_index
 from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
-from geoseg.io.vector_file import replacing
 from geoseg.labels import LabelSet, Network
 from geoseg.layering import LayerFormat
 from geoseg.report.picture import RegionPicture
@@ -88,32 +87,36 @@ class WriteOutputs:
     def _write(self, kind: OutputKind) -> list[dict[str, Any]]:
         match kind:
             case "cog":
-                path, run_id = self.run.path / WHOLE_RASTER, self.source.run
-                grid = self.region.grid
-                write_class_cog(path, self.run.mosaic, grid, self.labels, run_id, grid.window, self.covered)
+                run_id, grid = self.source.run, self.region.grid
+                with made_here(self.run.path) as folder:
+                    path = folder / WHOLE_RASTER
+                    write_class_cog(path, self.run.mosaic, grid, self.labels, run_id, grid.window, self.covered)
+                    written = _output(WHOLE_RASTER, path, "cog")
                 style = write_raster_style(self.run, WHOLE_RASTER, self.labels)
-                return [self._output(path, "cog", None), self._output(style, "qml", None)]
+                return [written, _output(style.name, style, "qml")]
             case "index":
-                path = self.run.path / RASTER_INDEX
-                path.parent.mkdir(exist_ok=True)
-                write_index(path, indexed_groups(self.run, len(self.groups)), self.region.grid, self.source.run)
-                return [self._output(path, "gpkg-index", None)]
+                groups = indexed_groups(self.run, len(self.groups))
+                with made_here((self.run.path / RASTER_INDEX).parent) as folder:
+                    path = folder / PurePosixPath(RASTER_INDEX).name
+                    write_index(path, groups, self.region.grid, self.source.run)
+                    return [_output(RASTER_INDEX, path, "gpkg-index")]
             case "preview":
-                path = self.run.path / "preview.png"
                 rows = most_covered(self.groups, [group_raster(number) for number in range(len(self.groups))])
                 picture, features = RegionPicture(self.region), self._features()
-                write_preview(path, picture, self.region.grid, rows, self.run.mosaic, features, self.labels)
-                return [self._output(path, "png", None)]
+                with made_here(self.run.path) as folder:
+                    path = folder / "preview.png"
+                    write_preview(path, picture, self.region.grid, rows, self.run.mosaic, features, self.labels)
+                    return [_output(path.name, path, "png")]
             case "project":
-                path = self.run.path / "map.qgs"
-                with replacing(path) as written:
-                    written.write_text(self._project().text(self.run.path), encoding="utf-8")
-                return [self._output(path, "qgs", None)]
+                project = self.run.path / "map.qgs"
+                write_whole(project, self._project().text(self.run.path).encode())
+                return [_output(project.name, project, "qgs")]
             case _:
-                self.run.layers.mkdir(exist_ok=True)
                 layers = LayerSet(self._features() | self._network(), self.labels, self.region.grid, self.source)
-                files = write_layers(kind, self.run.layers, layers)
-                return [self._output(one.path, one.kind, one.features) for one in files]
+                with made_here(self.run.layers) as folder:
+                    files = write_layers(kind, folder, layers)
+                    within = self.run.layers.name
+                    return [_output(f"{within}/{one.path.name}", one.path, one.kind, one.features) for one in files]
 
     def _project(self) -> Project:
         """What the project of QGIS shows."""
@@ -148,7 +151,7 @@ class WriteOutputs:
             names.nodes: partial(nodes_of, self.run, depends),
         }
 
-    def _output(self, path: Path, kind: str, features: int | None) -> dict[str, Any]:
-        """What the record says of a file that is written: its kind, how many features, its sha256."""
-        name = path.relative_to(self.run.path).as_posix()
-        return {"path": name, "format": kind, "features": features, "sha256": file_sha256(path)}
+
+def _output(name: str, file: Place, kind: str, features: int | None = None) -> dict[str, Any]:
+    """What the record says of a file that is written, by its path in RUN: kind, how many features, sha256."""
+    return {"path": name, "format": kind, "features": features, "sha256": file_sha256(file)}

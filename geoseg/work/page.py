@@ -5,16 +5,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from geoseg.grid import Window
 from geoseg.groups import box_of
 from geoseg.io.layers import Source
-from geoseg.io.ledger import canonical_hash, file_sha256
+from geoseg.io.ledger import canonical_hash
+from geoseg.io.place import file_sha256, name_within, write_whole
 from geoseg.io.region import Region
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import LabelSet, Network
+from geoseg.models.fetched import package_folder
 from geoseg.models.package import load_card
 from geoseg.report.map_frame import MapFrame
 from geoseg.report.map_pictures import class_picture, scene_picture
@@ -74,8 +75,8 @@ class WritePageParts:
             hashes = {}
             for name, content in self._parts().items():
                 path = files.folder / name
-                path.write_bytes(content)
-                hashes[path.relative_to(self.run.path).as_posix()] = file_sha256(path)
+                write_whole(path, content)
+                hashes[name_within(path, self.run.path)] = file_sha256(path)
             self.run.ledger("page").commit(key, {"depends": self.depends, "files": hashes, "outputs": []})
             return {}
 
@@ -100,7 +101,7 @@ class WritePageParts:
             MAP_FILE: json.dumps(said, allow_nan=False).encode(),
             FEATURES_FILE: json.dumps(features, separators=(",", ":"), allow_nan=False).encode(),
             CLASSES_FILE: classes.webp,
-            CARD_FILE: load_card(Path(self.model_path)).to_json().encode(),
+            CARD_FILE: load_card(package_folder(self.model_path)).to_json().encode(),
         }
         scene = scene_picture(RegionPicture(self.region), part, window, frame)
         return parts if scene is None else {**parts, SCENE_FILE: scene}

@@ -4,22 +4,23 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import torch
 
-from geoseg.errors import ModelError, RunFolderError, SceneError
+from geoseg.errors import ModelError, RunFolderError, SceneError, StoppedError
 from geoseg.fields import Below, BlockFields, BlockPredictor
 from geoseg.grid import Window
 from geoseg.heap import trim_heap
 from geoseg.imagery import Imagery
 from geoseg.io.aoi import Aoi
+from geoseg.io.place import write_whole
 from geoseg.io.region import NO_SCENE, Region, RegionReader
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.stamp import Stamp, refuse_changes
 from geoseg.labels import NODATA_CLASS
+from geoseg.models.fetched import package_folder
 from geoseg.models.folding import fold_batch_norms
 from geoseg.models.package import load_package
 from geoseg.pixels import BlockPixels
@@ -71,7 +72,7 @@ class PredictBlocks:
         other = [differences(before, numerics.fingerprint()) for before in self.begun]
         if other and all(other):
             raise RunFolderError(f"{self.run.path} has blocks of {other[0]}")
-        model = load_package(Path(self.model_path))
+        model = load_package(package_folder(self.model_path))
         if model.identity != self.model_identity:
             raise ModelError(
                 f"the model package {self.model_path} changed since the run was planned: "
@@ -106,8 +107,10 @@ def _refuse_elsewhere(run: RunFolder) -> None:
                 f"expected the run's mosaic in {run.path}, there is none: mount the same storage at the same path "
                 "on every node, or name another RUN with -o"
             )
-        probe.touch(exist_ok=False)
+        write_whole(probe, b"")
         probe.unlink()
+    except StoppedError as error:  # the store lets others in, perhaps
+        raise RunFolderError(str(error)) from error
     except OSError as error:
         if is_disk_full(error):
             raise

@@ -1,11 +1,10 @@
 """Files that a stage leaves for the next, in a folder named by what they depend on."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from geoseg.io.place import Place, name_within, remove_all
 from geoseg.io.run_folder import RunFolder
 
 
@@ -27,7 +26,7 @@ class StageFiles:
     depends: str
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         """Where the files lie."""
         return self.run.ledger(self.stage).folder / self.depends[:16]
 
@@ -37,11 +36,11 @@ class StageFiles:
         done = ledger.done_for(self.depends)
         for path in ledger.folder.glob("*/"):
             if path != self.folder:
-                shutil.rmtree(path)
+                remove_all(path)
         self.folder.mkdir(parents=True, exist_ok=True)
         return done
 
-    def commit(self, key: str, files: Mapping[Path, str], more: Mapping[str, Any]) -> None:
+    def commit(self, key: str, files: Mapping[Place, str], more: Mapping[str, Any]) -> None:
         """Mark a unit as finished: the sha256 of each file that it wrote, and more that its marker says."""
-        named = {file.relative_to(self.run.path).as_posix(): sha256 for file, sha256 in files.items()}
+        named = {name_within(file, self.run.path): sha256 for file, sha256 in files.items()}
         self.run.ledger(self.stage).commit(key, {"depends": self.depends, "files": named, **more})

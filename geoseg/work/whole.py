@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import shapely
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from geoseg.grid import Grid, Window
 from geoseg.io.arrays import read_arrays
 from geoseg.io.mosaic import CHUNK_PX
+from geoseg.io.place import Place, sorted_files
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS
 from geoseg.objects.ground import GROUND_UNIT, nominal_pixel_m2, pixel_ground
@@ -25,7 +25,7 @@ from geoseg.vectorize.outlines import PARTS_ABOVE_SIDES, Objects, Outlines, asse
 from geoseg.work.stage_files import StageFiles
 
 
-def walls_folder(files: StageFiles, owner: str) -> Path:
+def walls_folder(files: StageFiles, owner: str) -> Place:
     """Where the pixels' outlines lie of objects that begin in a block and are to be regularized."""
     return files.folder / owner / "walls"
 
@@ -84,7 +84,7 @@ class Gathering:
             key: Of the block in which they begin.
             pixels: Those of the mosaic.
         """
-        of_blocks = sorted((StageFiles(self.run, "outlines", self.depends).folder / key).glob("*.npz"))
+        of_blocks = sorted_files(StageFiles(self.run, "outlines", self.depends).folder / key, "*.npz")
         arrays = [read_arrays(file) for file in of_blocks]
         outlines = Outlines.concatenate([Outlines.from_arrays(part) for part in arrays])
         objects = assemble(outlines, self.block_px if self.cleaning.leaves_outlines else None)
@@ -104,7 +104,7 @@ class Gathering:
             pixels: Those of the mosaic.
         """
         folder = walls_folder(StageFiles(self.run, "outlines", self.depends), key)
-        of_blocks = [Outlines.from_arrays(read_arrays(file)) for file in sorted(folder.glob("*.npz"))]
+        of_blocks = [Outlines.from_arrays(read_arrays(file)) for file in sorted_files(folder, "*.npz")]
         objects, _ = self._filled(assemble(Outlines.concatenate(of_blocks), self.block_px), pixels)
         return objects
 

@@ -56,7 +56,7 @@ def chromium() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_model: Path) -> geoseg.Run:
+def run(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_model: Path) -> geoseg.Run[Path]:
     """A run with tiles, of a scene and a model that say hostile things of themselves."""
     place = tmp_path_factory.mktemp("seen")
     scene = place / HOSTILE
@@ -76,7 +76,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def file(window: Browser, run: geoseg.Run) -> str:
+def file(window: Browser, run: geoseg.Run[Path]) -> str:
     """The page as a file, opened; where it lies."""
     address = (run.path / "report.html").as_uri()
     open_anew(window, address)
@@ -238,7 +238,7 @@ def test_names_do_nothing(page: Browser) -> None:
     assert HOSTILE_TEXT in page.run("return document.body.textContent")
 
 
-def test_the_server_has_the_layers_as_tiles(window: Browser, run: geoseg.Run) -> None:
+def test_the_server_has_the_layers_as_tiles(window: Browser, run: geoseg.Run[Path]) -> None:
     with viewing(run.path) as view:
         thread = threading.Thread(target=view.server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -249,7 +249,7 @@ def test_the_server_has_the_layers_as_tiles(window: Browser, run: geoseg.Run) ->
         thread.join()
 
 
-def test_without_webgl_the_picture_stands_still_and_the_list_works(run: geoseg.Run, tmp_path: Path) -> None:
+def test_without_webgl_the_picture_stands_still_and_the_list_works(run: geoseg.Run[Path], tmp_path: Path) -> None:
     with browser(tmp_path / "profile", "--disable-3d-apis") as window:
         window.resize(*WIDE)
         window.open((run.path / "report.html").as_uri())

@@ -1,11 +1,15 @@
 """A bucket as object stores have them, on a server of this machine's own."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
+
+from geoseg.io.bucket import BucketPath
+from geoseg.io.stores import open_store
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_REGION": "us-east-1"}
 
@@ -37,6 +41,10 @@ class BucketServer:
             allow_bucket_creation=True,
         )
 
+    def folder(self, key: str) -> BucketPath:
+        """What would be a folder of the bucket."""
+        return BucketPath("s3", self.bucket, key)
+
 
 @contextmanager
 def bucket_server() -> Iterator[BucketServer]:
@@ -50,3 +58,17 @@ def bucket_server() -> Iterator[BucketServer]:
         yield made
     finally:
         server.stop()
+
+
+@contextmanager
+def reached(server: BucketServer) -> Iterator[BucketServer]:
+    """Let this process find a server, and no other, for a while."""
+    before = os.environ.copy()
+    os.environ.update(server.environment)
+    open_store.cache_clear()
+    try:
+        yield server
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        open_store.cache_clear()

@@ -1,12 +1,18 @@
 import json
+import math
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from bucket import BucketServer, reached
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.io.ledger import Ledger, canonical_hash, file_sha256, write_json
+from geoseg.errors import StoppedError
+from geoseg.io.bucket import BucketPath, Held
+from geoseg.io.ledger import Ledger, canonical_hash, write_json
+from geoseg.io.place import file_sha256
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 objects = st.dictionaries(
@@ -99,3 +105,39 @@ def test_a_hash_is_of_all_that_is_said() -> None:
 def test_the_hash_of_a_file_is_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert file_sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@settings(max_examples=15)
+@given(objects)
+def test_in_a_store_a_record_comes_back_as_on_a_disk(bucket: BucketServer, record: dict[str, object]) -> None:
+    with reached(bucket):
+        ledger = Ledger(bucket.folder(f"ledger/{canonical_hash(record)}"))
+        assert ledger.done() == frozenset()
+        ledger.commit("0-1", record)
+        assert ledger.done() == {"0-1"}
+        assert ledger.record("0-1") == record
+        ledger.forget("0-1")
+        assert ledger.done() == frozenset()
+
+
+def test_in_a_store_two_owners_cannot_both_commit(place: BucketPath) -> None:
+    # Both believe that the claim is theirs.
+    first, second = (Ledger(replace(place, held=Held("", owner, math.inf))) for owner in ("first", "second"))
+    first.commit("same", {"chunks": {"0": "a"}})
+    second.commit("same", {"chunks": {"0": "a"}})
+    first.commit("differs", {"chunks": {"0": "a"}})
+    with pytest.raises(StoppedError, match=r"another process marked s3://.*differs\.json as done"):
+        second.commit("differs", {"chunks": {"0": "b"}})
+    assert second.record("differs") == {"chunks": {"0": "a"}}
+    # One's own is replaced: a unit that is done again.
+    first.commit("differs", {"chunks": {"0": "c"}})
+    assert dict(second.records()) == {"differs": {"chunks": {"0": "c"}}, "same": {"chunks": {"0": "a"}}}
+
+
+def test_in_a_store_many_records_come_in_the_order_of_their_keys(place: BucketPath) -> None:
+    ledger = Ledger(place)
+    for number in range(40):
+        ledger.commit(f"{number:03}", {"number": number, "depends": str(number % 2)})
+    assert [record["number"] for _, record in ledger.records()] == list(range(40))
+    assert ledger.done_for("1") == {f"{number:03}" for number in range(1, 40, 2)}
+    assert len(ledger.done()) == 20

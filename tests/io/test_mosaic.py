@@ -32,7 +32,7 @@ any_values = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_s
 
 
 @pytest.fixture
-def mosaic(tmp_path: Path, labels: LabelSet) -> Mosaic:
+def mosaic(tmp_path: Path, labels: LabelSet) -> Mosaic[Path]:
     mosaic = Mosaic(tmp_path / "mosaic.zarr")
     mosaic.create(UTM, labels, probability=True)
     return mosaic
@@ -152,14 +152,14 @@ def test_chunks_come_back_and_their_bytes_do_not_depend_on_the_order(
         Window(1024, 256, 76, 256),
     ],
 )
-def test_a_window_that_cuts_a_chunk_is_refused(mosaic: Mosaic, window: Window) -> None:
+def test_a_window_that_cuts_a_chunk_is_refused(mosaic: Mosaic[Path], window: Window) -> None:
     before = files(mosaic.path)
     with pytest.raises(ValueError, match="cuts a chunk of 512 px"):
         mosaic.write(0, "classes", window, np.zeros(window.shape, np.uint8))
     assert files(mosaic.path) == before
 
 
-def test_a_write_touches_its_own_objects_only(mosaic: Mosaic) -> None:
+def test_a_write_touches_its_own_objects_only(mosaic: Mosaic[Path]) -> None:
     mosaic.write(0, "classes", Window(0, 0, 512, 512), noise((512, 512)))
     before = files(mosaic.path)
     mosaic.write(0, "classes", Window(512, 512, 588, 188), noise((588, 188)))
@@ -168,7 +168,7 @@ def test_a_write_touches_its_own_objects_only(mosaic: Mosaic) -> None:
     assert after.keys() - before.keys() == {"0/classes/c/1/1", "0/classes/c/2/1"}
 
 
-def test_hashes_are_of_the_stored_objects(mosaic: Mosaic) -> None:
+def test_hashes_are_of_the_stored_objects(mosaic: Mosaic[Path]) -> None:
     window = Window(512, 0, 588, 700)
     values_hw = noise(window.shape)
     values_hw[512:, 512:] = NODATA_CLASS
@@ -199,7 +199,7 @@ def test_an_interrupted_creation_is_started_afresh(tmp_path: Path, labels: Label
     assert not (mosaic.path / "half").exists()
 
 
-def test_a_mosaic_is_never_replaced(mosaic: Mosaic, labels: LabelSet) -> None:
+def test_a_mosaic_is_never_replaced(mosaic: Mosaic[Path], labels: LabelSet) -> None:
     mosaic.write(0, "classes", Window(0, 0, 512, 512), noise((512, 512)))
     before = files(mosaic.path)
     with pytest.raises(OSError, match="not empty"):
@@ -207,7 +207,7 @@ def test_a_mosaic_is_never_replaced(mosaic: Mosaic, labels: LabelSet) -> None:
     assert files(mosaic.path) == before
 
 
-def test_every_stored_chunk_is_listed_and_nothing_else(mosaic: Mosaic) -> None:
+def test_every_stored_chunk_is_listed_and_nothing_else(mosaic: Mosaic[Path]) -> None:
     mosaic.write(0, "classes", Window(0, 0, 512, 512), noise((512, 512)))
     mosaic.write(1, "confidence", Window(0, 0, *mosaic.level_shapes()[1]), noise(mosaic.level_shapes()[1]))
     chunks = sorted(mosaic.chunk_files())
@@ -264,7 +264,7 @@ def test_a_rotated_grid_has_a_geotransform_and_no_coordinates(tmp_path: Path, la
         assert dataset["classes"].rio.transform().almost_equals(transform, precision=1e-9)
 
 
-def array(mosaic: Mosaic, path: str) -> zarr.Array[Any]:
+def array(mosaic: Mosaic[Path], path: str) -> zarr.Array[Any]:
     return zarr.open_array(mosaic.path, path=path, mode="r")
 
 
@@ -291,7 +291,7 @@ def test_attributes_follow_the_geozarr_conventions(tmp_path: Path, labels: Label
     assert root["spatial:bbox"] == pytest.approx([320000.25, 2769450.75, 320350.25, 2770000.75])
 
 
-def test_arrays_are_what_the_layout_says(mosaic: Mosaic, labels: LabelSet) -> None:
+def test_arrays_are_what_the_layout_says(mosaic: Mosaic[Path], labels: LabelSet) -> None:
     root = zarr.open_group(mosaic.path, mode="r")
     held = {level: sorted(group.array_keys()) for level, group in root.groups()}
     below = ["classes", "confidence", "spatial_ref", "x", "y"]

@@ -75,7 +75,7 @@ def seen(run: Path, pictures: Path, *files: str) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_model: Path) -> geoseg.Run:
+def run(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_model: Path) -> geoseg.Run[Path]:
     """A run whose folder was moved since, together with the scene beside it."""
     place = tmp_path_factory.mktemp("place") / "first"
     place.mkdir()
@@ -87,7 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, patchwork_scene: Path, tiny_mo
 
 
 @pytest.fixture(scope="module")
-def opened(run: geoseg.Run, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def opened(run: geoseg.Run[Path], tmp_path_factory: pytest.TempPathFactory) -> Seen:
     files = [str(file) for file in (run.path / "layers").iterdir() if file.suffix in ENDINGS]
     files += [f"{run.geopackage}|layername={name}" for name in ("buildings", "roads")]
     return seen(run.path, tmp_path_factory.mktemp("pictures"), str(run.class_raster), *files)
@@ -103,7 +103,7 @@ def where(picture_hwc: NDArray[np.uint8], rgb: tuple[int, ...]) -> NDArray[np.bo
     return np.asarray((np.abs(picture_hwc.astype(int) - rgb) <= 1).all(axis=2))
 
 
-def test_project_and_layers_load_whole(run: geoseg.Run, opened: Seen, labels: LabelSet) -> None:
+def test_project_and_layers_load_whole(run: geoseg.Run[Path], opened: Seen, labels: LabelSet) -> None:
     said = opened.said
     assert (said["read"], said["error"], said["errors"]) == (True, "", [])
     assert said["crs"] == run.grid.crs == "EPSG:32640"
@@ -117,7 +117,7 @@ def test_project_and_layers_load_whole(run: geoseg.Run, opened: Seen, labels: La
     assert all(counts.values())
 
 
-def test_it_begins_with_the_data(run: geoseg.Run, opened: Seen) -> None:
+def test_it_begins_with_the_data(run: geoseg.Run[Path], opened: Seen) -> None:
     left, bottom, right, top = opened.said["extent"]
     grid = run.grid
     rows, cols = np.nonzero(np.asarray(run.array("classes")[...]) != 255)
@@ -139,7 +139,7 @@ def test_layers_have_their_classes_colours(opened: Seen, labels: LabelSet) -> No
 
 
 def test_the_class_raster_has_the_classes_names_and_colours_in_the_project_and_alone(
-    run: geoseg.Run, opened: Seen, labels: LabelSet
+    run: geoseg.Run[Path], opened: Seen, labels: LabelSet
 ) -> None:
     expected = [[value, label.name, label.color] for value, label in enumerate(labels.classes)]
     for layer in (opened.layer("classes"), opened.said["alone"][str(run.class_raster)]):
@@ -149,7 +149,7 @@ def test_the_class_raster_has_the_classes_names_and_colours_in_the_project_and_a
 
 
 def test_the_class_raster_is_drawn_in_the_classes_colours_and_nothing_where_there_is_no_data(
-    run: geoseg.Run, opened: Seen, labels: LabelSet
+    run: geoseg.Run[Path], opened: Seen, labels: LabelSet
 ) -> None:
     picture_hwc = opened.picture("classes")
     classes_hw = np.asarray(run.array("classes")[...])
@@ -181,7 +181,7 @@ def test_layers_are_drawn_over_the_scene_that_is_seen_through_them(opened: Seen,
 @pytest.mark.parametrize("file", [*(f"{{}}{ending}" for ending in ENDINGS), "geoseg.gpkg|layername={}"])
 @pytest.mark.parametrize("name", ["buildings", "roads"])
 def test_a_layer_that_is_opened_alone_is_drawn_as_in_the_project(
-    run: geoseg.Run, opened: Seen, file: str, name: str
+    run: geoseg.Run[Path], opened: Seen, file: str, name: str
 ) -> None:
     layer = opened.said["alone"][str(run.path / "layers" / file.format(name))]
     for what in ("valid", "renderer", "fill", "outline", "alpha", "features"):
@@ -197,7 +197,7 @@ def test_a_layer_that_is_opened_alone_is_drawn_as_in_the_project(
     ],
 )
 def test_without_a_geopackage_the_project_opens_another_format(
-    run: geoseg.Run,
+    run: geoseg.Run[Path],
     patchwork_scene: Path,
     tiny_model: Path,
     labels: LabelSet,
@@ -229,5 +229,5 @@ def test_of_formats_that_qgis_may_not_open_the_classes_are_seen_instead(
     assert (opened.picture("map")[drawn_hw] == opened.picture("classes")[drawn_hw]).all()
 
 
-def test_opening_a_run_changes_no_byte_of_it(run: geoseg.Run, opened: Seen) -> None:
+def test_opening_a_run_changes_no_byte_of_it(run: geoseg.Run[Path], opened: Seen) -> None:
     assert not verify_run(run.path).differences

@@ -16,7 +16,7 @@ from geoseg.io.layers import NO_OUTCOME, Features
 from geoseg.io.run_folder import RunFolder
 from geoseg.report.shown_features import packed_features
 
-HANDMADE = Callable[..., RunFolder]
+HANDMADE = Callable[..., RunFolder[Path]]
 
 CARD = Path(__file__).parents[2] / "geoseg" / "bundled" / "mbrsc" / "card.json"
 HEX = "0123456789abcdef" * 4
@@ -56,7 +56,7 @@ def handmade(tmp_path: Path) -> HANDMADE:
         unseen: int = 0,
         outputs: tuple[dict[str, Any], ...] = (),
         **record: Any,  # noqa: ANN401  # any part of run.json
-    ) -> RunFolder:
+    ) -> RunFolder[Path]:
         folder = RunFolder(tmp_path / "run")
         folder.write_plan({"scenes": [{"name": scene, "date": None}]})
         folder.write_record(

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from geoseg.report.page_parts import page_parts
 from geoseg.report.units import area, count, length, seconds, share
 from geoseg.run import open_run
 
-Handmade = Callable[..., RunFolder]
+Handmade = Callable[..., RunFolder[Path]]
 
 HOSTILE = "<img src=x onerror=alert(1)> & 'co' \"q\" \u2028 {{ 7 * 7 }}.tif"
 HOSTILE_CARD = {
@@ -59,7 +60,7 @@ class Elements(HTMLParser):
         return dict(json.loads(text))
 
 
-def page_of(run: RunFolder, tiles: Tiles | None = None) -> Page:
+def page_of(run: RunFolder[Path], tiles: Tiles | None = None) -> Page:
     return report_page(run, open_run(run.path).record, tiles)
 
 

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 import geoseg
 from geoseg.cli import cli
 from geoseg.errors import RunFolderError
-from geoseg.io.ledger import file_sha256
+from geoseg.io.place import file_sha256
 from geoseg.io.run_folder import RunFolder
 from geoseg.view import View, viewing
 
-Handmade = Callable[..., RunFolder]
+Handmade = Callable[..., RunFolder[Path]]
 
 
 def output(path: str, kind: str) -> dict[str, object]:

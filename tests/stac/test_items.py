@@ -63,7 +63,7 @@ PLACES: dict[str, dict[str, Any]] = {
 }
 
 
-def mapped(scenes: Path | list[Path], model: Path, run: Path, **options: Any) -> Run:  # noqa: ANN401  # of map_scenes
+def mapped(scenes: Path | list[Path], model: Path, run: Path, **options: Any) -> Run[Path]:  # noqa: ANN401  # of map_scenes
     return geoseg.map_scenes(
         scenes, run, model=model, local=True, **{"min_area": 0, "simplify": 0, "resolution": "native", **options}
     )
@@ -80,7 +80,7 @@ def run(
     tmp_path_factory: pytest.TempPathFactory,
     write_raster: WriteRaster,
     tiny_model: Path,
-) -> Run:
+) -> Run[Path]:
     image_chw = patches(5)
     image_chw[:, :, :40] = 0
     if request.param == "no data":
@@ -103,32 +103,32 @@ def two_scenes(write_raster: WriteRaster) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory, two_scenes: list[Path], tiny_model: Path) -> Run:
+def several(tmp_path_factory: pytest.TempPathFactory, two_scenes: list[Path], tiny_model: Path) -> Run[Path]:
     return mapped(two_scenes, tiny_model, tmp_path_factory.mktemp("stac") / "run")
 
 
-def item_of(run: Run | Path) -> dict[str, Any]:
+def item_of(run: Run[Path] | Path) -> dict[str, Any]:
     path = run if isinstance(run, Path) else run.path
     item: dict[str, Any] = json.loads((path / "stac" / "item.json").read_text())
     return item
 
 
-def model_of(run: Run | Path) -> dict[str, Any]:
+def model_of(run: Run[Path] | Path) -> dict[str, Any]:
     path = run if isinstance(run, Path) else run.path
     item: dict[str, Any] = json.loads((path / "stac" / "model.json").read_text())
     return item
 
 
-def valid_pixels(run: Run) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def valid_pixels(run: Run[Path]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.asarray(run.array("classes")[...]) != NODATA_CLASS
 
 
-def test_the_item_is_valid(run: Run, validate: Validate) -> None:
+def test_the_item_is_valid(run: Run[Path], validate: Validate) -> None:
     item = item_of(run)
     assert len(validate(item)) == 1 + len(item["stac_extensions"])
 
 
-def test_the_validator_sees_faults(run: Run, validate: Validate) -> None:
+def test_the_validator_sees_faults(run: Run[Path], validate: Validate) -> None:
     faults: list[Callable[[dict[str, Any]], object]] = [
         lambda item: item["properties"].pop("datetime"),
         lambda item: item["assets"]["classes"].update({"proj:shape": [1]}),
@@ -144,7 +144,7 @@ def test_the_validator_sees_faults(run: Run, validate: Validate) -> None:
             validate(item)
 
 
-def test_the_models_item_is_valid(run: Run, validate: Validate) -> None:
+def test_the_models_item_is_valid(run: Run[Path], validate: Validate) -> None:
     item = model_of(run)
     MLModelExtension.ext(pystac.Item.from_dict(item))  # refuses an Item of another version
     known = MLModelProperties.model_validate(item["properties"])
@@ -169,7 +169,7 @@ def test_the_models_item_is_valid(run: Run, validate: Validate) -> None:
         )
 
 
-def test_it_names_what_lies_in_the_folder(run: Run) -> None:
+def test_it_names_what_lies_in_the_folder(run: Run[Path]) -> None:
     item = item_of(run)
     found = {}
     for key, asset in item["assets"].items():
@@ -197,7 +197,7 @@ def test_it_names_what_lies_in_the_folder(run: Run) -> None:
     assert str(run.path) not in json.dumps([item, model_of(run)])
 
 
-def test_its_pixels_are_those_of_the_rasters(run: Run) -> None:
+def test_its_pixels_are_those_of_the_rasters(run: Run[Path]) -> None:
     assets = item_of(run)["assets"]
     with rasterio.open(run.class_raster) as cog:
         for key in ("classes", "mosaic"):
@@ -224,7 +224,7 @@ def test_its_pixels_are_those_of_the_rasters(run: Run) -> None:
     assert bands["confidence"]["raster:scale"] * 254 == pytest.approx(1, abs=1e-15)
 
 
-def test_its_place_is_that_of_the_data(run: Run) -> None:
+def test_its_place_is_that_of_the_data(run: Run[Path]) -> None:
     item, valid_hw = item_of(run), valid_pixels(run)
     if not valid_hw.any():
         assert item["geometry"] is None
@@ -247,7 +247,7 @@ def test_its_place_is_that_of_the_data(run: Run) -> None:
     assert north - south < 0.003
 
 
-def test_several_scenes_have_a_span(several: Run, validate: Validate) -> None:
+def test_several_scenes_have_a_span(several: Run[Path], validate: Validate) -> None:
     item = item_of(several)
     assert len(validate(item)) == 1 + len(item["stac_extensions"])
     properties = item["properties"]
@@ -277,7 +277,7 @@ def test_moments() -> None:
     assert unknown == {"datetime": None, "start_datetime": ANY_TIME[0], "end_datetime": ANY_TIME[1]}
 
 
-def test_what_is_unknown_of_dates_is_said(run: Run) -> None:
+def test_what_is_unknown_of_dates_is_said(run: Run[Path]) -> None:
     properties = item_of(run)["properties"]
     assert (properties["start_datetime"], properties["end_datetime"]) == ANY_TIME
     assert properties["geoseg:scenes_without_date"] == 1
@@ -285,7 +285,7 @@ def test_what_is_unknown_of_dates_is_said(run: Run) -> None:
 
 
 def test_the_same_run_elsewhere_has_the_same_bytes(
-    several: Run, two_scenes: list[Path], tiny_model: Path, tmp_path: Path
+    several: Run[Path], two_scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     """Other blocks, another folder, copies of scenes and model, and more to it than is asked for."""
     copies = [Path(shutil.copy2(scene, tmp_path / scene.name)) for scene in two_scenes]
@@ -298,7 +298,7 @@ def test_the_same_run_elsewhere_has_the_same_bytes(
 
 
 def test_it_is_written_again_when_what_it_lists_changes(
-    several: Run, two_scenes: list[Path], tiny_model: Path, tmp_path: Path
+    several: Run[Path], two_scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(several.path, tmp_path / "run"))
     item, model = folder / "stac" / "item.json", folder / "stac" / "model.json"
@@ -317,7 +317,7 @@ def test_it_is_written_again_when_what_it_lists_changes(
 
 @pytest.mark.parametrize("name", ["item.json", "model.json"])
 def test_damage_is_found_and_mended(
-    several: Run, two_scenes: list[Path], tiny_model: Path, tmp_path: Path, name: str
+    several: Run[Path], two_scenes: list[Path], tiny_model: Path, tmp_path: Path, name: str
 ) -> None:
     folder = Path(shutil.copytree(several.path, tmp_path / "run"))
     file = folder / "stac" / name
@@ -521,7 +521,7 @@ def test_names_licences_and_training_of_all_kinds_are_valid(
 
 
 def test_another_model_in_the_place_of_the_planned_one_is_noticed(
-    several: Run, two_scenes: list[Path], tiny_model: Path, tmp_path: Path
+    several: Run[Path], two_scenes: list[Path], tiny_model: Path, tmp_path: Path
 ) -> None:
     model = Path(shutil.copytree(tiny_model, tmp_path / "tiny"))
     plan = planned(two_scenes[0], model)
@@ -533,7 +533,7 @@ def test_another_model_in_the_place_of_the_planned_one_is_noticed(
         write_stac(plan, run, MosaicState.of(run.ledger("mosaic")), (), 0)
 
 
-def test_our_reader_knows_it_and_says_what_it_lacks(run: Run) -> None:
+def test_our_reader_knows_it_and_says_what_it_lacks(run: Run[Path]) -> None:
     """What it names lies outside its folder, where documents must not lead."""
     path = str(run.path / "stac" / "item.json")
     assert is_stac(path)

@@ -77,7 +77,7 @@ def test_a_node_without_the_runs_folder_or_a_scene_is_refused(
 @pytest.mark.skipif(os.getuid() == 0, reason="nobody keeps root from writing")
 def test_a_node_that_may_not_write_is_refused(tmp_path: Path, patchwork_scene: Path, tiny_model: Path) -> None:
     job = job_in(tmp_path / "run", patchwork_scene, tiny_model)
-    job.run.path.chmod(0o555)
+    (tmp_path / "run").chmod(0o555)
     with pytest.raises(RunFolderError, match="cannot be written"):
         job.open()
 
@@ -111,7 +111,7 @@ def test_a_block_that_fails_leaves_the_next_one_right(
     blocks = down_the_columns(job)
     # A file where a folder must be: the second block's chunks cannot be written.
     row = blocks[1].window.row // 512
-    obstacle = job.run.mosaic.path / "0" / "classes" / "c" / str(row)
+    obstacle = tmp_path / "mosaic.zarr" / "0" / "classes" / "c" / str(row)
     obstacle.parent.mkdir(parents=True, exist_ok=True)
     obstacle.write_text("in the way")
     for block in blocks:
