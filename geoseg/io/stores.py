@@ -115,7 +115,7 @@ def patiently(name: str, operation: Callable[[], _Result], pauses_s: Sequence[fl
 def _is_final(error: GenericError) -> bool:
     """Whether a store said no, or nothing can be asked of it at all."""
     first = str(error).partition("\n")[0]
-    return re.search(r"status code: 4(?!08|29)\d\d", first) is not None or "Error performing" not in first
+    return re.search(r"status code: 4(?!08|29)\d\d|error: (Missing|Account must be)", first) is not None
 
 
 def _refusal(name: str, error: BaseError) -> str:

@@ -1,7 +1,6 @@
 """Runs of the command that can be disturbed from outside, and what they leave behind."""
 
 import contextlib
-import hashlib
 import multiprocessing
 import os
 import shutil
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.cli import main
+from geoseg.io.place import Place, file_sha256, name_within
 from geoseg.io.run_folder import RunFolder
 
 WORKERS = ("--workers", "2")
@@ -100,21 +100,21 @@ class Mapping:
     options: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, run: Path, *options: str) -> Running:
+    def start(self, run: Place, *options: str) -> Running:
         """The command, running."""
         command = ["map", str(self.scene), "-o", str(run), "--model", str(self.model), *self.options, *options]
         return Running(command, self.environment)
 
-    def finish(self, run: Path, *options: str) -> Ended:
+    def finish(self, run: Place, *options: str) -> Ended:
         """The command, to its end."""
         return self.start(run, *options).end()
 
 
-def content(run: Path) -> dict[str, str]:
+def content(run: Place) -> dict[str, str]:
     """sha256 of every array's every file and of all else that a user keeps, by path."""
-    files = [file for file in (run / "mosaic.zarr").rglob("*") if file.is_file()]
+    files: list[Place] = [file for file in (run / "mosaic.zarr").rglob("*") if file.is_file()]
     files += [*(run / "layers").iterdir(), *(run / "stac").iterdir(), run / "classes.tif", run / "preview.png"]
-    return {file.relative_to(run).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {name_within(file, run): file_sha256(file) for file in files}
 
 
 def commits(run: Path, stage: str) -> dict[str, int]:

@@ -14,6 +14,9 @@ from bucket import BucketServer
 Trouble = Literal["500", "503", "403", "lost", "cut", "slow"]
 """An answer with a status, none at all though all was done, half of one, one that takes its time."""
 
+FAULTS: tuple[Trouble, ...] = ("500", "lost", "503", "cut", "slow")
+"""Those that pass."""
+
 Misbehave = Callable[[str, str, int], Trouble | None]
 """Of a method, a path and how many requests came before: what goes wrong, if anything."""
 

@@ -198,8 +198,6 @@ def test_a_store_that_fails_for_long_stops(bucket: BucketServer) -> None:
     with (
         stumbling(bucket, lambda *_: "503") as down,
         reached(down),
-        pytest.raises(
-            StoppedError, match=r"down cannot be .* answered 503 Service Unavailable \(Trouble\)"
-        ),
+        pytest.raises(StoppedError, match=r"down cannot be .* answered 503 Service Unavailable \(Trouble\)"),
     ):
         patiently("down", lambda: obstore.put(down.folder("down").store(), "a", b""), (0.0,))
