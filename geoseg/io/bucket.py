@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -247,11 +248,12 @@ class BucketPath:
         """Remove the object, if it is there.
 
         Args:
-            missing_ok: Makes no difference: stores do not say whether there was one.
+            missing_ok: Makes no difference: not all stores say whether there was one.
         """
         del missing_ok
         self.refuse_lost()
-        patiently(str(self), lambda: obstore.delete(self._all, self.key))
+        with suppress(FileNotFoundError):
+            patiently(str(self), lambda: obstore.delete(self._all, self.key))
 
     def remove_all(self) -> None:
         """Remove the object and all that lies below."""
@@ -259,7 +261,8 @@ class BucketPath:
         below = f"{self.key}/"
         while names := [key for key, _ in zip(self._list(), range(1000), strict=False)]:
             assert all(name.startswith(below) for name in names)
-            patiently(str(self), lambda: obstore.delete(self._all, names))
+            with suppress(FileNotFoundError):
+                patiently(str(self), lambda: obstore.delete(self._all, names))
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
         """Nothing: there are no folders."""

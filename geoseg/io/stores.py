@@ -17,7 +17,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from geoseg.errors import StoppedError
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import AzureConfig, ClientConfig, RetryConfig, S3Config
 
 Scheme = Literal["s3", "gs", "az"]
 """Object stores that RUN folders and models may lie in."""
@@ -53,19 +53,21 @@ def open_store(scheme: Scheme, bucket: str, prefix: str = "") -> Store:
     match scheme:
         case "s3":
             endpoint = s3_endpoint(os.environ)
-            if endpoint is None:
-                return S3Store(bucket, prefix=below, client_options=options, retry_config=_RETRIES)
-            options["allow_http"] = endpoint.startswith("http://")
-            return S3Store(bucket, prefix=below, endpoint=endpoint, client_options=options, retry_config=_RETRIES)
+            options["allow_http"] = _is_plain(endpoint)
+            at: S3Config = {} if endpoint is None else {"endpoint": endpoint}
+            return S3Store(bucket, prefix=below, config=at, client_options=options, retry_config=_RETRIES)
         case "gs":
+            options["allow_http"] = _is_plain(os.environ.get("GOOGLE_BASE_URL"))
             return GCSStore(bucket, prefix=below, client_options=options, retry_config=_RETRIES)
         case "az":
+            options["allow_http"] = _is_plain(os.environ.get("AZURE_STORAGE_ENDPOINT"))
             account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", os.environ.get("AZURE_STORAGE_ACCOUNT"))
-            if account is None:
-                return AzureStore(bucket, prefix=below, client_options=options, retry_config=_RETRIES)
-            return AzureStore(
-                bucket, prefix=below, account_name=account, client_options=options, retry_config=_RETRIES
-            )
+            of: AzureConfig = {} if account is None else {"account_name": account}
+            return AzureStore(bucket, prefix=below, config=of, client_options=options, retry_config=_RETRIES)
+
+
+def _is_plain(endpoint: str | None) -> bool:
+    return endpoint is not None and endpoint.startswith("http://")
 
 
 def s3_endpoint(environment: Mapping[str, str]) -> str | None:
