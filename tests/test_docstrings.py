@@ -25,10 +25,15 @@ NO_ARRAY = re.compile(r"\b(dict|Mapping|Callable)\[")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
+def is_overload(definition: Definition) -> bool:
+    """Whether it is one of the signatures of a function, whose words stand with the function."""
+    return any(isinstance(one, ast.Name) and one.id == "overload" for one in definition.decorator_list)
+
+
 def public(node: ast.Module | ast.ClassDef, prefix: str = "") -> Iterator[tuple[str, Definition]]:
     """Public definitions under a node, by their dotted names; not those inside functions."""
     for child in node.body:
-        if isinstance(child, Definition) and not child.name.startswith("_"):
+        if isinstance(child, Definition) and not child.name.startswith("_") and not is_overload(child):
             yield prefix + child.name, child
             if isinstance(child, ast.ClassDef):
                 yield from public(child, f"{prefix}{child.name}.")

@@ -1,7 +1,8 @@
 """Named arrays in a file of their own (npz): what one stage of a run leaves to the next."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.io.place import Place, write_whole
+
+_READ_AT_ONCE = 8
 
 
 def write_arrays(path: Place, arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -38,3 +41,16 @@ def read_arrays(path: Place) -> dict[str, NDArray[Any]]:
     """
     with np.load(path if isinstance(path, Path) else io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
         return dict(archive)
+
+
+def read_each(places: Sequence[Place]) -> list[dict[str, NDArray[Any]]]:
+    """The arrays of several files, in their order; those of an object store, where each takes a while, together.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: One holds something else.
+    """
+    if len(places) < 2 or isinstance(places[0], Path):
+        return [read_arrays(place) for place in places]
+    with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+        return list(pool.map(read_arrays, places))

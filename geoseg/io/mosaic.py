@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -34,7 +35,7 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import ObjectStore
 
 from geoseg.grid import Grid, Window, parse_crs
-from geoseg.io.bucket import BucketPath
+from geoseg.io.bucket import BucketPath, Held
 from geoseg.io.place import PlaceT_co, file_sha256, name_within
 from geoseg.io.stores import Store, patiently
 from geoseg.labels import NODATA_CLASS, LabelSet
@@ -196,6 +197,9 @@ class Mosaic(Generic[PlaceT_co]):
     def open(self, level: int, name: str, mode: Literal["r", "r+"] = "r+") -> zarr.Array[Any]:
         """An array, of which chunks are read when they are asked for."""
         path = f"{level}/{name}"
+        if isinstance(self.path, BucketPath) and self.path.held is not None:
+            # What is held is made once, and others change nothing: it need not be asked for again and again.
+            return _opened(self.path, self.path.held, path, mode)
         return self._patiently(lambda: zarr.open_array(self._store(), path=path, mode=mode, zarr_format=3))
 
     def _read(self, level: int, name: str, window: Window | None) -> NDArray[Any]:
@@ -215,6 +219,13 @@ class Mosaic(Generic[PlaceT_co]):
 
     def _patiently(self, operation: Callable[[], _Result]) -> _Result:
         return operation() if isinstance(self.path, Path) else patiently(str(self.path), operation)
+
+
+@lru_cache(maxsize=64)
+def _opened(path: BucketPath, _held: Held, array: str, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+    """An array of a mosaic in an object store, as long as one process holds it."""
+    store = ObjectStore(path.store())
+    return patiently(str(path), lambda: zarr.open_array(store, path=array, mode=mode, zarr_format=3))
 
 
 def level_grids(grid: Grid) -> tuple[Grid, ...]:

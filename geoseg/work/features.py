@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.arrays import read_each, write_arrays
 from geoseg.io.layers import NO_OUTCOME, Features, Outcome
 from geoseg.io.ledger import canonical_hash
 from geoseg.io.place import sorted_files
@@ -116,7 +116,7 @@ def features_of(run: RunFolder, depends: str, class_id: int) -> Iterator[Feature
     # An id is a place in raster order, and a block's key begins with its row; so is the number of a part.
     files = sorted_files(StageFiles(run, "features", depends).folder, "*.npz")
     for _, row in groupby(files, lambda file: file.stem.partition("-")[0]):
-        parts = [from_arrays(read_arrays(file)) for file in row]
+        parts = [from_arrays(arrays) for arrays in read_each(list(row))]
         parts = [part.at(part.class_id == np.uint8(class_id)) for part in parts]
         together = Features.concatenate(parts)
         yield together.at(np.argsort(together.feature, kind="stable"))

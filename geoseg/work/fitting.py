@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.arrays import read_arrays, read_each, write_arrays
 from geoseg.io.layers import Outcome
 from geoseg.io.place import Place, sorted_files
 from geoseg.io.run_folder import RunFolder
@@ -224,7 +224,7 @@ def boxes_file(run: RunFolder, depends: str) -> Place:
 def splits_of(run: RunFolder, depends: str) -> NDArray[np.int64]:
     """Ids of all walls that would cut another object into several, int64 (n,), in order."""
     splits = StageFiles(run, "splits", depends).folder
-    found = [read_arrays(file)["id"] for file in sorted_files(splits, "*.npz")]
+    found = [arrays["id"] for arrays in read_each(sorted_files(splits, "*.npz"))]
     return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
-from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.arrays import read_arrays, read_each, write_arrays
 from geoseg.io.mosaic import Mosaic
 from geoseg.io.place import Place, name_within
 from geoseg.io.run_folder import RunFolder
@@ -207,7 +207,7 @@ class PaintInstances:
         of, mosaic, ledger = self.of, self.of.run.mosaic, self.of.run.ledger("painted")
 
         def paint(block: Block) -> dict[str, Any]:
-            tables = [read_arrays(of.files.folder / f"{other.key}.npz") for other in of.around(block)]
+            tables = read_each([of.files.folder / f"{other.key}.npz" for other in of.around(block)])
             instances = Instances.concatenate([Instances.from_arrays(table) for table in tables])
             wholes = Wholes.read(of.run, block)
             found = LabelledObjects.of_instances(wholes, instances, of.panoptic)

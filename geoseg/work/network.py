@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
-from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.arrays import read_arrays, read_each, write_arrays
 from geoseg.io.layers import Lines, Nodes
 from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.place import sorted_files
@@ -71,7 +71,10 @@ class NetworkBlocks:
     def left(self, stage: str, block: Block) -> dict[str, NDArray[Any]] | None:
         """What a stage left for a block; None where that is nothing."""
         file = self.files(stage).folder / f"{block.key}.npz"
-        return read_arrays(file) if file.exists() else None
+        try:
+            return read_arrays(file)
+        except FileNotFoundError:
+            return None
 
     def near(self, window: Window) -> Iterator[Block]:
         """The blocks that a window touches."""
@@ -279,10 +282,6 @@ def _rows(run: RunFolder, depends: str, prefix: str) -> Iterator[list[dict[str, 
     files = sorted_files(StageFiles(run, "network", depends).folder, "*.npz")
     for _, row in groupby(files, lambda file: file.stem.partition("-")[0]):
         yield [
-            {
-                name.removeprefix(prefix): column
-                for name, column in read_arrays(file).items()
-                if name.startswith(prefix)
-            }
-            for file in row
+            {name.removeprefix(prefix): column for name, column in arrays.items() if name.startswith(prefix)}
+            for arrays in read_each(list(row))
         ]

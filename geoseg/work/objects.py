@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Grid
-from geoseg.io.arrays import read_arrays, write_arrays
+from geoseg.io.arrays import read_arrays, read_each, write_arrays
 from geoseg.io.mosaic import PROBABILITY_SCALE
 from geoseg.io.place import Place, name_within
 from geoseg.io.run_folder import RunFolder
@@ -102,8 +102,9 @@ def join_seams(
     with TemporaryDirectory(prefix=".rows.", suffix=".partial", dir=_scratch(run)) as name:
         above: LinkedRow | None = None
         for number, row in enumerate(rows):
+            found = read_each([_objects_file(run, block) for block in row])
             borders = [
-                BlockBorders.from_arrays(block.window, read_arrays(_objects_file(run, block))) for block in row
+                BlockBorders.from_arrays(block.window, arrays) for block, arrays in zip(row, found, strict=True)
             ]
             above = link(borders, above)
             write_arrays(Path(name) / f"{number}.npz", above.to_arrays())

@@ -8,7 +8,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
-from geoseg.io.arrays import read_arrays
+from geoseg.io.arrays import read_each
 from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.place import Place, sorted_files
 from geoseg.io.run_folder import RunFolder
@@ -85,7 +85,7 @@ class Gathering:
             pixels: Those of the mosaic.
         """
         of_blocks = sorted_files(StageFiles(self.run, "outlines", self.depends).folder / key, "*.npz")
-        arrays = [read_arrays(file) for file in of_blocks]
+        arrays = read_each(of_blocks)
         outlines = Outlines.concatenate([Outlines.from_arrays(part) for part in arrays])
         objects = assemble(outlines, self.block_px if self.cleaning.leaves_outlines else None)
         scene = None
@@ -104,7 +104,7 @@ class Gathering:
             pixels: Those of the mosaic.
         """
         folder = walls_folder(StageFiles(self.run, "outlines", self.depends), key)
-        of_blocks = [Outlines.from_arrays(read_arrays(file)) for file in sorted_files(folder, "*.npz")]
+        of_blocks = [Outlines.from_arrays(arrays) for arrays in read_each(sorted_files(folder, "*.npz"))]
         objects, _ = self._filled(assemble(Outlines.concatenate(of_blocks), self.block_px), pixels)
         return objects
 
