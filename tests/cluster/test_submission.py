@@ -1,7 +1,6 @@
 """Jobs that are submitted, on a cluster that was started for them."""
 
 import asyncio
-import hashlib
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ import pytest
 import requests
 import shapely
 import yaml
+from bucket import BucketServer, reached
 from head import Head, ray_head
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,13 +29,16 @@ from geoseg import cli
 from geoseg.cluster.submission import _Tail, attempt_of, exit_code
 from geoseg.commands.submit import follow
 from geoseg.errors import GeosegError, StoppedError
+from geoseg.io.bucket import CLAIM, BucketPath
+from geoseg.io.place import Place, file_sha256, name_within
 
 Command = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    with ray_head(cpus=2) as started:
+def head(bucket: BucketServer) -> Iterator[Head]:
+    """Its nodes know the keys of a bucket; the jobs that are sent to it need not."""
+    with reached(bucket), ray_head(cpus=2) as started:
         yield started
 
 
@@ -55,38 +58,35 @@ def run(head: Head, monkeypatch: pytest.MonkeyPatch) -> Command:
     return command
 
 
-def content(run_folder: Path) -> dict[str, str]:
+def content(run_folder: Place) -> dict[str, str]:
     """sha256 of every file of the mosaic, of the layers, and of the class raster."""
-    files = [
-        file for name in ("mosaic.zarr", "layers") for file in (run_folder / name).rglob("*") if file.is_file()
-    ]
-    files.append(run_folder / "classes.tif")
-    return {
-        file.relative_to(run_folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
-    }
+    files: list[Place] = [run_folder / "classes.tif"]
+    for name in ("mosaic.zarr", "layers"):
+        files += [file for file in (run_folder / name).rglob("*") if file.is_file()]
+    return {name_within(file, run_folder): file_sha256(file) for file in files}
 
 
-def driver_of(run_folder: Path) -> int:
-    """The process of the job that writes a run: it holds its lock."""
-    lock = run_folder / ".lock"
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes()
-            if b"--submitted-by" in words and lock in {one.readlink() for one in (process / "fd").iterdir()}:
-                return int(process.name)
-        except OSError:
-            continue  # it ended while it was looked at
-    raise AssertionError(f"nobody works on {run_folder}")
+def driver_of(run_folder: BucketPath) -> int:
+    """The process of the job that writes a run: it holds the claim."""
+    pid = int(json.loads((run_folder / CLAIM).read_bytes())["pid"])
+    assert b"--submitted-by" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return pid
 
 
 @pytest.mark.slow
 def test_a_job_survives_its_driver_and_gives_the_bytes_of_a_local_run(
-    run: Command, patchwork_scene: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Command,
+    patchwork_scene: Path,
+    tiny_model: Path,
+    bucket: BucketServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Submit, find it running, kill its driver, submit again, finish; then look at the jobs, and cancel one."""
-    out, local, config = tmp_path / "run", tmp_path / "local", tmp_path / "map.yaml"
+    """Submit, find it running, kill its driver, submit again, finish; then look at the jobs, and cancel one.
+
+    RUN lies in a bucket, whose keys only the cluster's nodes need.
+    """
+    out, local, config = bucket.folder("submitted/run"), tmp_path / "local", tmp_path / "map.yaml"
     values: dict[str, Any] = {
         "kind": "map",
         "scenes": [str(patchwork_scene)],
