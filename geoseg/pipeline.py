@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, get_args
 
 from geoseg.errors import StoppedError
@@ -130,7 +132,9 @@ def _full_disk_named(path: Place) -> Iterator[None]:
     except OSError as error:
         if not is_disk_full(error):
             raise
-        raise StoppedError(f"the disk of {path} is full: make room, then run the same command again") from error
+        # What goes to an object store is made among the temporary files.
+        full = path if isinstance(path, Path) else Path(gettempdir())
+        raise StoppedError(f"the disk of {full} is full: make room, then run the same command again") from error
 
 
 def _write_record(plan: RunPlan, run: RunFolder, outcome: Outcome, argv: Sequence[str]) -> None:
