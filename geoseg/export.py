@@ -179,7 +179,9 @@ def _check_features(
         RunFolderError: They are not.
     """
     wrong = f"of {run.path} are missing or damaged: {run.mending}"
-    if not StageFiles(run, stage, depends).folder.is_dir():
+    folder = StageFiles(run, stage, depends).folder
+    # In an object store one with nothing in it is not there: what is missing, other markers tell.
+    if isinstance(folder, Path) and not folder.is_dir():
         raise RunFolderError(f"the {stage} {wrong}")
     there = set()
     for key, marker in run.ledger(stage).records():

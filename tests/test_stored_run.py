@@ -116,7 +116,7 @@ def test_commands_take_its_address(stored: BucketPath, on_disk: Path, bucket: Bu
 
 @pytest.mark.slow
 def test_what_was_damaged_is_done_again(
-    bucket: BucketServer, patchwork_scene: Path, tiny_model: Path, on_disk: Path
+    bucket: BucketServer, patchwork_scene: Path, tiny_model: Path, on_disk: Path, tmp_path: Path
 ) -> None:
     with reached(bucket):
         place = bucket.folder("damaged/run")
@@ -132,8 +132,10 @@ def test_what_was_damaged_is_done_again(
         assert verify_run(place).differences == ()
         assert files(place) == files(on_disk)
         # Other options take away what follows from them, and nothing before.
-        mapped(patchwork_scene, tiny_model, str(place), min_area=400)
+        mapped(patchwork_scene, tiny_model, str(place), min_area=1e9, network=False)
         assert verify_run(place).differences == ()
+        written, *_ = geoseg.export_run(str(place), tmp_path, "fgb", layers=["buildings"])
+        assert len(geopandas.read_file(written)) == 0
         mapped(patchwork_scene, tiny_model, str(place), fresh=True)
         assert files(place) == files(on_disk)
 
