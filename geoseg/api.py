@@ -12,7 +12,7 @@ from geoseg.catalog import DEFAULT_MODEL
 from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.errors import GeosegError
 from geoseg.export import export
-from geoseg.io.place import parse_place
+from geoseg.io.place import disk_path, parse_place
 from geoseg.io.region import MergeRule
 from geoseg.io.run_folder import RunFolder
 from geoseg.io.scene import Resolution, SceneOptions
@@ -211,7 +211,7 @@ def export_run(
     """
     exported = export(
         RunFolder(parse_place(run)),
-        Path(output),
+        disk_path(output),
         parse_export_format(format),
         tuple(layers),
         force=force,
@@ -292,7 +292,7 @@ def train_model(
         StoppedError: The disk is full, memory does not suffice, or workers died too often; a second call goes on.
         GeosegError: The loss is not finite; names the crops. Or the cluster has no room for the workers.
     """
-    folder = Path(output)
+    folder = disk_path(output)
     base = start_from if start_from is None or isinstance(start_from, str) else str(Path.cwd() / start_from)
     if (config is None) == (not images):
         came = "neither" if config is None else "both"

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -302,6 +303,26 @@ def test_a_store_that_goes_away_stops_the_run_and_the_same_command_goes_on(
     assert again.returncode == 0, again.stderr
     with reached(bucket):
         assert content(place) == undisturbed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train --image a.tif --labels building=b.gpkg -o {}",
+        "calibrate mbrsc --data a.yaml --split val -o {}",
+        "export RUN --format fgb -o {}",
+        "evaluate RUN --labels a.gpkg --marked {}",
+        "tiles a.tif -o {}",
+        "study --config a.yaml -o {}",
+        "pseudo-labels RUN -o {}",
+        "pseudo-labels {} -o a.tif",
+        "view {}",
+    ],
+)
+def test_what_only_a_disk_will_do_for_refuses_addresses(words: str) -> None:
+    refused = command(*words.format("s3://maps/a").split())
+    assert refused.exit_code == 2
+    assert re.search("expected a path on this machine, got s3://maps/a: .*copy it", refused.output)
 
 
 def test_a_bucket_that_may_not_be_written_is_refused_before_any_work(

@@ -9,6 +9,7 @@ from geoseg.calibration import calibrate_package
 from geoseg.catalog import model_folder
 from geoseg.commands.card_lines import calibration_lines
 from geoseg.commands.labelled_data import data_root_option
+from geoseg.commands.place import DiskPath
 
 
 @click.command("calibrate")
@@ -27,9 +28,7 @@ from geoseg.commands.labelled_data import data_root_option
     show_default=True,
     help="Which regions; the model must not have been trained on them.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new MODEL to write."
-)
+@click.option("-o", "--output", type=DiskPath(), required=True, help="Folder of the new MODEL to write.")
 @data_root_option
 @click.option("--device", help="cpu, cuda or cuda:N. [cuda if there is one, else cpu]")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model. [all cores]")

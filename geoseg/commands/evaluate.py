@@ -12,6 +12,7 @@ from geoseg.catalog import model_folder
 from geoseg.commands.config_file import config_option
 from geoseg.commands.labelled_data import data_root_option
 from geoseg.commands.model_scores import echo_model_scores
+from geoseg.commands.place import DiskPath
 from geoseg.commands.score_table import echo_scores
 from geoseg.config.evaluate import EvaluateConfig
 from geoseg.errors import GeosegError
@@ -100,11 +101,11 @@ _GATE_FAILED = 3
 )
 @click.option(
     "--marked",
-    type=click.Path(path_type=Path),
+    type=DiskPath(),
     help="A GeoPackage to write: true, false and missed objects and roads.",
 )
 @click.option("--force", is_flag=True, help="Replace the file of --marked if it is there.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures as JSON.")
+@click.option("-o", "--output", type=DiskPath(), metavar="FILE", help="Write the figures as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def evaluate(

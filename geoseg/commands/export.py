@@ -6,7 +6,7 @@ from typing import get_args
 import click
 
 from geoseg.commands.config_file import config_option
-from geoseg.commands.place import RunPlace
+from geoseg.commands.place import DiskPath, RunPlace
 from geoseg.config.export import ExportConfig
 from geoseg.export import export as export_run
 from geoseg.io.place import Place
@@ -25,9 +25,7 @@ from geoseg.notation import parse_export_format
     type=click.Choice([*get_args(LayerFormat), "cog", "instances", "coco-panoptic"]),
     help="What to write.",
 )
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or a folder that exists."
-)
+@click.option("-o", "--output", required=True, type=DiskPath(), help="File, or a folder that exists.")
 @click.option("--layer", "layers", multiple=True, metavar="NAME", help="Layer to write; may be repeated. [all]")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @click.option(

@@ -15,6 +15,7 @@ from geoseg.commands.card_lines import quality_lines
 from geoseg.commands.inspect_data import data_lines
 from geoseg.commands.inspect_scene import scene_content, scene_lines
 from geoseg.commands.labelled_data import data_root_option
+from geoseg.commands.place import DiskPath
 from geoseg.commands.text import echo_lines, megabytes
 from geoseg.config import load_train_config
 from geoseg.errors import GeosegError
@@ -41,7 +42,7 @@ _GATE_FAILED = 3
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=DiskPath(),
     help="Of a DATASET: folder for its pictures. [NAME.inspect in the current folder; none with --check]",
 )
 @click.option(

@@ -1,4 +1,4 @@
-"""RUN as an argument of commands: a folder on a disk, or one in an object store."""
+"""Paths as arguments of commands, some of which may be addresses in an object store."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import click
 
 from geoseg.errors import GeosegError
 from geoseg.io.bucket import BucketPath
-from geoseg.io.place import Place, parse_place
+from geoseg.io.place import Place, disk_path, parse_place
 
 
 class RunPlace(click.ParamType[Place]):
@@ -24,13 +24,25 @@ class RunPlace(click.ParamType[Place]):
             self.fail(str(error), param, ctx)
 
 
-class RunPath(click.ParamType[Path]):
-    """A path, for commands that read a RUN on a disk alone."""
+class DiskPath(click.ParamType[Path]):
+    """A path, where an address will not do.
 
-    name = "RUN"
+    Args:
+        remedy: What to do about an address; by default to copy what is written.
+    """
+
+    name = "path"
+
+    def __init__(self, **remedy: str) -> None:
+        self._remedy = remedy
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path as it is."""
-        if "://" in str(value):
-            self.fail(f"expected a RUN folder on this machine, got {value}: copy it here first", param, ctx)
-        return Path(str(value))
+        try:
+            return disk_path(str(value), **self._remedy)
+        except GeosegError as error:
+            self.fail(str(error), param, ctx)
+
+
+COPIED_HERE = DiskPath(remedy="copy it here first")
+"""A RUN folder that is read by what can only read a disk."""

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import click
 
-from geoseg.commands.place import RunPath
+from geoseg.commands.place import COPIED_HERE, DiskPath
 from geoseg.datasets.run_labels import OTHERS
 from geoseg.errors import GeosegError
 from geoseg.train.pseudo import write_pseudo_labels
 
 
 @click.command("pseudo-labels")
-@click.argument("run", type=RunPath())
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The label raster, a .tif.")
+@click.argument("run", type=COPIED_HERE)
+@click.option("-o", "--output", type=DiskPath(), required=True, help="The label raster, a .tif.")
 @click.option(
     "--min-confidence",
     "least",

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from geoseg.commands.labelled_data import data_root_option
+from geoseg.commands.place import DiskPath
 from geoseg.commands.text import echo_table, printable
 from geoseg.study import conduct_study
 
@@ -23,7 +24,7 @@ _INCOMPLETE = 1
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=DiskPath(),
     required=True,
     help="Folder of the STUDY: a model for each run, and table.md, table.csv, table.json.",
 )

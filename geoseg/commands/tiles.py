@@ -7,6 +7,7 @@ import click
 
 from geoseg.catalog import load_model
 from geoseg.commands.labelled_data import data_root_option
+from geoseg.commands.place import DiskPath
 from geoseg.config import load_train_config
 from geoseg.errors import GeosegError
 from geoseg.labelled_data import data_folder
@@ -20,9 +21,7 @@ _DATASETS = frozenset({".yaml", ".yml"})
 
 @click.command("tiles")
 @click.argument("data", metavar="DATASET|SCENE...", nargs=-1, required=True)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write, new or empty."
-)
+@click.option("-o", "--output", type=DiskPath(), required=True, help="Folder to write, new or empty.")
 @click.option("--size", "size_px", type=int, default=512, show_default=True, metavar="PX", help="Side of a chip.")
 @click.option(
     "--overlap", "overlap_px", type=int, default=0, show_default=True, metavar="PX", help="What neighbours share."

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 from geoseg.commands.card_lines import calibration_lines
 from geoseg.commands.config_file import as_typed
 from geoseg.commands.labelled_data import data_root_option, figures_line
+from geoseg.commands.place import DiskPath
 from geoseg.config.options import TrainOptions, WorkerOptions
 from geoseg.config.run import RunConfig
 from geoseg.errors import GeosegError
@@ -68,9 +69,7 @@ def _as_its_run_says(context: click.Context, _param: click.Parameter, file: Path
     metavar="METRES",
     help="Of --labels: ground length of the model's pixel. [the scene's, or that of --from]",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the MODEL to write."
-)
+@click.option("-o", "--output", type=DiskPath(), required=True, help="Folder of the MODEL to write.")
 @click.option(
     "--from",
     "start_from",

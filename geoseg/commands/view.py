@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from geoseg.commands.place import RunPath
+from geoseg.commands.place import COPIED_HERE
 from geoseg.view import viewing
 
 
 @click.command("view")
-@click.argument("run_path", metavar="RUN", type=RunPath())
+@click.argument("run_path", metavar="RUN", type=COPIED_HERE)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="To listen on. [any that is free]"
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from geoseg.commands.place import DiskPath
 from geoseg.train.activation_maps import Evidence
 from geoseg.weak_labels import write_weak_labels
 
@@ -18,9 +19,7 @@ from geoseg.weak_labels import write_weak_labels
     required=True,
     help="YAML file of a training, for its classes, imagery and crops.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the label rasters to write."
-)
+@click.option("-o", "--output", type=DiskPath(), required=True, help="Folder of the label rasters to write.")
 @click.option(
     "--iterations", type=click.IntRange(1), default=400, show_default=True, help="Of the classifier's training."
 )

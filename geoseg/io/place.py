@@ -13,7 +13,7 @@ from uuid import uuid4
 from typing_extensions import TypeVar
 
 from geoseg.errors import GeosegError, SceneError
-from geoseg.io.addresses import is_remote, parse_address
+from geoseg.io.addresses import is_remote, parse_address, shown
 from geoseg.io.bucket import BucketPath
 from geoseg.io.stores import Scheme
 
@@ -57,6 +57,21 @@ def parse_place(text: str | os.PathLike[str] | BucketPath) -> Place:
         if address.scheme == scheme:
             return BucketPath(scheme, address.host, address.text.partition("://")[2].partition("/")[2])
     raise GeosegError(f"expected a path on this machine, or s3://, gs:// or az://BUCKET/FOLDER, got {address.text}")
+
+
+def disk_path(text: str | os.PathLike[str], remedy: str = "write to a disk, and copy it there") -> Path:
+    """A path on this machine that the user named.
+
+    Args:
+        text: What was named.
+        remedy: What to do about an address.
+
+    Raises:
+        GeosegError: It is an address.
+    """
+    if isinstance(text, str) and is_remote(text):
+        raise GeosegError(f"expected a path on this machine, got {shown(text)}: {remedy}")
+    return Path(text)
 
 
 def write_whole(place: Place, content: bytes) -> None:
