@@ -36,6 +36,7 @@ from zarr.storage import ObjectStore
 
 from geoseg.grid import Grid, Window, parse_crs
 from geoseg.io.bucket import BucketPath, Held
+from geoseg.io.geozarr import placing, root_attributes
 from geoseg.io.place import PlaceT_co, file_sha256, name_within
 from geoseg.io.stores import Store, patiently
 from geoseg.labels import NODATA_CLASS, LabelSet
@@ -65,22 +66,6 @@ _CHUNK = re.compile(r"[^/]+/(?!(?:x|y|spatial_ref)/)[^/]+/c/.+")
 """Where a chunk of a raster array lies in the mosaic."""
 
 _Result = TypeVar("_Result")
-
-
-def _convention(name: str, uuid: str) -> dict[str, str]:
-    home = f"zarr-conventions/{name}"
-    return {
-        "uuid": uuid,
-        "schema_url": f"https://raw.githubusercontent.com/{home}/refs/tags/v0.1/schema.json",
-        "spec_url": f"https://github.com/{home}/blob/v0.1/README.md",
-        "name": name,
-    }
-
-
-# The GeoZarr conventions that the attributes below follow, by their permanent ids.
-_SPATIAL = _convention("spatial", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4")
-_PROJ = _convention("proj", "f17cb550-5864-4468-aeb7-f3180cfb622f")
-_MULTISCALES = _convention("multiscales", "d35379db-88df-4056-af3a-620245f8e347")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +104,7 @@ class Mosaic(Generic[PlaceT_co]):
         shutil.rmtree(partial, ignore_errors=True)
         root = zarr.open_group(partial, mode="w", zarr_format=3)
         levels = level_grids(grid)
-        root.attrs.update(_root_attributes(levels))
+        root.attrs.update(root_attributes(levels))
         for level, level_grid in enumerate(levels):
             group = root.create_group(str(level))
             _create_level(group, level_grid, labels, probability=probability and level == 0)
@@ -237,43 +222,9 @@ def level_grids(grid: Grid) -> tuple[Grid, ...]:
     return tuple(levels)
 
 
-def majority_of_four(classes_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The commonest class of each 2 x 2 pixels; among equals the first in raster order; nodata only alone.
-
-    Args:
-        classes_hw: (row, column), 255 = nodata; odd sides are continued with nodata.
-
-    Returns:
-        Half the size, rounded up.
-    """
-    quads = _quads(classes_hw)
-    counts = np.zeros(quads.shape, np.uint8)
-    for first in range(4):
-        counts[first] = (quads == quads[first]).sum(axis=0, dtype=np.uint8)
-        counts[first][quads[first] == NODATA_CLASS] = 0
-    winner = counts.argmax(axis=0)
-    return np.take_along_axis(quads, winner[None], axis=0)[0]
-
-
-def mean_of_four(confidence_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mean (row, column) of the valid among each 2 x 2 pixels, rounded to nearest; 255 where none is."""
-    quads = _quads(confidence_hw)
-    valid = quads != NODATA_CLASS
-    count = valid.sum(axis=0, dtype=np.uint16)
-    total = np.where(valid, quads, 0).sum(axis=0, dtype=np.uint16)
-    mean = (2 * total + count) // np.maximum(2 * count, 1)
-    return np.where(count > 0, mean, NODATA_CLASS).astype(np.uint8)
-
-
-def _quads(values_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = values_hw.shape
-    padded = np.pad(values_hw, ((0, height % 2), (0, width % 2)), constant_values=NODATA_CLASS)
-    return np.stack([padded[0::2, 0::2], padded[0::2, 1::2], padded[1::2, 0::2], padded[1::2, 1::2]])
-
-
 def _create_level(group: zarr.Group, grid: Grid, labels: LabelSet, *, probability: bool) -> None:
     crs = parse_crs(grid.crs)
-    placed = {"grid_mapping": "spatial_ref", **_placing(grid, crs)}
+    placed = {"grid_mapping": "spatial_ref", **placing(grid, crs)}
     shape, chunks = (grid.height, grid.width), (CHUNK_PX, CHUNK_PX)
     flags = {"flag_values": list(range(len(labels))), "flag_meanings": " ".join(labels.names)}
     scaled = {
@@ -291,7 +242,7 @@ def _create_level(group: zarr.Group, grid: Grid, labels: LabelSet, *, probabilit
 
 
 def _create_scene(root: zarr.Group, grid: Grid, scenes: Sequence[str]) -> None:
-    placed = {"grid_mapping": "spatial_ref", **_placing(grid, parse_crs(grid.crs))}
+    placed = {"grid_mapping": "spatial_ref", **placing(grid, parse_crs(grid.crs))}
     attributes = {"long_name": "index of the scene in `scenes`", "scenes": list(scenes), **placed}
     shape, chunks = (grid.height, grid.width), (CHUNK_PX, CHUNK_PX)
     group = root.require_group("0")
@@ -299,7 +250,7 @@ def _create_scene(root: zarr.Group, grid: Grid, scenes: Sequence[str]) -> None:
 
 
 def _create_instances(root: zarr.Group, grid: Grid) -> None:
-    placed = {"grid_mapping": "spatial_ref", **_placing(grid, parse_crs(grid.crs))}
+    placed = {"grid_mapping": "spatial_ref", **placing(grid, parse_crs(grid.crs))}
     shape, chunks = (grid.height, grid.width), (CHUNK_PX, CHUNK_PX)
     group = root.require_group("0")
     scaled = {
@@ -365,42 +316,3 @@ def _create_coordinates(group: zarr.Group, grid: Grid, crs: CRS) -> None:
             dimension_names=(name,),
             attributes=axes.get(name.upper(), {}),
         )[...] = values
-
-
-def _placing(grid: Grid, crs: CRS) -> dict[str, Any]:
-    """Attributes that place an array for GDAL (`_CRS`) and by the GeoZarr conventions (`proj:`, `spatial:`)."""
-    authority = crs.to_authority(min_confidence=100)
-    t = grid.transform
-    x = [(t @ corner)[0] for corner in _corners(grid)]
-    y = [(t @ corner)[1] for corner in _corners(grid)]
-    return {
-        "zarr_conventions": [_SPATIAL, _PROJ],
-        "_CRS": {"wkt": crs.to_wkt()},
-        **({"proj:code": ":".join(authority)} if authority else {"proj:wkt2": crs.to_wkt()}),
-        "spatial:dimensions": ["y", "x"],
-        "spatial:transform": [float(value) for value in tuple(t)[:6]],
-        "spatial:bbox": [min(x), min(y), max(x), max(y)],
-        "spatial:shape": [grid.height, grid.width],
-    }
-
-
-def _root_attributes(levels: tuple[Grid, ...]) -> dict[str, Any]:
-    placing = _placing(levels[0], parse_crs(levels[0].crs))
-    layout: list[dict[str, Any]] = [
-        {
-            "asset": str(level),
-            **({"derived_from": str(level - 1), "transform": {"scale": [2.0, 2.0]}} if level else {}),
-            "spatial:shape": [grid.height, grid.width],
-            "spatial:transform": [float(value) for value in tuple(grid.transform)[:6]],
-        }
-        for level, grid in enumerate(levels)
-    ]
-    return {
-        "zarr_conventions": [_MULTISCALES, _SPATIAL, _PROJ],
-        "multiscales": {"layout": layout, "resampling_method": "mode"},
-        **{key: value for key, value in placing.items() if key not in {"_CRS", "zarr_conventions"}},
-    }
-
-
-def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
-    return (0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.grid import Window
-from geoseg.io.mosaic import CHUNK_PX, majority_of_four, mean_of_four
+from geoseg.io.halving import majority_of_four, mean_of_four
+from geoseg.io.mosaic import CHUNK_PX
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS
 

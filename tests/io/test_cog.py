@@ -10,7 +10,8 @@ from rio_cogeo.cogeo import cog_validate
 
 from geoseg.grid import Grid, Window
 from geoseg.io.cog import write_class_cog
-from geoseg.io.mosaic import Mosaic, majority_of_four
+from geoseg.io.halving import majority_of_four
+from geoseg.io.mosaic import Mosaic
 from geoseg.labels import NODATA_CLASS, LabelSet
 
 TRANSFORM = Affine(0.5, 0, 320000.25, 0, -0.5, 2770000.75)

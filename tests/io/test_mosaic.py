@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.grid import Grid, Window
-from geoseg.io.mosaic import CHUNK_PX, Mosaic, level_grids, majority_of_four, mean_of_four
+from geoseg.io.halving import majority_of_four, mean_of_four
+from geoseg.io.mosaic import CHUNK_PX, Mosaic, level_grids
 from geoseg.labels import NODATA_CLASS, LabelSet
 
 UTM = Grid("EPSG:32640", Affine(0.5, 0, 320000.25, 0, -0.5, 2770000.75), 1100, 700)

@@ -15,7 +15,8 @@ from pyproj import Transformer
 from pyproj.enums import TransformDirection
 
 from geoseg.grid import Grid
-from geoseg.io.mosaic import Mosaic, majority_of_four
+from geoseg.io.halving import majority_of_four
+from geoseg.io.mosaic import Mosaic
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.stac.footprint import Footprint, footprint
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.grid import Grid, Window
-from geoseg.io.mosaic import CHUNK_PX, level_grids, majority_of_four, mean_of_four
+from geoseg.io.halving import majority_of_four, mean_of_four
+from geoseg.io.mosaic import CHUNK_PX, level_grids
 from geoseg.io.run_folder import RunFolder
 from geoseg.labels import NODATA_CLASS, LabelSet
 from geoseg.runner import LocalRunner, Unit
