@@ -7,21 +7,22 @@ one is there as soon as something lies below it.
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from geoseg.errors import StoppedError
 from geoseg.io.stores import Scheme, Store, open_store, patiently
 
 if TYPE_CHECKING:
-    from obstore import UpdateVersion
+    from obstore import ObjectMeta, UpdateVersion
 
 CLAIM = ".owner"
 """The object in a claimed folder that says whose it is."""
@@ -259,8 +260,9 @@ class BucketPath:
         """Remove the object and all that lies below."""
         self.unlink()
         below = f"{self.key}/"
-        while names := [key for key, _ in zip(self._list(), range(1000), strict=False)]:
+        while names := list(islice(self._list(), 1000)):
             assert all(name.startswith(below) for name in names)
+            self.refuse_lost()
             with suppress(FileNotFoundError):
                 patiently(str(self), lambda: obstore.delete(self._all, names))
 
@@ -301,10 +303,10 @@ class BucketPath:
             return
         claim = replace(self, key=f"{held.folder}/{CLAIM}", held=None)
         try:
-            owner = json.loads(claim.read_bytes()).get("owner")
+            there, _ = read_claim(claim)
         except FileNotFoundError:
-            owner = None
-        if owner != held.owner:
+            there = {}
+        if there.get("owner") != held.owner:
             raise StoppedError(
                 f"another process works on {replace(self, key=held.folder)} now: this one stops, so that nothing "
                 "is mixed; what it did stays"
@@ -316,7 +318,37 @@ class BucketPath:
         return open_store(self.scheme, self.bucket)
 
     def _list(self, most: int | None = None) -> Iterator[str]:
-        """Keys of the objects below."""
-        listing = obstore.list(self._all, f"{self.key}/" if self.key else None, chunk_size=most or 1000)
-        while batch := patiently(str(self), lambda: next(listing, None)):
-            yield from (one["path"] for one in batch)
+        """Keys of the objects below, in their order."""
+        last: str | None = None
+        listing: Iterator[Sequence[ObjectMeta]] | None = None
+
+        def batch() -> "Sequence[ObjectMeta] | None":
+            nonlocal listing
+            if listing is None:
+                prefix = f"{self.key}/" if self.key else None
+                listing = obstore.list(self._all, prefix, offset=last, chunk_size=most or 1000)
+            try:
+                return next(listing, None)
+            except BaseError:
+                # One that failed says next that it is at its end: the rest is asked for anew.
+                listing = None
+                raise
+
+        while found := patiently(str(self), batch):
+            yield from (one["path"] for one in found)
+            last = found[-1]["path"]
+
+
+def read_claim(claim: BucketPath) -> tuple[dict[str, Any], Version]:
+    """What a claim says, and its version; of what is no claim nothing.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    content, version = claim.read_version()
+    try:
+        there = json.loads(content)
+    except ValueError:
+        there = None
+    # What is no claim was written by nobody who would renew it.
+    return (there if isinstance(there, dict) else {}), version

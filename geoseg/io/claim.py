@@ -11,14 +11,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from geoseg.errors import RunFolderError, StoppedError
-from geoseg.io.bucket import CLAIM, BucketPath, Held, Version
+from geoseg.io.bucket import CLAIM, BucketPath, Held, Version, read_claim
 from geoseg.progress import warn
 
 
@@ -116,7 +116,7 @@ def _take(claim: BucketPath, owner: str, lease: Lease) -> Version:
 def _watch(claim: BucketPath, lease: Lease, myself: str = "") -> tuple[dict[str, Any], Version | None, bool]:
     """What a claim says, its version, and whether its owner lives; of none, nothing."""
     try:
-        there, version = _read(claim)
+        there, version = read_claim(claim)
     except FileNotFoundError:
         return {}, None, False
     if there.get("owner") in {None, myself} or _is_dead_here(there):
@@ -126,22 +126,12 @@ def _watch(claim: BucketPath, lease: Lease, myself: str = "") -> tuple[dict[str,
     while time.monotonic() < until:
         time.sleep(min(lease.renew_s, max(0.0, until - time.monotonic())))
         try:
-            there, now = _read(claim)
+            there, now = read_claim(claim)
         except FileNotFoundError:
             return {}, None, False
         if now != version:
             return there, now, there.get("owner") is not None
     return there, version, False
-
-
-def _read(claim: BucketPath) -> tuple[dict[str, Any], Version]:
-    content, version = claim.read_version()
-    try:
-        there = json.loads(content)
-    except ValueError:
-        there = None
-    # What is no claim was written by nobody who would renew it.
-    return (there if isinstance(there, dict) else {}), version
 
 
 def _content(owner: str | None, beat: int = 0) -> bytes:
@@ -203,11 +193,10 @@ class _Keeper:
         before = self._version
         if before is None:
             return
-        self._version = self._claim.swap(content, before)
-        if self._version is None:
-            try:
-                there, version = _read(self._claim)
-            except FileNotFoundError:
-                return
-            if there.get("owner") == self._owner:  # the answer to a renewal of one's own was lost
-                self._version = version
+        now = self._claim.swap(content, before)
+        if now is None:
+            with suppress(FileNotFoundError):
+                there, version = read_claim(self._claim)
+                if there.get("owner") == self._owner:  # the answer to a renewal of one's own was lost
+                    now = version
+        self._version = now

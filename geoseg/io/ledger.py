@@ -114,22 +114,31 @@ def _commit_once(file: BucketPath, content: Mapping[str, Any]) -> None:
     """
     owner = "" if file.held is None else file.held.owner
     text = _json({**content, _OWNER: owner})
-    if file.create(text) is not None:
-        return
-    there, version = file.read_version()
-    if there == text:  # the answer to one's own was lost
-        return
-    try:
-        before = json.loads(there)
-    except ValueError:
-        before = {}
-    if before.pop(_OWNER, None) == owner:
-        # A unit that is done again, on other hardware, say.
-        if file.swap(text, version) is not None:
+    while file.create(text) is None:
+        try:
+            there, version = file.read_version()
+        except FileNotFoundError:  # forgotten since, to be done again
+            continue
+        before = _parsed(there)
+        if there == text:  # the answer to one's own was lost
             return
-    elif before == json.loads(_json(content)):
-        return
-    raise StoppedError(f"another process marked {file} as done, and found something else: this one stops")
+        if before.pop(_OWNER, None) == owner:
+            # A unit that is done again, on other hardware, say. Where it is another by now, that one is looked at.
+            if file.swap(text, version) is not None:
+                return
+        elif before == json.loads(_json(content)):
+            return
+        else:
+            raise StoppedError(f"another process marked {file} as done, and found something else: this one stops")
+
+
+def _parsed(marker: bytes) -> dict[str, Any]:
+    """What a marker says; nothing where it is damaged."""
+    try:
+        said = json.loads(marker)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def write_json(place: Place, content: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -176,6 +177,33 @@ def test_a_store_that_fails_now_and_then_is_asked_again(
         assert (tmp_path / "big").read_bytes() == big
         place.remove_all()
         assert not place.exists()
+
+
+@pytest.fixture(scope="module")
+def crowd(bucket: BucketServer) -> BucketPath:
+    """A folder with more objects than a store lists at once, which is a thousand."""
+    place = bucket.folder("crowd")
+    with reached(bucket), ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: (place / f"{number:04}.json").write(b""), range(1005)))
+    return place
+
+
+@pytest.mark.parametrize("fault", ["cut", "lost"])
+@pytest.mark.parametrize("page", [1, 2])
+def test_a_listing_that_breaks_off_is_not_taken_for_the_whole(
+    bucket: BucketServer, crowd: BucketPath, fault: Trouble, page: int
+) -> None:
+    """What is not listed would count as not done, and a folder that is full as new."""
+    pages = itertools.count(1)
+
+    def misbehave(method: str, path: str, number: int) -> Trouble | None:
+        return fault if "list-type" in path and next(pages) == page else None
+
+    with stumbling(bucket, misbehave) as shaky, reached(shaky):
+        assert [path.name for path in crowd.rglob("*.json")] == [f"{number:04}.json" for number in range(1005)]
+    pages = itertools.count(1)
+    with stumbling(bucket, misbehave) as shaky, reached(shaky):
+        assert crowd.is_dir()
 
 
 def test_a_store_that_refuses_is_not_asked_again(bucket: BucketServer) -> None:

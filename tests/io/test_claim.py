@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ from bucket import BucketServer, reached
 from stumbling import Trouble, stumbling
 
 from geoseg.errors import RunFolderError, StoppedError
-from geoseg.io.bucket import CLAIM, BucketPath
+from geoseg.io.bucket import CLAIM, BucketPath, read_claim
 from geoseg.io.claim import Lease, claimed, refuse_claimed
 from geoseg.io.ledger import Ledger
 
@@ -140,6 +142,37 @@ def test_a_claim_survives_answers_that_do_not_come(bucket: BucketServer, fault: 
             with pytest.raises(RunFolderError), claimed(folder, QUICK):
                 pytest.fail("it is held")
         refuse_claimed(folder, QUICK)
+
+
+def test_a_claim_goes_on_after_it_could_not_be_looked_at(bucket: BucketServer) -> None:
+    """No answer to a renewal came, and to whose the claim is by now a refusal: it still is one's own."""
+    trouble, writes = threading.Event(), itertools.count()
+    refused = []
+
+    def misbehave(method: str, path: str, number: int) -> Trouble | None:
+        if not (trouble.is_set() and path.endswith(CLAIM)):
+            return None
+        if method == "PUT":
+            return "lost" if next(writes) == 0 else None
+        refused.append(path)
+        return "403"
+
+    with stumbling(bucket, misbehave) as shaky, reached(shaky):
+        folder = shaky.folder("unseen")
+        with claimed(folder, QUICK):
+            trouble.set()
+            assert until(lambda: refused)
+            trouble.clear()
+            _, left = read_claim(folder / CLAIM)
+            assert until(lambda: read_claim(folder / CLAIM)[1] != left), "it is renewed again"
+
+
+def until(true: Callable[[], object], most_s: float = 60) -> bool:
+    """Wait until something is so; whether it came to be."""
+    end = time.monotonic() + most_s
+    while time.monotonic() < end and not true():
+        time.sleep(0.01)
+    return bool(true())
 
 
 def test_a_bucket_that_cannot_be_written_is_refused_in_one_line(bucket: BucketServer) -> None:

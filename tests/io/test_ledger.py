@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import threading
@@ -8,6 +9,7 @@ import pytest
 from bucket import BucketServer, reached
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stumbling import Trouble, stumbling
 
 from geoseg.errors import StoppedError
 from geoseg.io.bucket import BucketPath, Held
@@ -132,6 +134,20 @@ def test_in_a_store_two_owners_cannot_both_commit(place: BucketPath) -> None:
     # One's own is replaced: a unit that is done again.
     first.commit("differs", {"chunks": {"0": "c"}})
     assert dict(second.records()) == {"differs": {"chunks": {"0": "c"}}, "same": {"chunks": {"0": "a"}}}
+
+
+def test_in_a_store_a_marker_is_ones_own_though_no_answer_came(bucket: BucketServer) -> None:
+    writes = itertools.count()
+
+    def misbehave(method: str, path: str, number: int) -> Trouble | None:
+        return "lost" if method == "PUT" and next(writes) % 2 == 0 else None
+
+    with stumbling(bucket, misbehave) as shaky, reached(shaky):
+        ledger = Ledger(shaky.folder("no-answers"))
+        for attempt in range(3):
+            ledger.commit("a", {"attempt": attempt})
+            assert ledger.record("a") == {"attempt": attempt}
+    assert next(writes) >= 6
 
 
 def test_in_a_store_many_records_come_in_the_order_of_their_keys(place: BucketPath) -> None:
