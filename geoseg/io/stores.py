@@ -6,7 +6,7 @@ A store is opened anew in each process. Neither it nor its credentials are ever 
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -15,6 +15,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, Prec
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from geoseg.errors import StoppedError
+from geoseg.io.aws import profile_keys, s3_endpoint
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, ClientConfig, RetryConfig, S3Config
@@ -47,6 +48,9 @@ def open_store(scheme: Scheme, bucket: str, prefix: str = "") -> Store:
         scheme: The kind of store.
         bucket: Its name; of Azure that of a container.
         prefix: What all keys begin with.
+
+    Raises:
+        StoppedError: The keys cannot be had.
     """
     below = prefix or None
     options: ClientConfig = {"timeout": timedelta(seconds=_REQUEST_S)}
@@ -55,7 +59,14 @@ def open_store(scheme: Scheme, bucket: str, prefix: str = "") -> Store:
             endpoint = s3_endpoint(os.environ)
             options["allow_http"] = _is_plain(endpoint)
             at: S3Config = {} if endpoint is None else {"endpoint": endpoint}
-            return S3Store(bucket, prefix=below, config=at, client_options=options, retry_config=_RETRIES)
+            return S3Store(
+                bucket,
+                prefix=below,
+                config=at,
+                client_options=options,
+                retry_config=_RETRIES,
+                credential_provider=profile_keys(),
+            )
         case "gs":
             options["allow_http"] = _is_plain(os.environ.get("GOOGLE_BASE_URL"))
             return GCSStore(bucket, prefix=below, client_options=options, retry_config=_RETRIES)
@@ -68,22 +79,6 @@ def open_store(scheme: Scheme, bucket: str, prefix: str = "") -> Store:
 
 def _is_plain(endpoint: str | None) -> bool:
     return endpoint is not None and endpoint.startswith("http://")
-
-
-def s3_endpoint(environment: Mapping[str, str]) -> str | None:
-    """Where S3 answers, if that is not Amazon's own; as AWS's libraries are told, else as GDAL is.
-
-    Args:
-        environment: Variables.
-    """
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        if environment.get(name):
-            return environment[name]
-    host = environment.get("AWS_S3_ENDPOINT")
-    if not host or "://" in host:
-        return host or None
-    plain = environment.get("AWS_HTTPS", "YES").upper() in {"NO", "FALSE", "OFF", "0"}
-    return f"{'http' if plain else 'https'}://{host}"
 
 
 def patiently(name: str, operation: Callable[[], _Result], pauses_s: Sequence[float] = PAUSES_S) -> _Result:
