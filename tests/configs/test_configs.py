@@ -2,6 +2,8 @@
 
 import csv
 import re
+import shlex
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 from world import write_world
 
+from geoseg.cli import cli
 from geoseg.commands.inspect import inspect
 from geoseg.commands.study import study
 from geoseg.commands.train import train
@@ -23,6 +26,9 @@ STUDIES = {
 }
 """Each with the runs of it that are trained here: one of each architecture, and with data of its own."""
 
+TRAINED = "models/mbrsc"
+"""What one configuration leaves for another."""
+
 TRAINING = sorted(CONFIGS.glob("train_*.yaml")) + sorted(CONFIGS.glob("finetune_*.yaml"))
 
 
@@ -31,9 +37,24 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"))
 
 
+def prepared(config: Path, root: Path, folder: Path) -> None:
+    """What the configuration says is to be done before the training, for each city of its world that it names."""
+    text = config.read_text().replace("\\\n#", "")
+    (root / "self").mkdir(exist_ok=True)
+    cities = sorted(set(re.findall(r"labels: self/(\w+)\.tif", text)))
+    for words, city in product(re.findall(r"^#   geoseg ((?:map|pseudo-labels) .+)$", text, re.MULTILINE), cities):
+        line = words.replace("$GEOSEG_DATA", str(root)).replace("CITY", city).replace(TRAINED, "mbrsc")
+        arguments = shlex.split(line.replace("runs/", f"{folder}/"))
+        arguments += ["--local"] if arguments[0] == "map" else []
+        done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+
+
 def small(config: Path, folder: Path) -> Path:
     """The configuration with a small network, small crops and few steps."""
     values: dict[str, Any] = yaml.safe_load(config.read_text())
+    if values.get("start_from") == TRAINED:
+        values["start_from"] = "mbrsc"  # the same architecture
     if "architecture" in values and "start_from" not in values:
         values["architecture"]["width"] = 0.125
     lengths = {"epochs", "iterations", "validate_every", "warmup"}
@@ -58,6 +79,7 @@ def test_configurations_are_understood_and_name_their_command(config: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("config", TRAINING, ids=lambda path: path.stem)
 def test_configurations_run(config: Path, root: Path, tmp_path: Path) -> None:
+    prepared(config, root, tmp_path)
     changed = small(config, tmp_path)
     checked = CliRunner().invoke(inspect, [str(changed), "--data-root", str(root), "--check"])
     assert checked.exit_code == 0, checked.output
