@@ -22,7 +22,8 @@ from stumbling import FAULTS, Trouble, stumbling
 
 import geoseg
 from geoseg.cli import cli
-from geoseg.io.bucket import CLAIM, BucketPath
+from geoseg.io.bucket import BucketPath
+from geoseg.io.fence import CLAIM
 from geoseg.io.place import Place, file_sha256, name_within
 from geoseg.io.run_folder import RunFolder
 from geoseg.models.package import CARD_NAME, WEIGHTS_NAME

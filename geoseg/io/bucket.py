@@ -5,33 +5,26 @@ one is there as soon as something lies below it.
 """
 
 import hashlib
-import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-from geoseg.errors import StoppedError
+from geoseg.io.fence import CLAIM, Held
 from geoseg.io.stores import Scheme, Store, open_store, patiently
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, UpdateVersion
 
-CLAIM = ".owner"
-"""The object in a claimed folder that says whose it is."""
-
 _PART_BYTES = 8 * 2**20
 _PARTS_AT_ONCE = 4
 _STREAMED_BYTES = 4 * 2**20
-
-_believed: dict["Held", float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +47,6 @@ class Version:
         if self.generation is not None:
             condition["version"] = self.generation
         return condition
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A claim to a folder, which travels with the paths below it.
-
-    Attributes:
-        folder: Key of the folder.
-        owner: Who holds it.
-        believed_s: For so long who read that it is his own need not read it again.
-    """
-
-    folder: str
-    owner: str
-    believed_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -298,20 +276,9 @@ class BucketPath:
         Raises:
             StoppedError: One did.
         """
-        held = self.held
-        if held is None or time.monotonic() - _believed.get(held, -1e9) < held.believed_s:
-            return
-        claim = replace(self, key=f"{held.folder}/{CLAIM}", held=None)
-        try:
-            there, _ = read_claim(claim)
-        except FileNotFoundError:
-            there = {}
-        if there.get("owner") != held.owner:
-            raise StoppedError(
-                f"another process works on {replace(self, key=held.folder)} now: this one stops, so that nothing "
-                "is mixed; what it did stays"
-            )
-        _believed[held] = time.monotonic()
+        if self.held is not None:
+            folder = replace(self, key=self.held.folder, held=None)
+            self.held.refuse_lost(str(folder), (folder / CLAIM).read_bytes)
 
     @property
     def _all(self) -> Store:
@@ -337,18 +304,3 @@ class BucketPath:
         while found := patiently(str(self), batch):
             yield from (one["path"] for one in found)
             last = found[-1]["path"]
-
-
-def read_claim(claim: BucketPath) -> tuple[dict[str, Any], Version]:
-    """What a claim says, and its version; of what is no claim nothing.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    content, version = claim.read_version()
-    try:
-        there = json.loads(content)
-    except ValueError:
-        there = None
-    # What is no claim was written by nobody who would renew it.
-    return (there if isinstance(there, dict) else {}), version

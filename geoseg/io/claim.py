@@ -18,7 +18,8 @@ from typing import Any
 from uuid import uuid4
 
 from geoseg.errors import RunFolderError, StoppedError
-from geoseg.io.bucket import CLAIM, BucketPath, Held, Version, read_claim
+from geoseg.io.bucket import BucketPath, Version
+from geoseg.io.fence import CLAIM, Held, parse_claim
 from geoseg.progress import warn
 
 
@@ -116,7 +117,7 @@ def _take(claim: BucketPath, owner: str, lease: Lease) -> Version:
 def _watch(claim: BucketPath, lease: Lease, myself: str = "") -> tuple[dict[str, Any], Version | None, bool]:
     """What a claim says, its version, and whether its owner lives; of none, nothing."""
     try:
-        there, version = read_claim(claim)
+        there, version = _read(claim)
     except FileNotFoundError:
         return {}, None, False
     if there.get("owner") in {None, myself} or _is_dead_here(there):
@@ -126,12 +127,17 @@ def _watch(claim: BucketPath, lease: Lease, myself: str = "") -> tuple[dict[str,
     while time.monotonic() < until:
         time.sleep(min(lease.renew_s, max(0.0, until - time.monotonic())))
         try:
-            there, now = read_claim(claim)
+            there, now = _read(claim)
         except FileNotFoundError:
             return {}, None, False
         if now != version:
             return there, now, there.get("owner") is not None
     return there, version, False
+
+
+def _read(claim: BucketPath) -> tuple[dict[str, Any], Version]:
+    content, version = claim.read_version()
+    return parse_claim(content), version
 
 
 def _content(owner: str | None, beat: int = 0) -> bytes:
@@ -196,7 +202,7 @@ class _Keeper:
         now = self._claim.swap(content, before)
         if now is None:
             with suppress(FileNotFoundError):
-                there, version = read_claim(self._claim)
+                there, version = _read(self._claim)
                 if there.get("owner") == self._owner:  # the answer to a renewal of one's own was lost
                     now = version
         self._version = now

@@ -35,7 +35,8 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import ObjectStore
 
 from geoseg.grid import Grid, Window, parse_crs
-from geoseg.io.bucket import BucketPath, Held
+from geoseg.io.bucket import BucketPath
+from geoseg.io.fence import Held
 from geoseg.io.geozarr import placing, root_attributes
 from geoseg.io.place import PlaceT_co, file_sha256, name_within
 from geoseg.io.stores import Store, patiently

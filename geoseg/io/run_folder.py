@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Generic
 
 from geoseg.errors import RunFolderError
-from geoseg.io.bucket import CLAIM
 from geoseg.io.claim import claimed, refuse_claimed
+from geoseg.io.fence import CLAIM
 from geoseg.io.ledger import Ledger, write_json
 from geoseg.io.mosaic import Mosaic
 from geoseg.io.place import Place, PlaceT_co, below, file_sha256, move_files, remove_all, write_whole

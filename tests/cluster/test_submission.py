@@ -29,7 +29,8 @@ from geoseg import cli
 from geoseg.cluster.submission import _Tail, attempt_of, exit_code
 from geoseg.commands.submit import follow
 from geoseg.errors import GeosegError, StoppedError
-from geoseg.io.bucket import CLAIM, BucketPath
+from geoseg.io.bucket import BucketPath
+from geoseg.io.fence import CLAIM
 from geoseg.io.place import Place, file_sha256, name_within
 
 Command = Callable[..., int]

@@ -16,8 +16,9 @@ from bucket import BucketServer, reached
 from stumbling import Trouble, stumbling
 
 from geoseg.errors import RunFolderError, StoppedError
-from geoseg.io.bucket import CLAIM, BucketPath, read_claim
+from geoseg.io.bucket import BucketPath
 from geoseg.io.claim import Lease, claimed, refuse_claimed
+from geoseg.io.fence import CLAIM
 from geoseg.io.ledger import Ledger
 
 QUICK = Lease(renew_s=0.05, dead_s=0.6)
@@ -163,8 +164,8 @@ def test_a_claim_goes_on_after_it_could_not_be_looked_at(bucket: BucketServer) -
             trouble.set()
             assert until(lambda: refused)
             trouble.clear()
-            _, left = read_claim(folder / CLAIM)
-            assert until(lambda: read_claim(folder / CLAIM)[1] != left), "it is renewed again"
+            _, left = (folder / CLAIM).read_version()
+            assert until(lambda: (folder / CLAIM).read_version()[1] != left), "it is renewed again"
 
 
 def until(true: Callable[[], object], most_s: float = 60) -> bool:

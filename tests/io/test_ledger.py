@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from stumbling import Trouble, stumbling
 
 from geoseg.errors import StoppedError
-from geoseg.io.bucket import BucketPath, Held
+from geoseg.io.bucket import BucketPath
+from geoseg.io.fence import Held
 from geoseg.io.ledger import Ledger, canonical_hash, write_json
 from geoseg.io.place import file_sha256
 
