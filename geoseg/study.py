@@ -1,4 +1,4 @@
-"""From a study to its table: train each run in a process of its own, then judge and time what came of it."""
+"""From a study to its table: train each run in a process of its own, then time what came of it."""
 
 import fcntl
 import json
@@ -13,14 +13,13 @@ import torch
 from geoseg.config import TrainConfig
 from geoseg.config.study import Study, load_study
 from geoseg.errors import ConfigError, GeosegError, StoppedError
-from geoseg.labelled_data import data_folder, evaluate_model, sources_of
+from geoseg.labelled_data import data_folder, sources_of
 from geoseg.models.package import LoadedModel, load_package
 from geoseg.predict import Numerics
 from geoseg.processes import Command, last_words, run_commands
 from geoseg.report.study_table import StudyRow, StudyTable, cut_short
 from geoseg.speed import measure_speed, numerics_here
 from geoseg.study_runs import Measured, StoredRun
-from geoseg.threads import torch_threads
 from geoseg.train.device import check_precision
 from geoseg.train.start import Start
 
@@ -60,7 +59,8 @@ def conduct_study(
     """Train the runs of a study that are not finished, and write its table.
 
     All that can be checked is checked before the first run begins. A run that fails is noted, and the others go on.
-    Each finished model is judged on the whole regions of split val, and its network timed, while no run trains.
+    Each finished model has the scores of its card on the whole regions of split val; its network is timed while no
+    run trains.
 
     Args:
         given: The study's file.
@@ -160,7 +160,7 @@ class _AtWork:
         self.tell(f"{name}: failed, {self.failed[name]}")
 
     def measure(self) -> StudyTable:
-        """Judge and time the models that were not, and write the table."""
+        """Time the models that were not, and write the table."""
         rows = tuple(row for one in self.runs if one.finished and (row := self.row_or_why(one)) is not None)
         known = {row.run for row in rows} | set(self.failed)
         unfinished = tuple(one.run.name for one in self.runs if one.run.name not in known)
@@ -191,7 +191,7 @@ class _AtWork:
         return tuple(notes)
 
     def row_or_why(self, one: StoredRun) -> StudyRow | None:
-        """The row of a finished run; a failure where it cannot be judged."""
+        """The row of a finished run; a failure where it cannot be timed."""
         try:
             return self.row(one)
         except StoppedError:
@@ -203,7 +203,7 @@ class _AtWork:
 
     def row(self, one: StoredRun) -> StudyRow:
         model = load_package(one.model)
-        measured = self.measured(one, model)
+        speed, scores = self.measured(one, model).speed, model.card.metrics["val"]
         done, recipe = model.card.training, model.card.training["recipe"]
         assert isinstance(recipe, dict)  # as train/card.py writes it
         best, iterations, planned = (
@@ -214,9 +214,9 @@ class _AtWork:
         return StudyRow(
             run=one.run.name,
             differs=one.run.differs,
-            miou=measured.miou,
-            miou_interval=measured.interval,
-            iou=measured.iou,
+            miou=scores.miou,
+            miou_interval=scores.miou_interval,
+            iou=scores.iou,
             best_iteration=best,
             iterations=iterations,
             planned=planned,
@@ -227,8 +227,8 @@ class _AtWork:
             parameters=sum(parameter.numel() for parameter in model.build().parameters()),
             weights_bytes=model.card.weights.bytes,
             ground_resolution_m=model.imagery.ground_resolution_m,
-            ground_mpx_per_s=float(measured.speed["ground_mpx_per_s"]),
-            ground_km2_per_h=float(measured.speed["ground_km2_per_h"]),
+            ground_mpx_per_s=float(speed["ground_mpx_per_s"]),
+            ground_km2_per_h=float(speed["ground_km2_per_h"]),
         )
 
     def measured(self, one: StoredRun, model: LoadedModel) -> Measured:
@@ -246,14 +246,9 @@ class _AtWork:
             again = found.model_copy(update={"speed": faster})
             one.note_measured(again)
             return again
-        self.tell(f"{one.run.name}: judged and timed")
-        config = one.run.config
-        with torch_threads(self.threads):
-            document = evaluate_model(model, config, sources_of(config, self.root), "val", self.device).to_json()
-        speed = measure_speed(model, self.device, self.threads).to_json()
-        interval = document["intervals"]["miou"]
+        self.tell(f"{one.run.name}: timed")
         measured = Measured(
-            identity=model.identity, speed=speed, miou=document["miou"], interval=interval, iou=document["iou"]
+            identity=model.identity, speed=measure_speed(model, self.device, self.threads).to_json()
         )
         one.note_measured(measured)
         return measured

@@ -42,16 +42,13 @@ class Measured(_Part):
     Attributes:
         identity: Of the model.
         speed: What `Speed.to_json` gives.
-        miou: Mean IoU of the whole validation regions.
-        interval: Its interval; None where the regions are too small for one.
-        iou: By class name.
     """
+
+    # Earlier versions noted scores, too, which the card has.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     identity: str
     speed: dict[str, Any]
-    miou: float | None
-    interval: tuple[float, float] | None
-    iou: dict[str, float | None]
 
 
 class Record(_Part):
