@@ -3,6 +3,7 @@
 import csv
 import re
 import shlex
+import shutil
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ STUDIES = {
 }
 """Each with the runs of it that are trained here: one of each architecture, and with data of its own."""
 
-TRAINED = "models/mbrsc"
+TRAINED = re.compile(r"models/mbrsc(-self)?(?=\s|$)")
 """What one configuration leaves for another."""
 
 TRAINING = sorted(CONFIGS.glob("train_*.yaml")) + sorted(CONFIGS.glob("finetune_*.yaml"))
@@ -40,11 +41,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(config: Path, root: Path, folder: Path) -> None:
     """What the configuration says is to be done before the training, for each city of its world that it names."""
     text = config.read_text().replace("\\\n#", "")
-    (root / "self").mkdir(exist_ok=True)
+    shutil.rmtree(root / "self", ignore_errors=True)
+    (root / "self").mkdir()
     cities = sorted(set(re.findall(r"labels: self/(\w+)\.tif", text)))
     for words, city in product(re.findall(r"^#   geoseg ((?:map|pseudo-labels) .+)$", text, re.MULTILINE), cities):
-        line = words.replace("$GEOSEG_DATA", str(root)).replace("CITY", city).replace(TRAINED, "mbrsc")
-        arguments = shlex.split(line.replace("runs/", f"{folder}/"))
+        line = words.replace("$GEOSEG_DATA", str(root)).replace("CITY", city)
+        arguments = shlex.split(TRAINED.sub("mbrsc", line).replace("runs/", f"{folder}/"))
         arguments += ["--local"] if arguments[0] == "map" else []
         done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
         assert done.exit_code == 0, done.output
@@ -53,7 +55,7 @@ def prepared(config: Path, root: Path, folder: Path) -> None:
 def small(config: Path, folder: Path) -> Path:
     """The configuration with a small network, small crops and few steps."""
     values: dict[str, Any] = yaml.safe_load(config.read_text())
-    if values.get("start_from") == TRAINED:
+    if TRAINED.fullmatch(values.get("start_from", "")):
         values["start_from"] = "mbrsc"  # the same architecture
     if "architecture" in values and "start_from" not in values:
         values["architecture"]["width"] = 0.125
