@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from geoseg.grid import parse_crs
 from geoseg.groups import WHOLE_PX
+from geoseg.io.candidate import Row
 from geoseg.io.place import Place
 from geoseg.io.scene_ref import SceneRef
-from geoseg.io.survey import Row
 from geoseg.layout import BLOCKS_PER_WORKER, MOST_EXCESS, excess
 from geoseg.plan import RunPlan
 

@@ -8,13 +8,13 @@ from typing import Any
 from geoseg.errors import RunFolderError
 from geoseg.imagery import Imagery
 from geoseg.io.aoi import Aoi
+from geoseg.io.candidate import Row
 from geoseg.io.coverage import Coverage
 from geoseg.io.gdal_environment import GDAL_CACHE_MIB
 from geoseg.io.ledger import canonical_hash
 from geoseg.io.place import Place
 from geoseg.io.reads import Reads
 from geoseg.io.region import Region
-from geoseg.io.survey import Row
 from geoseg.labels import LabelSet
 from geoseg.layering import Layering, LayerOptions
 from geoseg.objects.grouping import Grouping, Panoptic

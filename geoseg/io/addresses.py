@@ -8,6 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from geoseg.errors import SceneError
@@ -187,3 +188,16 @@ def _unwrapped(ip: Ip) -> Iterator[Ip]:
         if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     yield ip if inner is None else inner
+
+
+def place_of(text: str) -> tuple[str, str]:
+    """What a scene's place is called, and the address that it is opened at: "" where that is the same.
+
+    Args:
+        text: A path or an address, as the user gave it.
+    """
+    if not is_remote(text):
+        return str(Path(text).resolve()), ""
+    address = parse_address(text).text
+    name = shown(address)
+    return name, "" if name == address else address

@@ -19,13 +19,13 @@ from rasterio.io import DatasetReader
 from geoseg.errors import SceneError
 from geoseg.grid import Grid, parse_crs
 from geoseg.imagery import Imagery
-from geoseg.io.addresses import is_remote, shown
+from geoseg.io.addresses import is_remote, place_of, shown
 from geoseg.io.bands import alpha_band, block_bytes, check_dtype, choose_bands, mask_rule
 from geoseg.io.drivers import open_raster
 from geoseg.io.emptiness import telling_overview
+from geoseg.io.identity import identify
 from geoseg.io.placing import Placed, place, warp_notes
 from geoseg.io.raster import SceneReader
-from geoseg.io.remote import identify, place_of
 from geoseg.io.scene_ref import SceneRef
 from geoseg.io.slant import Slant, is_slanted
 from geoseg.io.source_grid import source_grid

@@ -1,7 +1,7 @@
 """Whether files are still those that were planned with, told from their size and time of change.
 
 Of a file on a server these are what it says, with its ETag; it is asked once in 30 seconds at most, however many
-blocks are done in between (`geoseg.io.remote.identify`).
+blocks are done in between (`geoseg.io.identity.identify`).
 """
 
 import os
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from geoseg.errors import InputChangedError
-from geoseg.io.addresses import is_remote
+from geoseg.io.addresses import is_remote, place_of
 from geoseg.io.answers import RemoteError
-from geoseg.io.remote import identify, place_of
+from geoseg.io.identity import identify
 
 _GONE = frozenset({404, 410})
 

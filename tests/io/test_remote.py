@@ -14,8 +14,8 @@ from geoseg.grid import Window
 from geoseg.imagery import Imagery
 from geoseg.io.answers import RemoteError
 from geoseg.io.drivers import open_raster
+from geoseg.io.identity import identify
 from geoseg.io.raster import SceneReader
-from geoseg.io.remote import identify
 from geoseg.io.scene import describe_scene
 from geoseg.io.stamp import Stamp, refuse_changes
 
