@@ -21,6 +21,9 @@ from geoseg.errors import SceneError
 MOST_AT_ONCE = 8
 """Files that are looked at together: so many requests are under way, and so many files' parts kept in memory."""
 
+_LISTEN_S = 0.5
+"""A signal that comes just as a thread begins to wait for a lock does not wake it: who waits looks up so often."""
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -115,7 +118,7 @@ def side_by_side(
     try:
         futures = [pool.submit(in_turn, item) for item in items]
         all_started.set()
-        return [future.result() for future in futures]
+        return list(map(_result, futures))
     finally:
         # After an interruption (and an error) what is under way ends at once, and nothing else begins: nobody wants
         # its answers any more.
@@ -123,3 +126,10 @@ def side_by_side(
         stop.set_result(None)
         all_started.set()
         pool.shutdown()
+
+
+def _result(future: Future[_Result]) -> _Result:
+    """What a future holds, once it is done; until then an interruption is noticed."""
+    while not future.done():
+        wait((future,), _LISTEN_S)
+    return future.result()
